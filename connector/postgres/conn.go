@@ -1,0 +1,162 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/entrainsync/entrain/connector"
+)
+
+// sessionSettings make every session read and write values the same way,
+// whatever the server, the database or the role has set.
+var sessionSettings = map[string]string{
+	"client_encoding":                     "UTF8",
+	"datestyle":                           "ISO, YMD",
+	"intervalstyle":                       "postgres",
+	"timezone":                            "UTC",
+	"extra_float_digits":                  "3",
+	"bytea_output":                        "hex",
+	"xmloption":                           "content",
+	"search_path":                         "pg_catalog",
+	"standard_conforming_strings":         "on",
+	"lock_timeout":                        "0",
+	"statement_timeout":                   "0",
+	"idle_in_transaction_session_timeout": "0",
+}
+
+const connectTimeout = 15 * time.Second
+
+var dsnSSLMode = regexp.MustCompile(`(?i)(^|\s)sslmode\s*=`)
+
+// parseURL reads a connection URL or key=value string as libpq does (with
+// PGPASSWORD, ~/.pgpass and the other PG variables), except for one default:
+// without an sslmode word, hosts other than loopback and Unix sockets are
+// spoken to over TLS only, and local ones in plain text.
+func parseURL(s connector.Secret, application string) (*pgconn.Config, error) {
+	text := s.Reveal()
+	cfg, err := pgconn.ParseConfig(text)
+	if err != nil {
+		return nil, fmt.Errorf("connection URL %s: %w", s, redact(err, s))
+	}
+	if !hasSSLMode(text) {
+		mode := "require"
+		if allLocal(cfg) {
+			mode = "disable"
+		}
+		if cfg, err = pgconn.ParseConfig(withSSLMode(text, mode)); err != nil {
+			return nil, fmt.Errorf("connection URL %s: %w", s, redact(err, s))
+		}
+	}
+	for name, value := range sessionSettings {
+		cfg.RuntimeParams[name] = value
+	}
+	if cfg.RuntimeParams["application_name"] == "" {
+		cfg.RuntimeParams["application_name"] = application
+	}
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = connectTimeout
+	}
+	return cfg, nil
+}
+
+func hasSSLMode(text string) bool {
+	if os.Getenv("PGSSLMODE") != "" {
+		return true
+	}
+	if u, err := url.Parse(text); err == nil && strings.HasPrefix(u.Scheme, "postgres") {
+		return u.Query().Has("sslmode")
+	}
+	return dsnSSLMode.MatchString(text)
+}
+
+func withSSLMode(text, mode string) string {
+	u, err := url.Parse(text)
+	if err != nil || !strings.HasPrefix(u.Scheme, "postgres") {
+		return text + " sslmode=" + mode
+	}
+	q := u.Query()
+	q.Set("sslmode", mode)
+	u.RawQuery = q.Encode()
+	return u.String()
+}
+
+func allLocal(cfg *pgconn.Config) bool {
+	local := isLocal(cfg.Host)
+	for _, f := range cfg.Fallbacks {
+		local = local && isLocal(f.Host)
+	}
+	return local
+}
+
+func isLocal(host string) bool {
+	if strings.HasPrefix(host, "/") || strings.HasPrefix(host, "@") || host == "localhost" {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.IsLoopback()
+}
+
+// redact keeps what a driver says about a connection string free of the
+// string's own credentials: pgconn masks them, but quotes what it cannot read.
+func redact(err error, s connector.Secret) error {
+	return fmt.Errorf("%s", strings.ReplaceAll(err.Error(), s.Reveal(), s.String()))
+}
+
+// connect opens a session; its error is classified and names the server.
+func connect(ctx context.Context, cfg *pgconn.Config) (*pgconn.PgConn, error) {
+	conn, err := pgconn.ConnectConfig(ctx, cfg)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, classify(fmt.Errorf("connect to %s: %w", serverName(cfg), err))
+	}
+	return conn, nil
+}
+
+// serverName is host:port/database, for messages.
+func serverName(cfg *pgconn.Config) string {
+	if strings.HasPrefix(cfg.Host, "/") {
+		return fmt.Sprintf("%s/.s.PGSQL.%d/%s", cfg.Host, cfg.Port, cfg.Database)
+	}
+	return net.JoinHostPort(cfg.Host, fmt.Sprint(cfg.Port)) + "/" + cfg.Database
+}
+
+// queryRow runs one statement and returns its first row as text, nil if it has
+// no row. A NULL is an empty string.
+func queryRow(ctx context.Context, conn *pgconn.PgConn, sql string, args ...string) ([]string, error) {
+	rows, err := queryRows(ctx, conn, sql, args...)
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	return rows[0], nil
+}
+
+// queryRows runs one statement and returns all its rows as text.
+func queryRows(ctx context.Context, conn *pgconn.PgConn, sql string, args ...string) ([][]string, error) {
+	params := make([][]byte, len(args))
+	for i, a := range args {
+		params[i] = []byte(a)
+	}
+	res := conn.ExecParams(ctx, sql, params, nil, nil, nil).Read()
+	if res.Err != nil {
+		return nil, classify(res.Err)
+	}
+	rows := make([][]string, len(res.Rows))
+	for i, values := range res.Rows {
+		rows[i] = make([]string, len(values))
+		for j, v := range values {
+			rows[i][j] = string(v)
+		}
+	}
+	return rows, nil
+}

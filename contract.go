@@ -1,0 +1,132 @@
+package entrain
+
+import (
+	"context"
+	"time"
+)
+
+// Source is a configured, reusable place that changes come from. Its
+// constructor does not dial. Open may be called again after the Reader it
+// returned before was closed.
+type Source interface {
+	// Open starts a session that delivers everything that was committed after
+	// from. ctx bounds the opening only. A history that does not contain from
+	// is a *[Stop] (P5).
+	Open(ctx context.Context, from Position) (Reader, error)
+}
+
+// Reader is one session with a source. Read is called by one goroutine at a
+// time; Ack may be called by another one meanwhile.
+type Reader interface {
+	// Read blocks until there is something to deliver or ctx ends, and
+	// returns io.EOF when a bounded source is done. After an error other than
+	// ctx's the session is over. When ctx ends, nothing is lost: a later Read
+	// continues where this one was.
+	Read(ctx context.Context) (*Batch, error)
+	// Ack tells the source that everything through the position, which came
+	// from a batch of this session, is durable. It is called in order and
+	// does not wait for the source.
+	Ack(ctx context.Context, through Position) error
+	// Close ends the session after passing the last acknowledged position to
+	// the source, and frees all it holds. It may be called twice, and while a
+	// Read is blocked: that Read then returns an error.
+	Close() error
+}
+
+// Batch is a run of events in commit order. Either it consists of whole
+// transactions, and possibly the end of one whose first part came before, and
+// Through is the position after its last event; or it is a part of one
+// transaction only, and Through is zero. A batch without events only moves the
+// position.
+//
+// The events and all they point to, except their tables and streams, are
+// valid until Free is called: whoever keeps more must copy it.
+type Batch struct {
+	Events  []Event
+	Through Position
+	// Bytes is the memory that the batch holds, for bounded queues (P6).
+	Bytes int
+	// Free, if not nil, hands the memory back to the source. The engine calls
+	// it once, when no writer needs the batch any more.
+	Free func()
+}
+
+// Sink is a configured, reusable place that changes go to. Its constructor
+// does not dial.
+type Sink interface {
+	// Open starts a session; ctx bounds the opening only.
+	Open(ctx context.Context) (Writer, error)
+}
+
+// Writer is one session with a sink, for one goroutine.
+type Writer interface {
+	// Write takes the events of b in order. A nil error means accepted, and
+	// durable if b.Through is set: then everything accepted before is durable
+	// too. It keeps nothing of b after it returned. Bad events are named by a
+	// *[BatchError]. After any error the session is over, and what was not
+	// durable has no effect.
+	Write(ctx context.Context, b *Batch) error
+	// Close ends the session; what is not durable is rolled back. It may be
+	// called twice.
+	Close() error
+}
+
+// Positioner is a Writer that keeps the position together with the data, in
+// one transaction (P2).
+type Positioner interface {
+	// Position takes the position over for this session (other sessions of
+	// the same pipeline can write no more) and returns it; zero if there is
+	// none. It is called once, before the first Write.
+	Position(ctx context.Context) (Position, error)
+}
+
+// Marker is a Writer whose durable state can be told in a few bytes, which the
+// engine stores with the position (a file: its size).
+type Marker interface {
+	// Mark describes what is durable now.
+	Mark() []byte
+	// Restore goes back to what mark described, undoing what was written
+	// since. It is called before the first Write; nil means nothing was ever
+	// stored.
+	Restore(ctx context.Context, mark []byte) error
+}
+
+// Lag is how far a reader is behind its source.
+type Lag struct {
+	// Bytes of log between the last acknowledged position and the log's end,
+	// as far as the source has told; -1 if it has no such measure.
+	Bytes int64
+	// Committed is the commit time of the last transaction read.
+	Committed time.Time
+	// Heard is when the source last sent anything, by our clock.
+	Heard time.Time
+}
+
+// Lagger is a Reader that knows how far it is behind. Lag may be called from
+// any goroutine.
+type Lagger interface {
+	Lag() Lag
+}
+
+// Counter is a Writer that knows more about its work than that it is done.
+// Counts may be called from any goroutine; the names are lower case, the
+// values only grow.
+type Counter interface {
+	Counts() map[string]int64
+}
+
+// Teardowner is a Source or Sink that left something at its server.
+type Teardowner interface {
+	// Teardown lists what can be removed, in the order in which it should be.
+	Teardown(ctx context.Context) ([]Removal, error)
+}
+
+// Removal is one thing that a teardown would remove.
+type Removal struct {
+	// What is removed, for people: `replication slot "entrain_shop" on db1`.
+	What string
+	// SQL does the same by hand.
+	SQL string
+	// Do removes it. Removing what is gone already is no error.
+	Do func(ctx context.Context) error
+}
