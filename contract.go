@@ -108,11 +108,20 @@ type Lagger interface {
 	Lag() Lag
 }
 
-// Counter is a Writer that knows more about its work than that it is done.
-// Counts may be called from any goroutine; the names are lower case, the
+// Counter is a Reader or Writer that counts its work. Counts may be called from
+// any goroutine, during and after the session; the names are lower case, the
 // values only grow.
 type Counter interface {
 	Counts() map[string]int64
+}
+
+// Bounder is a Source that can end by itself.
+type Bounder interface {
+	// Until returns a copy of the source whose readers return io.EOF once
+	// everything up to the target was delivered: "now", which is resolved
+	// when the first reader opens, or an offset in the source's own notation.
+	// A target that cannot be read is an error.
+	Until(target string) (Source, error)
 }
 
 // Teardowner is a Source or Sink that left something at its server.

@@ -1,0 +1,192 @@
+package applyplan
+
+import "github.com/entrainsync/entrain"
+
+// state is what a window's events so far make of one key.
+type state uint8
+
+const (
+	inserted state = iota + 1 // the row is new
+	updated                   // the row was there, some columns are new
+	deleted                   // the row was there (or may have been), now it is gone
+	replaced                  // the row was deleted and then inserted anew
+)
+
+// net is the net operation on one key.
+type net struct {
+	state state
+	table int32 // in window.tables
+	item  Item
+}
+
+// window collects the net operations of one unit between two barriers.
+type window struct {
+	nets   []net
+	keys   keyIndex
+	tables []tableWork
+	byRank []*tableWork
+	// arena holds rows that were put together from several events.
+	arena []byte
+}
+
+// tableWork counts what a window does to one target.
+type tableWork struct {
+	target *Target
+	rank   int
+	// What there is to do besides updates; grows only.
+	hasDeletes, hasInserts bool
+	// Steps of the flush under way: deletes, inserts, updates that carry
+	// every column (-1: none), updates that leave columns alone.
+	deletes, inserts, full int32
+	partial                []int32
+}
+
+func (w *window) reset() {
+	clear(w.nets)
+	w.nets = w.nets[:0]
+	w.tables = w.tables[:0]
+	clear(w.byRank)
+	w.keys.reset()
+}
+
+// table returns the index of t's work, or -1 if the window holds work of
+// another shape of the same relation: then it has to be flushed first.
+func (w *window) table(t *Target, g *Graph) int32 {
+	for i := range w.tables {
+		known := w.tables[i].target
+		if known == t {
+			return int32(i)
+		}
+		if known.Relation == t.Relation {
+			return -1
+		}
+	}
+	i := len(w.tables)
+	if i < cap(w.tables) {
+		w.tables = w.tables[:i+1]
+	} else {
+		w.tables = append(w.tables, tableWork{})
+	}
+	tw := &w.tables[i]
+	*tw = tableWork{target: t, rank: g.Rank(t.Relation), deletes: -1, inserts: -1, full: -1, partial: tw.partial[:0]}
+	return int32(i)
+}
+
+// add merges an event into the window. It reports false if the event does not
+// follow from what the window knows of its key; then it is a barrier.
+func (w *window) add(e *entrain.Event, index, table int32) bool {
+	t := w.tables[table].target
+	image := keyImage(e)
+	if !t.keyKnown(image) || e.Op == entrain.OpInsert && partial(t, e.After) {
+		return false
+	}
+	hash := t.hashKey(w.keys.seed, image)
+	s := w.keys.at(hash, func(i int32) bool {
+		n := &w.nets[i]
+		return n.table == table && t.sameKey(n.item.identity(), image)
+	})
+	if s.epoch == w.keys.epoch {
+		if !w.merge(&w.nets[s.net], e, index) {
+			return false
+		}
+		w.tables[table].note(w.nets[s.net].state)
+		return true
+	}
+	w.keys.put(s, hash, int32(len(w.nets)))
+	n := net{table: table, item: Item{Event: index, Target: t, Key: image, Row: e.After}}
+	switch e.Op {
+	case entrain.OpInsert:
+		n.state, n.item.Op, n.item.Key = inserted, Insert, nil
+	case entrain.OpUpdate:
+		n.state, n.item.Op = updated, Update
+	case entrain.OpDelete:
+		n.state, n.item.Op, n.item.Row = deleted, Delete, nil
+		n.item.MayMiss = t.Cascaded
+	}
+	w.nets = append(w.nets, n)
+	w.tables[table].note(n.state)
+	return true
+}
+
+// note remembers which steps a state will need. A state that another one
+// replaces later may leave a step empty, which the executor passes over.
+func (tw *tableWork) note(s state) {
+	tw.hasDeletes = tw.hasDeletes || s == deleted || s == replaced
+	tw.hasInserts = tw.hasInserts || s == inserted || s == replaced
+}
+
+// identity is an image that has the key of the row.
+func (i *Item) identity() entrain.Row {
+	if i.Key != nil {
+		return i.Key
+	}
+	return i.Row
+}
+
+// merge takes the next event of a key that the window knows.
+func (w *window) merge(n *net, e *entrain.Event, index int32) bool {
+	exists := n.state != deleted
+	switch {
+	case e.Op == entrain.OpInsert && !exists:
+		n.state, n.item.Op, n.item.Row = replaced, Insert, e.After
+	case e.Op == entrain.OpUpdate && exists:
+		n.item.Row = w.overlay(n.item.Target, n.item.Row, e.After)
+	case e.Op == entrain.OpDelete && exists:
+		// A row that only this window made is gone without a trace, unless
+		// the target had one with its key: the delete settles both.
+		n.item.MayMiss = n.item.MayMiss || n.state == inserted || n.item.Target.Cascaded
+		n.state, n.item.Op = deleted, Delete
+		n.item.Key, n.item.Row = e.Before, nil
+	default:
+		return false
+	}
+	n.item.Event = index
+	return true
+}
+
+// overlay returns old with the columns that newer carries.
+func (w *window) overlay(t *Target, old, newer entrain.Row) entrain.Row {
+	if !partial(t, newer) {
+		return newer
+	}
+	n := len(t.Table.Columns)
+	var b entrain.RowBuilder
+	b.Begin(w.arena, n)
+	for c := range n {
+		v, state := newer.Column(c, n)
+		if state == entrain.Unchanged {
+			v, state = old.Column(c, n)
+		}
+		switch state {
+		case entrain.Present:
+			b.Value(v)
+		case entrain.Null:
+			b.Null()
+		case entrain.Unchanged:
+			b.Unchanged()
+		}
+	}
+	var row entrain.Row
+	row, w.arena = b.End()
+	return row
+}
+
+// partial reports whether row leaves a column out.
+func partial(t *Target, row entrain.Row) bool {
+	for c := range t.Table.Columns {
+		if row.State(c) == entrain.Unchanged {
+			return true
+		}
+	}
+	return false
+}
+
+// sameColumns reports whether two rows carry the same columns.
+func sameColumns(t *Target, a, b entrain.Row) bool {
+	for c := range t.Table.Columns {
+		if (a.State(c) == entrain.Unchanged) != (b.State(c) == entrain.Unchanged) {
+			return false
+		}
+	}
+	return true
+}

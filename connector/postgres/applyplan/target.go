@@ -1,0 +1,117 @@
+package applyplan
+
+import "github.com/entrainsync/entrain"
+
+// Mode says how freely the operations on a table may be arranged.
+type Mode uint8
+
+const (
+	// Grouped tables allow one net operation per key and any arrangement
+	// that the database accepts.
+	Grouped Mode = iota
+	// Ordered tables, and all that foreign keys connect them to, are applied
+	// in source order without compaction. Neighbouring inserts may still be
+	// one statement. It is for keys whose equality is not that of their text,
+	// for tables without a key, for defaults that depend on the order, and
+	// for referential actions.
+	Ordered
+	// Strict tables run code of the target's own for each row (triggers,
+	// rules). It can see every table, so a batch with one of them is applied
+	// row by row as a whole.
+	Strict
+)
+
+// Target is what a plan has to know of the table that the events of one
+// [entrain.Table] go to. It is immutable.
+type Target struct {
+	// Relation identifies the table in the target and in the [Graph].
+	Relation uint32
+	// Table is the shape of the events' rows.
+	Table *entrain.Table
+	// Key are the columns, as indexes into Table.Columns, that identify a row
+	// in every before image, or in the after image where there is none. Empty
+	// means that no set of columns does.
+	Key []int
+	// Mode of the table by its own properties.
+	Mode Mode
+	// The following say that a foreign key that points to this table does
+	// something to other rows (CASCADE, SET NULL, SET DEFAULT) when a row here
+	// is deleted, when its key changes, or when anything in it changes.
+	ActsOnDelete, ActsOnRekey, ActsOnUpdate bool
+	// Cascaded says that rows of this table can be gone before their delete
+	// event comes, because their parent's delete took them along.
+	Cascaded bool
+}
+
+// Lookup returns the target of a table. It has an answer for every table of
+// the events that are planned, and it is the same until the plan is executed.
+type Lookup func(*entrain.Table) *Target
+
+// Op is what an [Item] does to the target.
+type Op uint8
+
+// The operations.
+const (
+	Insert   Op = iota + 1 // add Row, whole
+	Update                 // set the columns that Row carries in the row that Key identifies
+	Delete                 // remove the row that Key identifies
+	Rekey                  // as Update, and the key is among what changes
+	Truncate               // empty the tables of the event
+)
+
+// String returns the operation's name.
+func (o Op) String() string {
+	return [...]string{"", "insert", "update", "delete", "key change", "truncate"}[o]
+}
+
+// Item is one operation on one row (or, for [Truncate], on the tables of its
+// event). Its rows alias the events.
+type Item struct {
+	Op Op
+	// MayMiss says that finding no row is expected and not worth counting.
+	MayMiss bool
+	// Event is the index in the batch of the event, or the last of the
+	// events, that the item stands for.
+	Event int32
+	// Target is nil for Truncate.
+	Target *Target
+	// Key is an image with the columns that identify the row as it is before
+	// the operation; for a target without a key it is the whole row. Not set
+	// for Insert and Truncate.
+	Key entrain.Row
+	// Row is the new image; not set for Delete and Truncate.
+	Row entrain.Row
+}
+
+// Kind says what a [Step] is.
+type Kind uint8
+
+const (
+	// Rows is any mixture of items, to be applied one by one in order.
+	Rows Kind = iota
+	// Inserts, Updates and Deletes are items of that operation on one target,
+	// no key twice, to be applied in any order, best by one statement. All
+	// rows of Updates carry the same columns.
+	Inserts
+	Updates
+	Deletes
+)
+
+// Step is a part of a plan that is done before the next one begins.
+type Step struct {
+	Kind Kind
+	// Target of all items; nil for Rows.
+	Target *Target
+	Items  []Item
+}
+
+// Unit is a part of a batch that touches no table that another unit touches.
+type Unit struct {
+	// Events are the indexes in the batch of the unit's events, ascending.
+	Events []int32
+	Mode   Mode
+	// Linked says that foreign keys or truncates connect several tables of
+	// the unit, so that another [Order] may fare better.
+	Linked bool
+	Steps  []Step
+}

@@ -1,0 +1,128 @@
+package pgoutput
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/entrainsync/entrain"
+)
+
+// Tuple is the data of one row as it stands in a message. Parse has checked
+// that it is whole. The zero Tuple has no columns.
+type Tuple struct {
+	n    int
+	data []byte // for each column a kind byte; for 't' also length and text
+}
+
+// Len returns the number of columns.
+func (t Tuple) Len() int { return t.n }
+
+// Size returns an upper bound of the bytes that the tuple takes as a row.
+func (t Tuple) Size() int { return 4*t.n + len(t.data) }
+
+// tuple checks and takes a tuple from the front of the message.
+func (c *cursor) tuple(t *Tuple) error {
+	n := int(c.uint16())
+	rest := c.rest
+	at := 0
+	for range n {
+		if at >= len(rest) {
+			c.short = true
+			return nil
+		}
+		switch rest[at] {
+		case 'n', 'u':
+			at++
+		case 't':
+			if at+5 > len(rest) {
+				c.short = true
+				return nil
+			}
+			size := int(binary.BigEndian.Uint32(rest[at+1:]))
+			at += 5
+			if size > len(rest)-at {
+				c.short = true
+				return nil
+			}
+			at += size
+		default:
+			return fmt.Errorf("unknown column kind %q", rest[at])
+		}
+	}
+	t.n, t.data = n, rest[:at:at]
+	c.rest = rest[at:]
+	return nil
+}
+
+// Columns calls visit for every column in order with its kind ('t' a value,
+// 'n' NULL, 'u' unchanged) and text. The text aliases the message.
+func (t Tuple) columns(visit func(i int, kind byte, text []byte)) {
+	data := t.data
+	for i := range t.n {
+		kind := data[0]
+		data = data[1:]
+		if kind != 't' {
+			visit(i, kind, nil)
+			continue
+		}
+		size := binary.BigEndian.Uint32(data)
+		visit(i, kind, data[4:4+size])
+		data = data[4+size:]
+	}
+}
+
+// AppendRow appends the tuple to buf as a row. Columns that the log left out
+// are taken from fill, a row of the same shape, if it has them.
+func (t Tuple) AppendRow(buf []byte, fill entrain.Row) (entrain.Row, []byte) {
+	var b entrain.RowBuilder
+	b.Begin(buf, t.n)
+	data := t.data
+	for i := range t.n {
+		kind := data[0]
+		data = data[1:]
+		switch kind {
+		case 't':
+			size := binary.BigEndian.Uint32(data)
+			b.Value(data[4 : 4+size])
+			data = data[4+size:]
+		case 'n':
+			b.Null()
+		default:
+			appendFrom(&b, fill, i, t.n)
+		}
+	}
+	return b.End()
+}
+
+// AppendKey appends a tuple of which only the columns of key are meant.
+func (t Tuple) AppendKey(buf []byte, key []bool) (entrain.Row, []byte) {
+	var b entrain.RowBuilder
+	b.Begin(buf, t.n)
+	t.columns(func(i int, kind byte, text []byte) {
+		switch {
+		case !key[i] || kind == 'u':
+			b.Unchanged()
+		case kind == 'n':
+			b.Null()
+		default:
+			b.Value(text)
+		}
+	})
+	return b.End()
+}
+
+func appendFrom(b *entrain.RowBuilder, fill entrain.Row, i, n int) {
+	if fill == nil {
+		b.Unchanged()
+		return
+	}
+	value, state := fill.Column(i, n)
+	switch state {
+	case entrain.Present:
+		b.Value(value)
+	case entrain.Null:
+		b.Null()
+	default:
+		b.Unchanged()
+	}
+}

@@ -1,0 +1,280 @@
+package postgres
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector/postgres/pgoutput"
+)
+
+// reader is one replication session. Lock order: reading, then nothing.
+type reader struct {
+	log    *slog.Logger
+	conn   net.Conn
+	ws     *walStream
+	net    *coalescer
+	asm    *assembler
+	fb     *feedback
+	watch  *slotWatch
+	until  lsn // 0: endless
+	quiet  time.Duration
+	ticked time.Time // when the position was last handed out
+
+	reading sync.Mutex // held by Read
+	closing atomic.Bool
+	ended   bool // a bounded source has delivered everything
+
+	unacked   atomic.Int64 // bytes handed out in batches that are not acknowledged yet
+	committed atomic.Int64 // commit time of the last transaction read, Unix µs
+	heard     atomic.Int64 // when the server last sent anything, Unix µs
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+const (
+	// walDataHeader is 'w', start, end and send time; keepaliveSize is 'k',
+	// WAL end, send time and whether the server wants an answer.
+	walDataHeader = 1 + 8 + 8 + 8
+	keepaliveSize = 1 + 8 + 8 + 1
+
+	// behindBy is when a session counts as behind: this long between a commit
+	// and its sending.
+	behindBy = 250 * time.Millisecond
+
+	// An idle position is handed out when it is worth a write: after
+	// idleMinBytes and idleMinTime, or after idleMaxTime (algorithms: else a
+	// source and a sink in one cluster feed each other for ever).
+	idleMinBytes = 1 << 20
+	idleMinTime  = 10 * time.Second
+	idleMaxTime  = 60 * time.Second
+)
+
+// Read implements entrain.Reader.
+func (r *reader) Read(ctx context.Context) (*entrain.Batch, error) {
+	r.reading.Lock()
+	defer r.reading.Unlock()
+	if err := r.state(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.conn.SetReadDeadline(time.Time{}); err != nil {
+		return nil, r.failure(ctx, err)
+	}
+	defer context.AfterFunc(ctx, r.interrupt)()
+	for {
+		if b := r.batch(); b != nil {
+			return b, nil
+		}
+		if r.ended {
+			return nil, io.EOF
+		}
+		if err := r.step(ctx); err != nil {
+			return nil, r.failure(ctx, err)
+		}
+	}
+}
+
+// state returns why Read cannot go on, if so.
+func (r *reader) state(ctx context.Context) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case r.closing.Load():
+		return fmt.Errorf("read: %w", net.ErrClosed)
+	}
+	return nil
+}
+
+// batch returns what is to be delivered now: complete transactions when the
+// network has nothing more at once or the batch is full; a part of a larger
+// transaction when it is full; an idle position when it is worth it.
+func (r *reader) batch() *entrain.Batch {
+	full := r.asm.full()
+	if !full && r.ws.ready() {
+		return nil
+	}
+	b := r.asm.ended()
+	if b == nil && full {
+		b = r.asm.fragment()
+	}
+	if b == nil && r.idleDue() {
+		b = r.asm.idle()
+	}
+	if r.until > 0 && r.asm.handed >= r.until {
+		r.ended = true
+	}
+	if b != nil {
+		r.ticked = time.Now()
+		r.heard.Store(r.ticked.UnixMicro())
+		r.unacked.Add(int64(b.Bytes))
+	}
+	return b
+}
+
+func (r *reader) idleDue() bool {
+	moved := r.asm.end - r.asm.handed
+	if moved <= 0 {
+		return false
+	}
+	if r.until > 0 && r.asm.end >= r.until {
+		return true
+	}
+	since := time.Since(r.ticked)
+	return since >= idleMaxTime || since >= idleMinTime && moved >= idleMinBytes
+}
+
+// step takes one message from the network. Before it blocks it bounds how long
+// the server may be silent; the feedback's questions make it speak.
+func (r *reader) step(ctx context.Context) error {
+	if !r.ws.ready() {
+		if err := r.conn.SetReadDeadline(time.Now().Add(r.quiet)); err != nil {
+			return err
+		}
+		if ctx.Err() != nil || r.closing.Load() {
+			r.interrupt() // it may have come before the deadline was set
+		}
+	}
+	data, err := r.ws.next()
+	if err != nil {
+		return err
+	}
+	switch {
+	case len(data) >= walDataHeader && data[0] == 'w':
+		return r.walData(data)
+	case len(data) >= keepaliveSize && data[0] == 'k':
+		r.keepalive(data)
+		return nil
+	}
+	return fmt.Errorf("after %s: unexpected replication message of %d bytes", r.asm.end, len(data))
+}
+
+func (r *reader) walData(data []byte) error {
+	if err := r.asm.add(data[walDataHeader:]); err != nil {
+		return err
+	}
+	if r.asm.tx == nil {
+		return nil
+	}
+	sent := pgoutput.Time(int64(binary.BigEndian.Uint64(data[17:])))
+	r.committed.Store(r.asm.tx.CommitTime.UnixMicro())
+	r.setBehind(r.asm.behind(sent) > behindBy || r.unacked.Load() > 2*chunkBytes)
+	return nil
+}
+
+func (r *reader) keepalive(data []byte) {
+	r.asm.keepalive(lsn(binary.BigEndian.Uint64(data[1:])))
+	r.heard.Store(time.Now().UnixMicro())
+	r.setBehind(false)
+	if data[keepaliveSize-1] == 1 {
+		r.fb.poke()
+	}
+}
+
+// setBehind lets the network wait for larger pieces, unless the server's
+// commits wait for us.
+func (r *reader) setBehind(behind bool) {
+	behind = behind && !r.fb.eager
+	if r.net.behind.Load() != behind {
+		r.net.behind.Store(behind)
+	}
+}
+
+// interrupt makes a blocked read return.
+func (r *reader) interrupt() { r.conn.SetReadDeadline(time.Unix(1, 0)) }
+
+// failure says why the session ended.
+func (r *reader) failure(ctx context.Context, err error) error {
+	switch {
+	case r.closing.Load():
+		return fmt.Errorf("read: %w", net.ErrClosed)
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("%w: the source has been silent for %s", entrain.ErrDisconnected, r.quiet)
+	case errors.Is(err, errEndOfStream):
+		return fmt.Errorf("%w: %w", entrain.ErrDisconnected, err)
+	}
+	return streamError(err, r.watch.cfg)
+}
+
+// Ack implements entrain.Reader.
+func (r *reader) Ack(ctx context.Context, through entrain.Position) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	p, err := parsePlace(through.Offset)
+	if err != nil || through.Incarnation != r.asm.stream.Incarnation {
+		return fmt.Errorf("acknowledge %s: not a position of this session", through)
+	}
+	r.unacked.Store(0)
+	r.fb.confirm(p.at)
+	return nil
+}
+
+// Lag implements entrain.Lagger.
+func (r *reader) Lag() entrain.Lag {
+	lag := entrain.Lag{Bytes: -1, Heard: time.UnixMicro(r.heard.Load())}
+	if us := r.committed.Load(); us != 0 {
+		lag.Committed = time.UnixMicro(us)
+	}
+	if end := lsn(r.watch.end.Load()); end > 0 {
+		lag.Bytes = max(0, int64(end)-int64(r.fb.confirmed.Load()))
+	}
+	return lag
+}
+
+// Counts implements entrain.Counter.
+func (r *reader) Counts() map[string]int64 {
+	c := &r.asm.counts
+	return map[string]int64{
+		"captured": c.captured.Load(), "filtered": c.filtered.Load(),
+		"skipped": c.skipped.Load(), "transactions": c.transactions.Load(),
+	}
+}
+
+// closeTimeout bounds the farewell to the server.
+const closeTimeout = 2 * time.Second
+
+// Close implements entrain.Reader.
+func (r *reader) Close() error {
+	r.closeOnce.Do(func() {
+		r.closing.Store(true)
+		r.interrupt()
+		r.reading.Lock()
+		defer r.reading.Unlock()
+		r.fb.end()
+		r.setBehind(false)
+		r.conn.SetReadDeadline(time.Now().Add(closeTimeout))
+		if r.fb.send(0) == nil {
+			// A server busy with a large transaction does not answer in time:
+			// it notices when the connection is gone.
+			_ = r.ws.finish()
+		}
+		r.closeErr = r.conn.Close()
+		r.watch.close()
+	})
+	return r.closeErr
+}
+
+// noticed handles a notice of the server. From version 18 on a publication
+// that is missing at a point of the log is only a warning there while changes
+// pass by: here it is a named stop (P1).
+func (r *reader) noticed(n *pgconn.PgError) error {
+	if isMissingPublication(n) {
+		return n
+	}
+	r.log.Warn("notice from the source", "severity", n.Severity, "message", n.Message)
+	return nil
+}

@@ -1,0 +1,81 @@
+package postgres
+
+import (
+	"fmt"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector/postgres/pgoutput"
+)
+
+// relations is what a session has learnt about tables and types from the log.
+// Which shape a row has is decided by the last Relation message before it, so
+// the cache follows the stream, in mid-transaction too.
+type relations struct {
+	byOID map[uint32]*relation
+	types map[uint32]string
+	wants func(schema, name string) bool
+}
+
+type relation struct {
+	table    *entrain.Table
+	key      []bool // columns of the replica identity
+	included bool
+}
+
+func newRelations(wants func(schema, name string) bool) *relations {
+	return &relations{
+		byOID: make(map[uint32]*relation),
+		types: make(map[uint32]string),
+		wants: wants,
+	}
+}
+
+// learnType keeps a type's name. For a domain the server sends its base type.
+func (r *relations) learnType(m *pgoutput.Message) {
+	name := string(m.Name)
+	if ns := string(m.Namespace); ns != "" && ns != "pg_catalog" {
+		name = ns + "." + name
+	}
+	r.types[m.OID] = name
+}
+
+// learn keeps a table's shape. A shape that is equal to the one before is the
+// same value, so that caches built on it stay warm.
+func (r *relations) learn(m *pgoutput.Message) {
+	schema := string(m.Namespace)
+	if schema == "" {
+		schema = "pg_catalog"
+	}
+	t := &entrain.Table{Schema: schema, Name: string(m.Name), FullIdentity: m.Identity == 'f'}
+	key := make([]bool, len(m.Columns))
+	for i, c := range m.Columns {
+		typ := r.typeName(c.TypeOID)
+		key[i] = c.Key
+		t.Columns = append(t.Columns, entrain.Column{
+			Name: string(c.Name), Type: typ, Modifier: c.Modifier, Kind: kindOf(typ), Key: c.Key,
+		})
+	}
+	t.Version = t.Fingerprint()
+	if old := r.byOID[m.OID]; old != nil && old.table.Version == t.Version {
+		return
+	}
+	r.byOID[m.OID] = &relation{table: t, key: key, included: r.wants(t.Schema, t.Name)}
+}
+
+func (r *relations) typeName(oid uint32) string {
+	if name, ok := r.types[oid]; ok {
+		return name
+	}
+	if name, ok := builtinTypes[oid]; ok {
+		return name
+	}
+	return fmt.Sprintf("oid:%d", oid)
+}
+
+// get returns the relation that a row message names.
+func (r *relations) get(oid uint32) (*relation, error) {
+	if rel := r.byOID[oid]; rel != nil {
+		return rel, nil
+	}
+	return nil, fmt.Errorf("row of relation %d that the log has not described", oid)
+}

@@ -1,0 +1,237 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/entrainsync/entrain"
+)
+
+// session is a replication connection while it is being set up: it asks and
+// creates by simple queries, then becomes the stream of a reader.
+type session struct {
+	src  *Source
+	cfg  *pgconn.Config
+	conn *pgconn.PgConn
+	net  *coalescer
+
+	version  int // server_version_num
+	system   string
+	timeline uint32
+	end      lsn // flushed WAL end at the start
+	settings map[string]string
+}
+
+// connect opens the replication connection and learns what server it is.
+func (s *Source) connect(ctx context.Context) (*session, error) {
+	cfg, err := parseURL(s.cfg.URL, "entrain_"+s.cfg.Pipeline)
+	if err != nil {
+		return nil, err
+	}
+	sess := &session{src: s, cfg: cfg}
+	cfg.RuntimeParams["replication"] = "database"
+	if s.cfg.DecodingWorkMem > 0 {
+		cfg.RuntimeParams["logical_decoding_work_mem"] = strconv.FormatInt(int64(s.cfg.DecodingWorkMem)>>10, 10) + "kB"
+	}
+	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 6,
+	}}
+	cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dialer.DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		sess.net = newCoalescer(conn)
+		return sess.net, nil
+	}
+	if sess.conn, err = connect(ctx, cfg); err != nil {
+		return nil, connectError(err, cfg)
+	}
+	if err := sess.identify(ctx); err != nil {
+		sess.close(ctx)
+		return nil, err
+	}
+	return sess, nil
+}
+
+// close ends a session that did not become a stream; it does so even when ctx
+// has ended.
+func (s *session) close(ctx context.Context) {
+	if s.conn != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		s.conn.Close(ctx)
+	}
+}
+
+// query runs one statement by the simple protocol, which is all that a
+// replication connection has.
+func (s *session) query(ctx context.Context, sql string) ([][]string, error) {
+	results, err := s.conn.Exec(ctx, sql).ReadAll()
+	if err != nil {
+		return nil, classify(err)
+	}
+	var rows [][]string
+	for _, res := range results {
+		for _, values := range res.Rows {
+			row := make([]string, len(values))
+			for i, v := range values {
+				row[i] = string(v)
+			}
+			rows = append(rows, row)
+		}
+	}
+	return rows, nil
+}
+
+func (s *session) identify(ctx context.Context) error {
+	rows, err := s.query(ctx, "IDENTIFY_SYSTEM")
+	if err != nil {
+		return fmt.Errorf("identify %s: %w", serverName(s.cfg), err)
+	}
+	if len(rows) != 1 || len(rows[0]) < 4 {
+		return fmt.Errorf("identify %s: unexpected answer %q", serverName(s.cfg), rows)
+	}
+	s.system = rows[0][0]
+	timeline, err := strconv.ParseUint(rows[0][1], 10, 32)
+	if err != nil {
+		return fmt.Errorf("identify %s: timeline: %w", serverName(s.cfg), err)
+	}
+	s.timeline = uint32(timeline)
+	if s.end, err = parseLSN(rows[0][2]); err != nil {
+		return fmt.Errorf("identify %s: %w", serverName(s.cfg), err)
+	}
+	return s.readSettings(ctx)
+}
+
+func (s *session) readSettings(ctx context.Context) error {
+	s.settings = make(map[string]string)
+	rows, err := s.query(ctx, `SELECT name, setting FROM pg_settings WHERE name IN
+		('server_version_num', 'wal_level', 'wal_sender_timeout', 'synchronous_standby_names')`)
+	if err != nil {
+		return fmt.Errorf("read settings of %s: %w", serverName(s.cfg), err)
+	}
+	for _, row := range rows {
+		s.settings[row[0]] = row[1]
+	}
+	if s.version, err = strconv.Atoi(s.settings["server_version_num"]); err != nil {
+		return fmt.Errorf("server version: %w", err)
+	}
+	if s.version < 140000 {
+		return fmt.Errorf("%s is version %d: 14 or later is needed", serverName(s.cfg), s.version/10000)
+	}
+	if s.settings["wal_level"] != "logical" {
+		return stopWalLevel(s.settings["wal_level"])
+	}
+	return nil
+}
+
+// statusInterval is a third of the server's time-out, so that two updates may
+// be lost before it gives up.
+func (s *session) statusInterval() time.Duration {
+	const shortest, longest = 100 * time.Millisecond, 10 * time.Second
+	if s.src.until != "" {
+		return 2 * shortest // a bounded run asks the server how far it is
+	}
+	ms, err := strconv.Atoi(s.settings["wal_sender_timeout"])
+	if err != nil || ms == 0 {
+		return longest
+	}
+	return min(max(time.Duration(ms)*time.Millisecond/3, shortest), longest)
+}
+
+// synchronous reports whether commits at the source may wait for us.
+func (s *session) synchronous() bool {
+	names := s.settings["synchronous_standby_names"]
+	return strings.Contains(names, "*") || strings.Contains(names, s.cfg.RuntimeParams["application_name"])
+}
+
+// open checks the history, starts the stream and returns its reader.
+func (s *session) open(ctx context.Context, from entrain.Position) (*reader, error) {
+	if err := s.ensurePublication(ctx, from.IsZero()); err != nil {
+		return nil, err
+	}
+	start, err := s.ensureSlot(ctx, from)
+	if err != nil {
+		return nil, err
+	}
+	until, err := s.target(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := s.reader(start, from)
+	r.until = until
+	if err := s.stream(ctx, r, start.place); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// target resolves where a bounded run ends; 0 means never.
+func (s *session) target(ctx context.Context) (lsn, error) {
+	switch s.src.until {
+	case "":
+		return 0, nil
+	case "now":
+		rows, err := s.query(ctx, "SELECT pg_current_wal_insert_lsn()")
+		if err != nil {
+			return 0, fmt.Errorf("ask for the end of the log: %w", err)
+		}
+		end, err := parseLSN(rows[0][0])
+		return end.reachable(), err
+	}
+	return parseLSN(s.src.until)
+}
+
+// reader builds the reader around the connection, which is not streaming yet.
+func (s *session) reader(start startPoint, from entrain.Position) *reader {
+	stream := &entrain.Stream{Source: s.src.cfg.Name, Incarnation: start.incarnation}
+	asm := newAssembler(stream, start.place, newRelations(s.src.wants))
+	if from.IsZero() {
+		asm.handed = 0 // the starting point itself is worth saving at once
+	}
+	r := &reader{log: s.src.cfg.Log, net: s.net, asm: asm, watch: newSlotWatch(s.src)}
+	interval := s.statusInterval()
+	r.quiet = max(6*interval, time.Minute)
+	r.ws = &walStream{limit: int(s.src.cfg.MaxEventBytes), note: r.noticed}
+	r.fb = newFeedback(r.ws, start.at, interval)
+	r.fb.eager = s.synchronous()
+	r.fb.failed = func(err error) {
+		r.log.Warn("cannot send status to the source", "error", err)
+		r.interrupt()
+	}
+	r.heard.Store(time.Now().UnixMicro())
+	return r
+}
+
+// stream takes the connection over from the driver and starts replication.
+func (s *session) stream(ctx context.Context, r *reader, from place) error {
+	hijacked, err := s.conn.Hijack()
+	if err != nil {
+		return fmt.Errorf("take over the connection: %w", err)
+	}
+	s.conn = nil
+	r.conn, r.ws.conn = hijacked.Conn, hijacked.Conn
+	stop := context.AfterFunc(ctx, r.interrupt)
+	err = r.ws.start(fmt.Sprintf(
+		`START_REPLICATION SLOT %s LOGICAL %s (proto_version '1', publication_names %s, messages 'true')`,
+		quoteIdent(s.src.cfg.Slot), from.at, strings.TrimSpace(quoteLiteral(quoteIdent(s.src.cfg.Publication)))))
+	if !stop() && ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return errors.Join(streamError(err, s.src.cfg), r.conn.Close())
+	}
+	go r.fb.run()
+	r.watch.start(ctx)
+	r.log.Info("streaming", "slot", s.src.cfg.Slot, "publication", s.src.cfg.Publication,
+		"from", from.offset(), "server", serverName(s.cfg))
+	return nil
+}

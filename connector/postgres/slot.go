@@ -1,0 +1,159 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/entrainsync/entrain"
+)
+
+// startPoint is where a session starts, in which history.
+type startPoint struct {
+	place
+	incarnation string
+}
+
+// slotState is the slot as the server shows it.
+type slotState struct {
+	plugin, database      string
+	status, reason        string
+	confirmed             lsn
+	temporary, synced, is bool
+}
+
+func (s *session) slot(ctx context.Context) (slotState, error) {
+	rows, err := s.query(ctx, `SELECT coalesce(plugin, ''), coalesce(database, ''), coalesce(wal_status, ''),
+		coalesce(to_jsonb(s) ->> 'invalidation_reason', ''), coalesce(confirmed_flush_lsn, '0/0'), temporary,
+		coalesce(to_jsonb(s) ->> 'conflicting', 'false')
+		FROM pg_replication_slots s WHERE slot_name = `+quoteLiteral(s.src.cfg.Slot))
+	if err != nil {
+		return slotState{}, fmt.Errorf("read replication slot %s: %w", s.src.cfg.Slot, err)
+	}
+	if len(rows) == 0 {
+		return slotState{}, nil
+	}
+	r := rows[0]
+	st := slotState{is: true, plugin: r[0], database: r[1], status: r[2], reason: r[3], temporary: r[5] == "t"}
+	if st.reason == "" && r[6] == "true" {
+		st.reason = "conflict with recovery"
+	}
+	st.confirmed, err = parseLSN(r[4])
+	return st, err
+}
+
+// ensureSlot checks that the slot has the history behind from, or makes it if
+// there is no history yet.
+func (s *session) ensureSlot(ctx context.Context, from entrain.Position) (startPoint, error) {
+	st, err := s.slot(ctx)
+	if err != nil {
+		return startPoint{}, err
+	}
+	switch {
+	case !st.is && !from.IsZero():
+		return startPoint{}, stopSlotMissing(s.src.cfg, from)
+	case !st.is && !s.src.cfg.Create:
+		return startPoint{}, stopSlotNotMade(s.src.cfg)
+	case !st.is:
+		if st.confirmed, err = s.createSlot(ctx); err != nil {
+			return startPoint{}, err
+		}
+	default:
+		if err := s.checkSlot(st); err != nil {
+			return startPoint{}, err
+		}
+	}
+	if !from.IsZero() {
+		return s.resume(ctx, st, from)
+	}
+	s.src.cfg.Log.Info("starting at the slot's position; what was committed before is not copied",
+		"slot", s.src.cfg.Slot, "position", st.confirmed.String())
+	incarnation := s.system + "-" + strconv.FormatUint(uint64(st.confirmed), 16)
+	return startPoint{place{st.confirmed, s.timeline}, incarnation}, nil
+}
+
+func (s *session) createSlot(ctx context.Context) (lsn, error) {
+	options := "(SNAPSHOT 'nothing')"
+	if s.version < 150000 {
+		options = "NOEXPORT_SNAPSHOT"
+	}
+	rows, err := s.query(ctx, fmt.Sprintf("CREATE_REPLICATION_SLOT %s LOGICAL pgoutput %s",
+		quoteIdent(s.src.cfg.Slot), options))
+	if err != nil {
+		return 0, createSlotError(err, s.src.cfg, s.cfg.User)
+	}
+	s.src.cfg.Log.Info("created replication slot", "slot", s.src.cfg.Slot, "position", rows[0][1])
+	return parseLSN(rows[0][1])
+}
+
+// checkSlot refuses a slot that cannot be read from.
+func (s *session) checkSlot(st slotState) error {
+	switch {
+	case st.status == "lost" || st.reason != "":
+		return stopSlotLost(s.src.cfg, st)
+	case st.plugin != "pgoutput" || st.database != s.cfg.Database:
+		return stopSlotForeign(s.src.cfg, st)
+	}
+	return nil
+}
+
+// resume checks that position and slot belong to one history (P5).
+func (s *session) resume(ctx context.Context, st slotState, from entrain.Position) (startPoint, error) {
+	p, err := parsePlace(from.Offset)
+	if err != nil {
+		return startPoint{}, stopPosition(s.src.cfg, from, err)
+	}
+	system, _, _ := strings.Cut(from.Incarnation, "-")
+	switch {
+	case system != s.system:
+		return startPoint{}, stopOtherSystem(s.src.cfg, s.system, from)
+	case p.at > s.end:
+		return startPoint{}, stopPositionAhead(s.src.cfg, p, s.end)
+	}
+	if err := s.checkTimeline(ctx, p); err != nil {
+		return startPoint{}, err
+	}
+	if st.confirmed > p.at {
+		return startPoint{}, stopSlotAhead(s.src.cfg, st.confirmed, p)
+	}
+	p.timeline = s.timeline
+	return startPoint{p, from.Incarnation}, nil
+}
+
+// checkTimeline refuses a position that the server's history does not contain:
+// one behind the point at which a promotion forked it.
+func (s *session) checkTimeline(ctx context.Context, p place) error {
+	if p.timeline == s.timeline {
+		return nil
+	}
+	var forked lsn
+	if p.timeline < s.timeline {
+		rows, err := s.query(ctx, fmt.Sprintf("TIMELINE_HISTORY %d", s.timeline))
+		if err != nil {
+			return fmt.Errorf("read history of timeline %d: %w", s.timeline, err)
+		}
+		if len(rows) == 1 && len(rows[0]) == 2 {
+			forked = switchPoint(rows[0][1], p.timeline)
+		}
+	}
+	if p.at > forked {
+		return stopForked(s.src.cfg, p, place{forked, s.timeline})
+	}
+	return nil
+}
+
+// switchPoint finds where a timeline ended in a history file (lines of
+// timeline, LSN, reason); 0 if it is no ancestor.
+func switchPoint(history string, timeline uint32) lsn {
+	for line := range strings.Lines(history) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || fields[0] != strconv.FormatUint(uint64(timeline), 10) {
+			continue
+		}
+		if at, err := parseLSN(fields[1]); err == nil {
+			return at
+		}
+	}
+	return 0
+}

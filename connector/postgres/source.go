@@ -1,0 +1,137 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strings"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector"
+)
+
+// SourceConfig says what to capture and how. The zero value of every field but
+// URL is usable.
+type SourceConfig struct {
+	// URL of the database, as a URL or key=value string. See the package
+	// documentation for passwords and TLS.
+	URL connector.Secret `yaml:"url"`
+	// Name of the source in event ids and positions. Default: "source".
+	Name string `yaml:"name"`
+	// Slot and Publication to read from. Default: entrain_<pipeline>.
+	Slot        string `yaml:"slot"`
+	Publication string `yaml:"publication"`
+	// Create makes the publication and the slot if they are missing.
+	Create bool `yaml:"create"`
+	// Tables to capture. With Create the publication is made for the tables
+	// that exist then; what an existing publication sends is filtered.
+	Tables Tables `yaml:"tables"`
+	// MaxEventBytes is the largest change that is taken into memory; a larger
+	// one is a named stop. Default 256 MB, at most 1 GB.
+	MaxEventBytes connector.ByteSize `yaml:"max_event_bytes"`
+	// DecodingWorkMem is the source's logical_decoding_work_mem for this
+	// session: transactions that fit are not spilled to its disk. Default:
+	// what the server has.
+	DecodingWorkMem connector.ByteSize `yaml:"decoding_work_mem"`
+
+	// Pipeline names slot and publication by default. Default: "default".
+	Pipeline string `yaml:"-"`
+	// Log receives one line an event of interest. Default: discarded.
+	Log *slog.Logger `yaml:"-"`
+}
+
+// Source captures the changes of one database. It implements entrain.Source,
+// entrain.Bounder and entrain.Teardowner and may be used by several goroutines.
+type Source struct {
+	cfg   SourceConfig
+	wants func(schema, name string) bool
+	until string // "", "now" or an LSN
+}
+
+const (
+	defaultMaxEvent = 256 << 20
+	maxMaxEvent     = 1 << 30
+)
+
+var slotName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
+
+// NewSource checks the configuration and returns the source; it does not dial.
+func NewSource(cfg SourceConfig) (*Source, error) {
+	if cfg.URL == "" {
+		return nil, errors.New("source.url is missing")
+	}
+	if cfg.Pipeline == "" {
+		cfg.Pipeline = "default"
+	}
+	if cfg.Name == "" {
+		cfg.Name = "source"
+	}
+	own := "entrain_" + strings.NewReplacer("-", "_", ".", "_").Replace(strings.ToLower(cfg.Pipeline))
+	if cfg.Slot == "" {
+		cfg.Slot = own
+	}
+	if cfg.Publication == "" {
+		cfg.Publication = own
+	}
+	if !slotName.MatchString(cfg.Slot) {
+		return nil, fmt.Errorf("source.slot %q: a slot's name has up to 63 of a-z, 0-9 and _", cfg.Slot)
+	}
+	if cfg.MaxEventBytes == 0 {
+		cfg.MaxEventBytes = defaultMaxEvent
+	}
+	if cfg.MaxEventBytes < 0 || cfg.MaxEventBytes > maxMaxEvent {
+		return nil, fmt.Errorf("source.max_event_bytes %s: at most 1GB", cfg.MaxEventBytes)
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if _, err := parseURL(cfg.URL, "entrain"); err != nil {
+		return nil, fmt.Errorf("source.url: %w", err)
+	}
+	wants, err := cfg.Tables.matcher()
+	if err != nil {
+		return nil, fmt.Errorf("source.tables: %w", err)
+	}
+	return &Source{cfg: cfg, wants: wants}, nil
+}
+
+// Until implements entrain.Bounder: "now" or an LSN such as 16/B374D848.
+func (s *Source) Until(target string) (entrain.Source, error) {
+	if target != "now" {
+		if _, err := parseLSN(target); err != nil {
+			return nil, err
+		}
+	}
+	bounded := *s
+	bounded.until = target
+	return &bounded, nil
+}
+
+func sourceSpec(env connector.Env, decode connector.Decode) (entrain.Source, error) {
+	cfg := SourceConfig{Pipeline: env.Pipeline, Log: env.Log}
+	if err := decode(&cfg); err != nil {
+		return nil, err
+	}
+	return NewSource(cfg)
+}
+
+// Open implements entrain.Source. From the zero Position it starts where the
+// slot stands, and makes publication and slot if it may; from any other it
+// checks that the slot still has the history behind it (P5).
+func (s *Source) Open(ctx context.Context, from entrain.Position) (entrain.Reader, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	sess, err := s.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r, err := sess.open(ctx, from)
+	if err != nil {
+		sess.close(ctx)
+		return nil, err
+	}
+	return r, nil
+}

@@ -1,0 +1,235 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/entrainsync/entrain"
+)
+
+// The named stops of the source (P5). FILE in a command stands for the
+// pipeline's file; the command line puts it in.
+
+func stopWalLevel(level string) error {
+	return &entrain.Stop{
+		Code: "wal_level",
+		What: fmt.Sprintf("the source runs with wal_level = %s", level),
+		Why:  "logical decoding needs wal_level = logical",
+		Next: "ALTER SYSTEM SET wal_level = logical; -- then restart the server",
+	}
+}
+
+func stopNoReplication(user string, err error) error {
+	return &entrain.Stop{
+		Code: "no_replication_right",
+		What: fmt.Sprintf("role %q may not use replication", user),
+		Why:  "reading the log needs the REPLICATION attribute",
+		Next: fmt.Sprintf("ALTER ROLE %s REPLICATION; -- as a superuser", quoteIdent(user)),
+		Err:  err,
+	}
+}
+
+// restart is the way back into a history that is broken.
+func restart(cfg SourceConfig, drop bool) string {
+	next := ""
+	if drop {
+		next = dropSlot(cfg.Slot) + "; -- then: "
+	}
+	return next + "entrain teardown FILE; copy the tables to the target again; entrain run FILE"
+}
+
+func dropSlot(slot string) string {
+	return "SELECT pg_drop_replication_slot(" + strings.TrimSpace(quoteLiteral(slot)) + ")"
+}
+
+func stopSlotLost(cfg SourceConfig, st slotState) error {
+	reason := st.reason
+	if reason == "" {
+		reason = "wal_removed"
+	}
+	why := map[string]string{
+		"wal_removed":            "the slot held more log than max_slot_wal_keep_size allows, and the server removed it",
+		"rows_removed":           "the server removed catalog rows that decoding needs (a standby without hot_standby_feedback)",
+		"wal_level_insufficient": "the server ran with a wal_level below logical meanwhile",
+		"idle_timeout":           "the slot was unused for longer than idle_replication_slot_timeout",
+	}[reason]
+	if why == "" {
+		why = "the server invalidated it"
+	}
+	return &entrain.Stop{
+		Code: "slot_lost",
+		What: fmt.Sprintf("replication slot %q is lost (%s): changes after %s can no longer be read", cfg.Slot, reason, st.confirmed),
+		Why:  why,
+		Next: restart(cfg, true),
+	}
+}
+
+func stopSlotMissing(cfg SourceConfig, from entrain.Position) error {
+	return &entrain.Stop{
+		Code: "slot_missing",
+		What: fmt.Sprintf("replication slot %q does not exist, but this pipeline has read it up to %s", cfg.Slot, from),
+		Why:  "it was dropped, or the server was replaced by one that does not have it; changes since then would be lost",
+		Next: restart(cfg, false),
+	}
+}
+
+func stopSlotNotMade(cfg SourceConfig) error {
+	return &entrain.Stop{
+		Code: "slot_not_made",
+		What: fmt.Sprintf("replication slot %q does not exist", cfg.Slot),
+		Why:  "source.create is not set",
+		Next: fmt.Sprintf("SELECT pg_create_logical_replication_slot(%s, 'pgoutput');", strings.TrimSpace(quoteLiteral(cfg.Slot))),
+	}
+}
+
+func stopSlotForeign(cfg SourceConfig, st slotState) error {
+	return &entrain.Stop{
+		Code: "slot_foreign",
+		What: fmt.Sprintf("replication slot %q belongs to database %q with plug-in %q", cfg.Slot, st.database, st.plugin),
+		Why:  "it is not a pgoutput slot of this database",
+		Next: "set source.slot to another name in FILE and run again: entrain run FILE",
+	}
+}
+
+func stopSlotAhead(cfg SourceConfig, confirmed lsn, p place) error {
+	return &entrain.Stop{
+		Code: "slot_ahead",
+		What: fmt.Sprintf("replication slot %q stands at %s, ahead of our position %s", cfg.Slot, confirmed, p.at),
+		Why: "it was dropped and made again, advanced by something else, or the sink was restored from a backup; " +
+			"the changes in between cannot be read",
+		Next: restart(cfg, true),
+	}
+}
+
+func stopPositionAhead(cfg SourceConfig, p place, end lsn) error {
+	return &entrain.Stop{
+		Code: "position_ahead",
+		What: fmt.Sprintf("our position %s is past the end of the source's log, %s", p.at, end),
+		Why:  "the source was restored from a backup or lost its latest changes in a crash",
+		Next: restart(cfg, true),
+	}
+}
+
+func stopPosition(cfg SourceConfig, from entrain.Position, err error) error {
+	return &entrain.Stop{
+		Code: "position_unreadable",
+		What: fmt.Sprintf("the saved position %q is not one of a PostgreSQL source", from.Offset),
+		Why:  "the state belongs to another kind of source",
+		Next: restart(cfg, false),
+		Err:  err,
+	}
+}
+
+func stopOtherSystem(cfg SourceConfig, system string, from entrain.Position) error {
+	return &entrain.Stop{
+		Code: "other_system",
+		What: fmt.Sprintf("the source is system %s, but our position %s belongs to history %s", system, from, from.Incarnation),
+		Why:  "source.url leads to another server, or to a copy of it that was initialised anew",
+		Next: restart(cfg, false),
+	}
+}
+
+func stopForked(cfg SourceConfig, p, fork place) error {
+	return &entrain.Stop{
+		Code: "history_forked",
+		What: fmt.Sprintf("our position %s on timeline %d is not in the history of timeline %d, which branched off at %s",
+			p.at, p.timeline, fork.timeline, fork.at),
+		Why:  "a standby was promoted that had not received everything we had delivered",
+		Next: restart(cfg, true),
+	}
+}
+
+func stopPublicationGone(cfg SourceConfig, err error) error {
+	return &entrain.Stop{
+		Code: "publication_missing",
+		What: fmt.Sprintf("publication %q does not exist at this point of the log", cfg.Publication),
+		Why:  "it was dropped; changes in between were not published, and making it again does not bring them back",
+		Next: restart(cfg, false),
+		Err:  err,
+	}
+}
+
+func stopPublicationNotMade(cfg SourceConfig, create string) error {
+	return &entrain.Stop{
+		Code: "publication_not_made",
+		What: fmt.Sprintf("publication %q does not exist", cfg.Publication),
+		Why:  "source.create is not set",
+		Next: create + ";",
+	}
+}
+
+func stopNoTables(cfg SourceConfig) error {
+	return &entrain.Stop{
+		Code: "no_tables",
+		What: "source.tables matches no table of the source",
+		Why:  fmt.Sprintf("include %q, exclude %q", cfg.Tables.Include, cfg.Tables.Exclude),
+		Next: "correct source.tables in FILE and run again: entrain run FILE",
+	}
+}
+
+func stopNoIdentity(cfg SourceConfig, tables []string) error {
+	var alter []string
+	for _, t := range tables {
+		alter = append(alter, "ALTER TABLE "+t+" REPLICA IDENTITY FULL;")
+	}
+	return &entrain.Stop{
+		Code: "no_replica_identity",
+		What: "tables without a primary key or replica identity: " + strings.Join(tables, ", "),
+		Why:  "once published, UPDATE and DELETE on them would fail at the source",
+		Next: strings.Join(alter, " "),
+	}
+}
+
+// connectError names a missing right.
+func connectError(err error, cfg *pgconn.Config) error {
+	if sqlState(err) == "42501" {
+		return stopNoReplication(cfg.User, err)
+	}
+	return err
+}
+
+func createSlotError(err error, cfg SourceConfig, user string) error {
+	if sqlState(err) == "42501" {
+		return stopNoReplication(user, err)
+	}
+	return fmt.Errorf("create replication slot %s: %w", cfg.Slot, err)
+}
+
+func createPublicationError(err error, cfg SourceConfig, create string) error {
+	if sqlState(err) != "42501" {
+		return fmt.Errorf("create publication %s: %w", cfg.Publication, err)
+	}
+	return &entrain.Stop{
+		Code: "publication_not_made",
+		What: fmt.Sprintf("publication %q does not exist and may not be made by this role", cfg.Publication),
+		Why:  "it takes the owner of the tables and CREATE on the database",
+		Next: create + "; -- by the owner of the tables",
+		Err:  err,
+	}
+}
+
+// isMissingPublication recognises what the server says when a publication does
+// not exist at the point it decodes: an error up to version 17, a warning from
+// 18 on.
+func isMissingPublication(e *pgconn.PgError) bool {
+	return e.Code == "42704" && strings.Contains(e.Message, "publication") ||
+		e.Code == "55000" && strings.Contains(e.Message, "skipped loading publication")
+}
+
+// streamError classifies what ended a stream.
+func streamError(err error, cfg SourceConfig) error {
+	var pgErr *pgconn.PgError
+	if !errors.As(err, &pgErr) {
+		return classify(err)
+	}
+	if isMissingPublication(pgErr) {
+		return stopPublicationGone(cfg, err)
+	}
+	if pgErr.Code == "55000" && strings.Contains(pgErr.Message, "can no longer") {
+		return stopSlotLost(cfg, slotState{reason: "wal_removed"})
+	}
+	return fmt.Errorf("read from replication slot %s: %w", cfg.Slot, classify(err))
+}

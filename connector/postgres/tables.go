@@ -1,0 +1,77 @@
+package postgres
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Tables chooses tables by patterns over schema.table, both unquoted: * stands
+// for any run of characters, ? for one, a backslash takes the next one as it
+// is.
+type Tables struct {
+	// Include lists what is captured. Default: every table.
+	Include []string `yaml:"include"`
+	// Exclude lists what is not, though included.
+	Exclude []string `yaml:"exclude"`
+}
+
+// ownSchema holds the tool's own tables, which never feed back.
+const ownSchema = "entrain"
+
+// matcher checks the patterns and returns what they mean together.
+func (t Tables) matcher() (func(schema, name string) bool, error) {
+	for _, p := range append(append([]string(nil), t.Include...), t.Exclude...) {
+		if !strings.Contains(p, ".") {
+			return nil, fmt.Errorf("pattern %q has no schema: write schema.table, for example %q", p, "public."+p)
+		}
+	}
+	anyOf := func(patterns []string, name string) bool {
+		for _, p := range patterns {
+			if glob(p, name) {
+				return true
+			}
+		}
+		return false
+	}
+	return func(schema, name string) bool {
+		full := schema + "." + name
+		return schema != ownSchema &&
+			(len(t.Include) == 0 || anyOf(t.Include, full)) && !anyOf(t.Exclude, full)
+	}, nil
+}
+
+// glob reports whether name matches pattern. On a mismatch it goes back to the
+// last * only, which is enough: an earlier one could take no more than that.
+func glob(pattern, name string) bool {
+	p, n := 0, 0
+	star, mark := -1, 0
+	for n < len(name) {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, mark = p, n
+			p++
+			continue
+		case p < len(pattern) && pattern[p] == '?':
+			p++
+			n++
+			for n < len(name) && name[n]&0xC0 == 0x80 {
+				n++ // the rest of a UTF-8 character
+			}
+			continue
+		case p+1 < len(pattern) && pattern[p] == '\\' && pattern[p+1] == name[n]:
+			p += 2
+			n++
+			continue
+		case p < len(pattern) && pattern[p] != '\\' && pattern[p] == name[n]:
+			p++
+			n++
+			continue
+		}
+		if star < 0 {
+			return false
+		}
+		mark++
+		p, n = star+1, mark
+	}
+	return strings.Trim(pattern[p:], "*") == ""
+}

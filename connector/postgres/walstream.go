@@ -1,0 +1,230 @@
+package postgres
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector"
+	"github.com/entrainsync/entrain/connector/postgres/pgoutput"
+)
+
+// walStream reads and writes the messages of a connection that START_REPLICATION
+// put into copy-both mode (PostgreSQL manual, "Streaming Replication Protocol").
+// It reads for one goroutine; status may be written by another one.
+type walStream struct {
+	conn  net.Conn
+	buf   []byte // bytes buf[from:to] are read but not consumed
+	from  int
+	to    int
+	limit int                     // of one message's bytes, P6
+	note  func(n *pgconn.PgError) error // is told every notice; its error ends the stream
+}
+
+const (
+	frameHeader = 5
+	frameBuffer = 256 << 10
+	// writeTimeout bounds a status update; the server reads them even while
+	// it cannot send.
+	writeTimeout = 30 * time.Second
+)
+
+var errEndOfStream = errors.New("the server ended the stream")
+
+// ready reports whether next would return without reading from the network.
+func (w *walStream) ready() bool {
+	have := w.to - w.from
+	return have >= frameHeader && have > int(binary.BigEndian.Uint32(w.buf[w.from+1:]))
+}
+
+// next returns the payload of the next CopyData message; it is valid until the
+// following call. Notices are passed to note, server errors returned.
+func (w *walStream) next() ([]byte, error) {
+	for {
+		kind, body, err := w.frame()
+		if err != nil {
+			return nil, err
+		}
+		switch kind {
+		case 'd':
+			return body, nil
+		case 'E':
+			return nil, serverError(body)
+		case 'N':
+			if err := w.notice(body); err != nil {
+				return nil, err
+			}
+		case 'c', 'C', 'Z':
+			return nil, errEndOfStream
+		case 'S', 'W':
+		default:
+			return nil, fmt.Errorf("unexpected protocol message %q", kind)
+		}
+	}
+}
+
+// frame returns the next protocol message.
+func (w *walStream) frame() (byte, []byte, error) {
+	if err := w.require(frameHeader); err != nil {
+		return 0, nil, err
+	}
+	kind := w.buf[w.from]
+	size := int(binary.BigEndian.Uint32(w.buf[w.from+1:])) - 4
+	if size < 0 {
+		return 0, nil, fmt.Errorf("protocol message %q of impossible length %d", kind, size)
+	}
+	if size > w.limit {
+		return 0, nil, w.tooLarge(size)
+	}
+	if err := w.require(frameHeader + size); err != nil {
+		return 0, nil, err
+	}
+	body := w.buf[w.from+frameHeader : w.from+frameHeader+size]
+	w.from += frameHeader + size
+	return kind, body, nil
+}
+
+// tooLarge names the change as far as its first bytes tell.
+func (w *walStream) tooLarge(size int) error {
+	what := fmt.Sprintf("a message of %s is above max_event_bytes (%s)",
+		connector.ByteSize(size), connector.ByteSize(w.limit))
+	if w.require(frameHeader+walDataHeader+5) == nil && w.buf[w.from] == 'd' {
+		head := w.buf[w.from+frameHeader:]
+		what += fmt.Sprintf(", %q of relation %d", head[walDataHeader], binary.BigEndian.Uint32(head[walDataHeader+1:]))
+	}
+	return &entrain.Stop{
+		Code: "event_too_large",
+		What: what,
+		Why:  "a single change must fit into memory",
+		Next: fmt.Sprintf("set source.max_event_bytes to %s or more and run again", connector.ByteSize(size+size/8)),
+	}
+}
+
+// require reads until n bytes are there. The buffer grows for a large message
+// and shrinks again behind it.
+func (w *walStream) require(n int) error {
+	if w.to-w.from >= n {
+		return nil
+	}
+	switch {
+	case n > len(w.buf):
+		grown := make([]byte, max(n, frameBuffer))
+		w.to = copy(grown, w.buf[w.from:w.to])
+		w.buf, w.from = grown, 0
+	case n <= frameBuffer && len(w.buf) > frameBuffer && w.to-w.from <= frameBuffer:
+		small := make([]byte, frameBuffer)
+		w.to = copy(small, w.buf[w.from:w.to])
+		w.buf, w.from = small, 0
+	default:
+		w.to = copy(w.buf, w.buf[w.from:w.to])
+		w.from = 0
+	}
+	for w.to < n {
+		got, err := w.conn.Read(w.buf[w.to:])
+		w.to += got
+		if err != nil && w.to < n {
+			return readError(err)
+		}
+	}
+	return nil
+}
+
+func readError(err error) error {
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: the server closed the connection", entrain.ErrDisconnected)
+	}
+	return err
+}
+
+func serverError(body []byte) error {
+	var msg pgproto3.ErrorResponse
+	if err := msg.Decode(body); err != nil {
+		return fmt.Errorf("unreadable error message from the server: %w", err)
+	}
+	return pgconn.ErrorResponseToPgError(&msg)
+}
+
+func (w *walStream) notice(body []byte) error {
+	var msg pgproto3.NoticeResponse
+	if err := msg.Decode(body); err != nil {
+		return fmt.Errorf("unreadable notice from the server: %w", err)
+	}
+	resp := pgproto3.ErrorResponse(msg)
+	return w.note(pgconn.ErrorResponseToPgError(&resp))
+}
+
+// start sends START_REPLICATION and waits until the server streams.
+func (w *walStream) start(command string) error {
+	msg, err := (&pgproto3.Query{String: command}).Encode(nil)
+	if err != nil {
+		return err
+	}
+	if err := w.write(msg); err != nil {
+		return err
+	}
+	for {
+		kind, body, err := w.frame()
+		if err != nil {
+			return err
+		}
+		switch kind {
+		case 'W':
+			return nil
+		case 'E':
+			return serverError(body)
+		case 'N':
+			if err := w.notice(body); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+const statusSize = frameHeader + 34
+
+// status confirms everything before at as written, flushed and applied: the
+// three are always equal, so that no reader of them is misled. ask 1 makes
+// the server answer with a keepalive.
+func (w *walStream) status(at lsn, ask byte) error {
+	b := make([]byte, 0, statusSize)
+	b = append(b, 'd')
+	b = binary.BigEndian.AppendUint32(b, statusSize-1)
+	b = append(b, 'r')
+	for range 3 {
+		b = binary.BigEndian.AppendUint64(b, uint64(at))
+	}
+	b = binary.BigEndian.AppendUint64(b, uint64(pgoutput.Timestamp(time.Now())))
+	return w.write(append(b, ask))
+}
+
+// finish ends the copy and reads until the server has noticed, so that the
+// slot is free when it returns; the connection's deadline bounds it.
+func (w *walStream) finish() error {
+	if err := w.write([]byte{'c', 0, 0, 0, 4}); err != nil {
+		return err
+	}
+	for {
+		kind, _, err := w.frame()
+		if err != nil {
+			return err
+		}
+		if kind == 'Z' {
+			return w.write([]byte{'X', 0, 0, 0, 4})
+		}
+	}
+}
+
+func (w *walStream) write(b []byte) error {
+	if err := w.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return err
+	}
+	_, err := w.conn.Write(b)
+	return err
+}

@@ -1,0 +1,196 @@
+// Package config reads pipeline files: YAML, strictly. Every mistake is an
+// [*Error] with line, column, the line itself and a caret. Values come from
+// the file, from ${VAR} and from ${file:…}; those are put in after parsing, on
+// single values only, so that no value can change the file's structure.
+// Anchors, aliases, tags and several documents are refused.
+package config
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/entrainsync/entrain/connector"
+)
+
+// File is one pipeline's configuration. It is for one goroutine.
+type File struct {
+	// Path is where the file was read from.
+	Path string
+	// Name of the pipeline: name:, else the file's name without its extension.
+	Name string
+	// Snapshot says whether existing rows are copied first.
+	Snapshot Snapshot
+	// State says where the pipeline keeps what it has to remember.
+	State State
+	// Pipeline tunes the engine.
+	Pipeline Pipeline
+	// OnError is what happens when an event is refused: "stop".
+	OnError string
+
+	source, sink section
+}
+
+// Snapshot is the snapshot: section.
+type Snapshot struct {
+	// Mode is "never": changes only.
+	Mode string `yaml:"mode"`
+}
+
+// State is the state: section.
+type State struct {
+	// Dir is the folder in which each pipeline has a folder of its own.
+	Dir string `yaml:"dir"`
+}
+
+// Pipeline is the pipeline: section. A zero value means the engine's default.
+type Pipeline struct {
+	// Buffer bounds the bytes between reading and writing.
+	Buffer connector.ByteSize `yaml:"buffer"`
+	// Batch is how many bytes the writer takes at a time, at most.
+	Batch connector.ByteSize `yaml:"batch"`
+	// ShutdownTimeout is how long a signalled pipeline may take to write what
+	// it has read.
+	ShutdownTimeout time.Duration `yaml:"shutdown_timeout"`
+}
+
+// document is the file as it is written.
+type document struct {
+	Name     string   `yaml:"name"`
+	Source   section  `yaml:"source,required"`
+	Snapshot Snapshot `yaml:"snapshot"`
+	Sink     section  `yaml:"sink,required"`
+	State    State    `yaml:"state"`
+	Pipeline Pipeline `yaml:"pipeline"`
+	OnError  string   `yaml:"on_error"`
+}
+
+const (
+	defaultShutdown = 20 * time.Second
+	maxFile         = 256 << 10
+)
+
+var validName = regexp.MustCompile(`^[a-z0-9_-]{1,40}$`)
+
+// Load reads the pipeline file at path. lookup gives the variables for ${VAR}
+// (os.LookupEnv). Every error is an [*Error]; what only the connectors know is
+// checked when they decode their sections.
+func Load(path string, lookup func(string) (string, bool)) (*File, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, &Error{Path: path, Message: "cannot read the pipeline file: " + reason(err)}
+	}
+	return parse(path, text, lookup)
+}
+
+func parse(path string, text []byte, lookup func(string) (string, bool)) (*File, error) {
+	root, err := parseTree(path, text)
+	if err != nil {
+		return nil, err
+	}
+	if err := expand(root, lookup); err != nil {
+		return nil, err
+	}
+	doc := document{
+		Snapshot: Snapshot{Mode: "never"},
+		State:    State{Dir: ".entrain"},
+		Pipeline: Pipeline{ShutdownTimeout: defaultShutdown},
+		OnError:  "stop",
+	}
+	if err := decode(root, &doc); err != nil {
+		return nil, err
+	}
+	return doc.file(root)
+}
+
+// file checks what types alone cannot say.
+func (d *document) file(root *node) (*File, error) {
+	path := root.src.path
+	if d.Name == "" {
+		d.Name = strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
+		if !validName.MatchString(d.Name) {
+			return nil, &Error{Path: path, Message: "the file's name is not fit to be the pipeline's name: " + nameRule,
+				Hint: "add a line at the top: name: shop"}
+		}
+	}
+	switch {
+	case !validName.MatchString(d.Name):
+		return nil, root.find("name").errorf("not fit to be a pipeline's name: %s", nameRule)
+	case d.Snapshot.Mode != "never":
+		return nil, root.find("snapshot", "mode").errorf("the only snapshot mode there is so far is never; others arrive with a later version")
+	case d.OnError != "stop":
+		return nil, root.find("on_error").errorf("the only policy there is so far is stop; others arrive with a later version")
+	case d.State.Dir == "":
+		return nil, root.find("state", "dir").errorf("expected a folder's name")
+	case d.Pipeline.ShutdownTimeout <= 0:
+		return nil, root.find("pipeline", "shutdown_timeout").errorf("expected a duration above zero, such as 20s")
+	}
+	return &File{
+		Path: path, Name: d.Name, Snapshot: d.Snapshot, State: d.State,
+		Pipeline: d.Pipeline, OnError: d.OnError, source: d.Source, sink: d.Sink,
+	}, nil
+}
+
+const nameRule = "1 to 40 of a-z, 0-9, _ and -"
+
+// Source returns the source's type and the strict decoder of the rest of its
+// section. Errors of the decoder are [*Error] values.
+func (f *File) Source() (string, connector.Decode) { return f.source.typ, f.source.decode }
+
+// Sink returns the sink's type and the strict decoder of the rest of its
+// section. Errors of the decoder are [*Error] values.
+func (f *File) Sink() (string, connector.Decode) { return f.sink.typ, f.sink.decode }
+
+// SourceError and SinkError give an error about a section as a whole, such as
+// an unknown type, its place in the file.
+func (f *File) SourceError(err error) error { return f.source.place(err) }
+
+// SinkError is [File.SourceError] for the sink.
+func (f *File) SinkError(err error) error { return f.sink.place(err) }
+
+// section is source: or sink:. Its type is known at once, the rest when the
+// connector decodes it.
+type section struct {
+	typ  string
+	node *node
+	into any // what the connector decoded into, for Show
+}
+
+func (s *section) decodeNode(n *node) error {
+	if n.kind != mapping {
+		return n.errorf("expected keys and values, found %s", n.describe())
+	}
+	typ := n.find("type")
+	if typ == n {
+		return n.errorf("the key \"type\" is missing here")
+	}
+	s.node = n
+	return decode(typ, &s.typ)
+}
+
+func (s *section) decode(into any) error {
+	s.into = into
+	return decode(s.node.without("type"), into)
+}
+
+func (s *section) place(err error) error {
+	var placed *Error
+	if err == nil || errors.As(err, &placed) {
+		return err
+	}
+	at := s.node.find("type").errorf("%s", err)
+	at.Err = err
+	return at
+}
+
+// reason is err without the path that the message names already.
+func reason(err error) string {
+	var pathErr *os.PathError
+	if errors.As(err, &pathErr) {
+		return pathErr.Err.Error()
+	}
+	return err.Error()
+}

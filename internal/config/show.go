@@ -1,0 +1,202 @@
+package config
+
+import (
+	"encoding"
+	"reflect"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/entrainsync/entrain/connector"
+)
+
+const masked = "***"
+
+// Show returns the effective configuration as YAML: defaults filled in (those
+// of a section once its connector has decoded it) and nothing that may be a
+// credential: of connection URLs everything else is shown, of values of type
+// [connector.Secret] what is harmless; values under telling keys and what came
+// from ${…} are masked as a whole (P8).
+func (f *File) Show() string {
+	w := &shower{}
+	w.line("name: " + quote(f.Name))
+	w.section("source", &f.source)
+	w.section("snapshot", f.Snapshot)
+	w.section("sink", &f.sink)
+	w.section("state", f.State)
+	w.section("pipeline", f.Pipeline)
+	w.line("on_error: " + quote(f.OnError))
+	return w.out.String()
+}
+
+// shower writes block-style YAML.
+type shower struct {
+	out    strings.Builder
+	indent int
+}
+
+func (w *shower) line(text string) {
+	w.out.WriteString(strings.Repeat("  ", w.indent) + text + "\n")
+}
+
+func (w *shower) section(key string, value any) {
+	w.line(key + ":")
+	w.indent++
+	defer func() { w.indent-- }()
+	s, ok := value.(*section)
+	if !ok {
+		w.fields(reflect.ValueOf(value), nil)
+		return
+	}
+	w.line("type: " + quote(s.typ))
+	rest := s.node.without("type")
+	if s.into != nil {
+		w.fields(reflect.ValueOf(s.into).Elem(), rest)
+		return
+	}
+	for _, e := range rest.entries {
+		w.node(e.key.text+":", e.value)
+	}
+}
+
+// fields writes a struct's fields; n is where they were read from, if it is
+// known. Empty texts, lists and maps are left out.
+func (w *shower) fields(v reflect.Value, n *node) {
+	t := v.Type()
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("yaml"), ",")
+		if name == "" || name == "-" {
+			continue
+		}
+		w.value(name+":", v.Field(i), n.get(name))
+	}
+}
+
+// value writes one value under its key or list dash.
+func (w *shower) value(head string, v reflect.Value, n *node) {
+	if v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return
+		}
+		v = v.Elem()
+	}
+	if text, ok := scalarText(v); ok {
+		if text != "" {
+			w.line(head + " " + maskedText(head, text, n))
+		}
+		return
+	}
+	if v.Kind() != reflect.Struct && v.Len() == 0 {
+		return
+	}
+	w.line(head)
+	w.indent++
+	defer func() { w.indent-- }()
+	switch v.Kind() {
+	case reflect.Struct:
+		w.fields(v, n)
+	case reflect.Slice:
+		for i := range v.Len() {
+			w.value("-", v.Index(i), n.item(i))
+		}
+	case reflect.Map:
+		keys := v.MapKeys()
+		sort.Slice(keys, func(i, j int) bool { return keys[i].String() < keys[j].String() })
+		for _, k := range keys {
+			w.value(quote(k.String())+":", v.MapIndex(k), n.get(k.String()))
+		}
+	}
+}
+
+// scalarText returns a single value as the file would have it; it is masked
+// already if its type says so.
+func scalarText(v reflect.Value) (string, bool) {
+	switch x := v.Interface().(type) {
+	case time.Duration:
+		return x.String(), true
+	case encoding.TextMarshaler:
+		text, err := x.MarshalText()
+		return string(text), err == nil
+	}
+	switch {
+	case v.Kind() == reflect.String:
+		return v.String(), true
+	case v.Kind() == reflect.Bool:
+		return strconv.FormatBool(v.Bool()), true
+	case v.CanInt():
+		return strconv.FormatInt(v.Int(), 10), true
+	case v.CanUint():
+		return strconv.FormatUint(v.Uint(), 10), true
+	case v.CanFloat():
+		return strconv.FormatFloat(v.Float(), 'g', -1, 64), true
+	}
+	return "", false
+}
+
+// maskedText is a value's text as it may be shown behind head, its key with a
+// colon or a dash.
+func maskedText(head, text string, n *node) string {
+	key := strings.TrimSuffix(head, ":")
+	var from []string
+	if n != nil {
+		from = n.from
+	}
+	switch {
+	case connectionKey.MatchString(key):
+		text = connector.Secret(text).String()
+	case from != nil, secretKey.MatchString(key), n != nil && n.secret:
+		text = masked
+	}
+	if from != nil {
+		return quote(text) + " # " + strings.Join(from, ", ")
+	}
+	return quote(text)
+}
+
+// node writes a value as it stands in the file, under its key or list dash.
+func (w *shower) node(head string, n *node) {
+	switch n.kind {
+	case null:
+		w.line(head)
+	case scalar:
+		w.line(head + " " + maskedText(head, n.text, n))
+	case mapping:
+		w.line(head)
+		w.indent++
+		for _, e := range n.entries {
+			w.node(quote(e.key.text)+":", e.value)
+		}
+		w.indent--
+	case sequence:
+		w.line(head)
+		w.indent++
+		for _, item := range n.items {
+			w.node("-", item)
+		}
+		w.indent--
+	}
+}
+
+// quote returns text as a YAML scalar that reads back as the same text.
+func quote(text string) string {
+	if plainText(text) {
+		return text
+	}
+	return strconv.Quote(text)
+}
+
+// plainText reports whether text needs no quotes: it starts with none of
+// YAML's signs, and nothing in it means anything to YAML.
+func plainText(text string) bool {
+	if text == "" || strings.ContainsRune("-:@+=", rune(text[0])) || strings.HasSuffix(text, ":") {
+		return false
+	}
+	for _, r := range text {
+		if r != '_' && r != '-' && r != '.' && r != '/' && r != ':' && r != '@' && r != '=' && r != '+' &&
+			(r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') {
+			return false
+		}
+	}
+	return text != "null"
+}

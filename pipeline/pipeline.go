@@ -1,0 +1,139 @@
+// Package pipeline is the engine: it reads batches from a source, hands them
+// to a sink in order, and tells the source only what the sink has durably
+// (P1). It owns no signal, no process and no global; Run blocks until the
+// work is done, the context ends or a named stop is met.
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/entrainsync/entrain"
+)
+
+// Options say what to run. Source and Sink are required; Store too unless the
+// sink's writers are an [entrain.Positioner].
+type Options struct {
+	Source entrain.Source
+	Sink   entrain.Sink
+	Store  Store
+	// Log receives one line an event of interest. Default: discarded.
+	Log *slog.Logger
+	// BufferBytes bounds what is read but not yet written; one batch may
+	// exceed it. Default 16 MiB.
+	BufferBytes int
+	// BatchBytes is up to how much is handed to the sink at once when it is
+	// there; the engine never waits for more. Default 4 MiB.
+	BatchBytes int
+	// ShutdownTimeout bounds the drain after the context of Run ended.
+	// Default 20 s.
+	ShutdownTimeout time.Duration
+	// Failpoint, if set, is called at every durable boundary; its error is
+	// treated as if the step after it had failed. For tests.
+	Failpoint func(Point) error
+}
+
+// Point names a boundary at which a fault can be injected.
+type Point string
+
+// The boundaries of the data path, in the order of a batch's way.
+const (
+	PointReceived Point = "received" // a batch was read
+	PointWriting  Point = "writing"  // before the sink's Write
+	PointDurable  Point = "durable"  // the sink has it, the position is not saved
+	PointSaved    Point = "saved"    // the position is saved, the source is not told
+	PointAcked    Point = "acked"    // the source is told
+)
+
+// Pipeline moves the changes of one source to one sink. Run may be called
+// once; Status at any time from any goroutine.
+type Pipeline struct {
+	opt Options
+	log *slog.Logger
+
+	mu    sync.Mutex
+	state state
+}
+
+// New checks the options. It neither dials nor starts anything.
+func New(o Options) (*Pipeline, error) {
+	if o.Source == nil || o.Sink == nil {
+		return nil, errors.New("pipeline: source and sink are required")
+	}
+	if o.BufferBytes < 0 || o.BatchBytes < 0 || o.ShutdownTimeout < 0 {
+		return nil, errors.New("pipeline: sizes and times must not be negative")
+	}
+	if o.BufferBytes == 0 {
+		o.BufferBytes = 16 << 20
+	}
+	if o.BatchBytes == 0 {
+		o.BatchBytes = 4 << 20
+	}
+	if o.ShutdownTimeout == 0 {
+		o.ShutdownTimeout = 20 * time.Second
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Pipeline{opt: o, log: o.Log}, nil
+}
+
+// Run moves changes until a bounded source is done or ctx ends, and returns
+// nil then, after what was read has been delivered and the position saved and
+// confirmed. Once a session has been up, errors that a new session may mend
+// are retried for ever (P9); every other error is returned. If the drain takes
+// longer than the shutdown timeout, the error wraps context.DeadlineExceeded.
+func (p *Pipeline) Run(ctx context.Context) error {
+	if err := p.become(phaseConnecting, nil); err != nil {
+		return err
+	}
+	var delays backoff
+	for {
+		err := p.session(ctx, &delays)
+		switch {
+		case err == nil || ctx.Err() != nil && errors.Is(err, context.Canceled):
+			return p.become(phaseStopped, nil)
+		case ctx.Err() != nil || !entrain.IsRetryable(err) || !p.wasUp():
+			return errors.Join(err, p.become(phaseFailed, err))
+		}
+		wait := delays.next(err, rand.Float64())
+		p.log.Warn("session ended, will start again", "error", err, "in", wait.Round(time.Millisecond))
+		if err := p.become(phaseConnecting, err); err != nil {
+			return err
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return p.become(phaseStopped, nil)
+		}
+	}
+}
+
+// point calls the failpoint hook.
+func (p *Pipeline) point(at Point) error {
+	if p.opt.Failpoint == nil {
+		return nil
+	}
+	return p.opt.Failpoint(at)
+}
+
+// workContext returns a context for the work after reading has to stop: it
+// outlives ctx by the shutdown timeout.
+func (p *Pipeline) workContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(p.opt.ShutdownTimeout, func() {
+			cancel(fmt.Errorf("drain took longer than %s: %w", p.opt.ShutdownTimeout, context.DeadlineExceeded))
+		})
+		context.AfterFunc(work, func() { timer.Stop() })
+	})
+	return work, func() {
+		stop()
+		cancel(context.Canceled)
+	}
+}

@@ -1,0 +1,249 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/entrainsync/entrain"
+)
+
+// session is one reader and one writer at work together. Two goroutines: the
+// reading one fills the queue, the caller's empties it; mu of the pipeline
+// guards what both and Status share.
+type session struct {
+	p      *Pipeline
+	reader entrain.Reader
+	writer entrain.Writer
+	queue  *queue
+	delays *backoff
+
+	parts  []*entrain.Batch // of the write at hand
+	merged []entrain.Event  // scratch for merging them
+	fed    tracker          // guarded by p.mu
+}
+
+// session opens both ends, moves changes until one of them fails, the source
+// is done or ctx ends, and closes them. A session that ended as it should
+// returns nil.
+func (p *Pipeline) session(ctx context.Context, delays *backoff) error {
+	work, cancel := p.workContext(ctx)
+	defer cancel()
+	writer, err := p.opt.Sink.Open(ctx)
+	if err != nil {
+		return fmt.Errorf("open sink: %w", err)
+	}
+	defer closeQuietly(p, "sink", writer)
+	from, err := p.restore(ctx, writer)
+	if err != nil {
+		return fmt.Errorf("read position: %w", err)
+	}
+	reader, err := p.opt.Source.Open(ctx, from)
+	if err != nil {
+		return fmt.Errorf("open source: %w", err)
+	}
+	defer closeQuietly(p, "source", reader)
+	s := &session{p: p, reader: reader, writer: writer, delays: delays, queue: newQueue(p.opt.BufferBytes)}
+	s.fed.at = from
+	if err := p.attach(s); err != nil {
+		return err
+	}
+	defer p.detach(s)
+	return s.run(ctx, work)
+}
+
+// restore asks whoever keeps the position where to go on.
+func (p *Pipeline) restore(ctx context.Context, w entrain.Writer) (entrain.Position, error) {
+	if positioner, ok := w.(entrain.Positioner); ok {
+		return positioner.Position(ctx)
+	}
+	if p.opt.Store == nil {
+		return entrain.Position{}, errors.New("the sink keeps no position and there is no store")
+	}
+	c, err := p.opt.Store.Load(ctx)
+	if err != nil {
+		return entrain.Position{}, err
+	}
+	if marker, ok := w.(entrain.Marker); ok {
+		if err := marker.Restore(ctx, c.Mark); err != nil {
+			return entrain.Position{}, fmt.Errorf("bring the sink back to %s: %w", c.Position, err)
+		}
+	}
+	return c.Position, nil
+}
+
+// run moves changes. The first error of either side is the session's; when
+// reading ends as it should, what was read is still written.
+func (s *session) run(ctx, work context.Context) error {
+	reading, stopReading := context.WithCancel(ctx)
+	defer stopReading()
+	var wg sync.WaitGroup
+	var readErr error
+	wg.Go(func() {
+		defer s.queue.close()
+		readErr = s.read(reading)
+	})
+	writeErr := s.write(work)
+	stopReading()
+	s.queue.close()
+	if writeErr != nil {
+		// A reader may be blocked in a way that only closing ends.
+		closeQuietly(s.p, "source", s.reader)
+	}
+	wg.Wait()
+	s.freeRest()
+	if writeErr != nil {
+		return writeErr
+	}
+	if readErr != nil && ctx.Err() == nil {
+		return fmt.Errorf("read from source: %w", readErr)
+	}
+	return nil
+}
+
+// read fills the queue until the source is done or ctx ends, which are no
+// errors.
+func (s *session) read(ctx context.Context) error {
+	for {
+		b, err := s.reader.Read(ctx)
+		if errors.Is(err, io.EOF) || err != nil && ctx.Err() != nil {
+			return s.p.becomeDraining()
+		}
+		if err != nil {
+			return err
+		}
+		s.p.mu.Lock()
+		s.fed.noteRead(b)
+		s.p.mu.Unlock()
+		if err := s.p.point(PointReceived); err != nil {
+			free(b)
+			return err
+		}
+		if s.queue.put(ctx, b) != nil {
+			return s.p.becomeDraining()
+		}
+	}
+}
+
+// write empties the queue until it is closed and empty.
+func (s *session) write(work context.Context) error {
+	for {
+		s.parts = s.queue.take(work, s.p.opt.BatchBytes, s.parts[:0])
+		if len(s.parts) == 0 {
+			return context.Cause(work)
+		}
+		err := s.deliver(work, s.merge())
+		for _, b := range s.parts {
+			free(b)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// merge makes one batch of the parts at hand.
+func (s *session) merge() *entrain.Batch {
+	if len(s.parts) == 1 {
+		return s.parts[0]
+	}
+	merged := &entrain.Batch{Events: s.merged[:0], Through: s.parts[len(s.parts)-1].Through}
+	for _, b := range s.parts {
+		merged.Events = append(merged.Events, b.Events...)
+		merged.Bytes += b.Bytes
+	}
+	s.merged = merged.Events
+	return merged
+}
+
+// deliver writes a batch. If that made anything durable, the position is saved
+// and then the source told, in this order: what is confirmed is saved, what is
+// saved is durable (P1, P2).
+func (s *session) deliver(work context.Context, b *entrain.Batch) error {
+	if err := s.p.point(PointWriting); err != nil {
+		return err
+	}
+	s.p.writing(time.Now())
+	err := s.writer.Write(work, b)
+	s.p.writing(time.Time{})
+	if err != nil {
+		return fmt.Errorf("write to sink after %s: %w", s.position(), errors.Join(err, causeOf(work)))
+	}
+	s.p.mu.Lock()
+	err = s.fed.noteWritten(uint64(len(s.parts)), b)
+	s.p.mu.Unlock()
+	if err != nil || b.Through.IsZero() {
+		return err
+	}
+	return s.confirm(work, b)
+}
+
+func (s *session) confirm(work context.Context, b *entrain.Batch) error {
+	if err := s.p.point(PointDurable); err != nil {
+		return err
+	}
+	if err := s.save(work, b.Through); err != nil {
+		return fmt.Errorf("save position %s: %w", b.Through, err)
+	}
+	if err := s.p.point(PointSaved); err != nil {
+		return err
+	}
+	if err := s.reader.Ack(work, b.Through); err != nil {
+		return fmt.Errorf("confirm %s to the source: %w", b.Through, err)
+	}
+	s.p.mu.Lock()
+	s.fed.noteAcked()
+	if n := len(b.Events); n > 0 {
+		s.p.state.committed = b.Events[n-1].Tx.CommitTime
+	}
+	s.p.mu.Unlock()
+	s.delays.reset()
+	return s.p.point(PointAcked)
+}
+
+// save stores the position unless the sink has it.
+func (s *session) save(ctx context.Context, at entrain.Position) error {
+	if _, ok := s.writer.(entrain.Positioner); ok {
+		return nil
+	}
+	c := Checkpoint{Position: at}
+	if marker, ok := s.writer.(entrain.Marker); ok {
+		c.Mark = marker.Mark()
+	}
+	return s.p.opt.Store.Save(ctx, c)
+}
+
+func (s *session) position() entrain.Position {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	return s.fed.at
+}
+
+// freeRest gives back what was read but not written.
+func (s *session) freeRest() {
+	s.queue.mu.Lock()
+	defer s.queue.mu.Unlock()
+	for _, b := range s.queue.batches {
+		free(b)
+	}
+	s.queue.drop(len(s.queue.batches))
+}
+
+// causeOf explains an error that came from the end of ctx.
+func causeOf(ctx context.Context) error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	return context.Cause(ctx)
+}
+
+// closeQuietly closes one end; its error changes nothing, since what counts
+// was durable before.
+func closeQuietly(p *Pipeline, what string, c io.Closer) {
+	if err := c.Close(); err != nil {
+		p.log.Debug("close", "what", what, "error", err)
+	}
+}

@@ -1,0 +1,208 @@
+package pipeline
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/entrainsync/entrain"
+)
+
+// phase is where a pipeline is in its life; docs/states.md draws it.
+type phase string
+
+const (
+	phaseNew        phase = "new"
+	phaseConnecting phase = "connecting"
+	phaseStreaming  phase = "streaming"
+	phaseDraining   phase = "draining"
+	phaseStopped    phase = "stopped"
+	phaseFailed     phase = "failed"
+)
+
+// moves are the possible transitions.
+var moves = map[phase][]phase{
+	phaseNew:        {phaseConnecting},
+	phaseConnecting: {phaseConnecting, phaseStreaming, phaseStopped, phaseFailed},
+	phaseStreaming:  {phaseConnecting, phaseDraining, phaseStopped, phaseFailed},
+	phaseDraining:   {phaseConnecting, phaseDraining, phaseStopped, phaseFailed},
+}
+
+// state is what Status shows; guarded by the pipeline's mutex.
+type state struct {
+	phase     phase
+	lastErr   error
+	up        bool // a session has been up
+	session   *session
+	past      counts    // of sessions that ended
+	writing   time.Time // since when the sink is at work, zero if it is not
+	committed time.Time // commit time of the last durable transaction
+	position  entrain.Position
+}
+
+type counts struct {
+	captured, applied int64
+	extra             map[string]int64
+}
+
+// Status is a pipeline at one moment, as `entrain status` shows it.
+type Status struct {
+	// Phase: new, connecting, streaming, draining, stopped or failed.
+	Phase string `json:"phase"`
+	// Waiting says what the pipeline waits for: "source" (there is nothing
+	// new), "sink" (a write is under way), "connection", or "" for nothing.
+	Waiting string `json:"waiting"`
+	// WaitingSeconds is for how long, as far as it is known.
+	WaitingSeconds float64 `json:"waiting_seconds"`
+	// Position that the sink has durably.
+	Position    string `json:"position"`
+	Incarnation string `json:"incarnation"`
+	// LagBytes of the source's log that are not delivered; -1 if not known.
+	LagBytes int64 `json:"lag_bytes"`
+	// LagSeconds between the commit of the last change that was delivered and
+	// now; 0 when everything read was delivered.
+	LagSeconds float64 `json:"lag_seconds"`
+	// BufferedBytes are read but not yet handed to the sink.
+	BufferedBytes int `json:"buffered_bytes"`
+	// Captured counts the events read from the source, Applied those durable
+	// at the sink, Reread those that a broken session had read but not made
+	// durable, and which were read again. At rest captured = applied + reread
+	// (P1).
+	Captured int64 `json:"captured"`
+	Applied  int64 `json:"applied"`
+	Reread   int64 `json:"reread"`
+	// Counts of the source and the sink by name.
+	Counts map[string]int64 `json:"counts"`
+	// Error that ended the last session, "" if none did.
+	Error string `json:"error,omitempty"`
+}
+
+// become moves to another phase; an impossible move is an error in the engine.
+func (p *Pipeline) become(to phase, cause error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	from := p.state.phase
+	if from == "" {
+		from = phaseNew
+	}
+	if !slices.Contains(moves[from], to) {
+		return fmt.Errorf("pipeline: cannot go from %s to %s", from, to)
+	}
+	p.state.phase = to
+	if cause != nil {
+		p.state.lastErr = cause
+	}
+	return nil
+}
+
+// becomeDraining notes that no more will be read.
+func (p *Pipeline) becomeDraining() error { return p.become(phaseDraining, nil) }
+
+// attach makes s the session at work.
+func (p *Pipeline) attach(s *session) error {
+	if err := p.become(phaseStreaming, nil); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.state.session = s
+	p.state.up = true
+	p.state.position = s.fed.at
+	return nil
+}
+
+// detach keeps the counts of a session that ended.
+func (p *Pipeline) detach(s *session) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.state.past = p.totals()
+	p.state.position = s.fed.at
+	p.state.session = nil
+}
+
+func (p *Pipeline) wasUp() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.state.up
+}
+
+// writing notes since when the sink is at work; zero when it is done.
+func (p *Pipeline) writing(since time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.state.writing = since
+}
+
+// totals sums the past sessions and the one at work.
+func (p *Pipeline) totals() counts {
+	c := counts{captured: p.state.past.captured, applied: p.state.past.applied, extra: map[string]int64{}}
+	maps.Copy(c.extra, p.state.past.extra)
+	s := p.state.session
+	if s == nil {
+		return c
+	}
+	c.captured += s.fed.events.read
+	c.applied += s.fed.events.durable
+	for _, end := range []any{s.reader, s.writer} {
+		if counter, ok := end.(entrain.Counter); ok {
+			for name, n := range counter.Counts() {
+				c.extra[name] += n
+			}
+		}
+	}
+	return c
+}
+
+// Status returns the pipeline's state now.
+func (p *Pipeline) Status() Status {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	c := p.totals()
+	st := Status{
+		Phase: string(p.state.phase), LagBytes: -1, Captured: c.captured, Applied: c.applied, Counts: c.extra,
+	}
+	if st.Phase == "" {
+		st.Phase = string(phaseNew)
+	}
+	if p.state.lastErr != nil {
+		st.Error = p.state.lastErr.Error()
+	}
+	at := p.state.position
+	if s := p.state.session; s != nil {
+		at = s.fed.at
+		st.BufferedBytes = s.queue.held()
+		p.describe(&st, s, now)
+	} else {
+		st.Reread = c.captured - c.applied
+	}
+	if p.state.phase == phaseConnecting {
+		st.Waiting = "connection"
+	}
+	st.Position, st.Incarnation = at.String(), at.Incarnation
+	return st
+}
+
+// describe fills in what only a session at work knows.
+func (p *Pipeline) describe(st *Status, s *session, now time.Time) {
+	inFlight := s.fed.events.read - s.fed.events.durable
+	st.Reread = p.state.past.captured - p.state.past.applied
+	var lag entrain.Lag
+	if lagger, ok := s.reader.(entrain.Lagger); ok {
+		lag = lagger.Lag()
+		st.LagBytes = lag.Bytes
+	}
+	if inFlight > 0 && !p.state.committed.IsZero() {
+		st.LagSeconds = now.Sub(p.state.committed).Seconds()
+	}
+	switch since := p.state.writing; {
+	case !since.IsZero():
+		st.Waiting, st.WaitingSeconds = "sink", now.Sub(since).Seconds()
+	case inFlight == 0:
+		st.Waiting = "source"
+		if !lag.Heard.IsZero() {
+			st.WaitingSeconds = max(0, now.Sub(lag.Heard).Seconds())
+		}
+	}
+}
