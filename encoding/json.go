@@ -53,8 +53,12 @@ func isSafeInteger(v []byte) bool {
 	return len(digits) < len(maxSafe) || string(digits) <= maxSafe
 }
 
-// isJSONNumber reports whether v is a number by JSON's grammar (RFC 8259 §6).
+// isJSONNumber reports whether v is a number by JSON's grammar (RFC 8259 §6)
+// that every reader keeps: some read -0 as the integer 0.
 func isJSONNumber(v []byte) bool {
+	if string(v) == "-0" {
+		return false
+	}
 	i := 0
 	if i < len(v) && v[i] == '-' {
 		i++

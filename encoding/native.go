@@ -171,9 +171,12 @@ func (n *Native) see(tx *entrain.Transaction) {
 	text = strconv.AppendUint(text, tx.ID, 10)
 	text = append(text, `,"version":"`...)
 	text = strconv.AppendUint(text, tx.Version, 10)
-	text = append(text, `","time":"`...)
-	text = tx.CommitTime.UTC().AppendFormat(text, "2006-01-02T15:04:05.000000Z")
-	text = append(text, '"')
+	text = append(text, `","time":`...)
+	if tx.CommitTime.IsZero() {
+		text = append(text, "null"...)
+	} else {
+		text = tx.CommitTime.UTC().AppendFormat(text, `"2006-01-02T15:04:05.000000Z"`)
+	}
 	if tx.Origin != "" {
 		text = append(text, `,"origin":`...)
 		text = appendString(text, []byte(tx.Origin))

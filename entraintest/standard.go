@@ -29,8 +29,8 @@ func StandardTable() *entrain.Table { return standard }
 
 // SQL returns the statement that makes the event's change. It quotes values by
 // doubling apostrophes and names not at all: enough for [StandardTable] at any
-// SQL database, and for nothing else. Columns that are [Unchanged] in After
-// are not mentioned. It panics for an operation that has no statement.
+// SQL database, and for nothing else. An UPDATE mentions no column that is
+// [Unchanged] in After, and the key only if Before is set. It panics for an operation that has no statement.
 func SQL(e entrain.Event) string {
 	switch e.Op {
 	case entrain.OpInsert:
@@ -42,8 +42,9 @@ func SQL(e entrain.Event) string {
 	case entrain.OpUpdate:
 		var sets []string
 		for i, c := range Cells(e.Table, e.After) {
-			if c != Unchanged {
-				sets = append(sets, e.Table.Columns[i].Name+" = "+literal(c))
+			col := e.Table.Columns[i]
+			if c != Unchanged && (!col.Key || e.Before != nil) {
+				sets = append(sets, col.Name+" = "+literal(c))
 			}
 		}
 		return fmt.Sprintf("UPDATE %s SET %s WHERE %s", e.Table, strings.Join(sets, ", "), where(e))

@@ -96,7 +96,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	for {
 		err := p.session(ctx, &delays)
 		switch {
-		case err == nil || ctx.Err() != nil && errors.Is(err, context.Canceled):
+		case err == nil || ctx.Err() != nil && interrupted(err):
 			return p.become(phaseStopped, nil)
 		case ctx.Err() != nil || !entrain.IsRetryable(err) || !p.wasUp():
 			return errors.Join(err, p.become(phaseFailed, err))
@@ -112,6 +112,12 @@ func (p *Pipeline) Run(ctx context.Context) error {
 			return p.become(phaseStopped, nil)
 		}
 	}
+}
+
+// interrupted reports that err came from the end of the context of Run, not
+// from the end of the time for the drain.
+func interrupted(err error) bool {
+	return errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 }
 
 // point calls the failpoint hook.
