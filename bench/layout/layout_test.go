@@ -96,6 +96,24 @@ func copyText(dst []byte, v []byte) []byte {
 	return append(append(dst, v[start:]...), '\t')
 }
 
+func copyValues(out []byte, row []value) []byte {
+	for _, v := range row {
+		if v.state == entrain.Present {
+			out = copyText(out, v.data)
+		}
+	}
+	return out
+}
+
+func copyRow(out []byte, row entrain.Row) []byte {
+	for i := range len(texts) {
+		if v, state := row.Column(i, len(texts)); state == entrain.Present {
+			out = copyText(out, v)
+		}
+	}
+	return out
+}
+
 func report(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/rows, "ns/row")
 }
@@ -112,11 +130,7 @@ func BenchmarkValueStructs(b *testing.B) {
 		}
 		out = out[:0]
 		for _, row := range batch.rows {
-			for _, v := range row {
-				if v.state == entrain.Present {
-					out = copyText(out, v.data)
-				}
-			}
+			out = copyValues(out, row)
 		}
 	}
 	report(b)
@@ -137,11 +151,7 @@ func BenchmarkPackedRows(b *testing.B) {
 		}
 		out = out[:0]
 		for _, row := range batch.rows {
-			for i := range len(texts) {
-				if v, state := row.Column(i, len(texts)); state == entrain.Present {
-					out = copyText(out, v)
-				}
-			}
+			out = copyRow(out, row)
 		}
 	}
 	report(b)

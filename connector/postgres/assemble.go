@@ -122,23 +122,18 @@ func (a *assembler) closeTx(end lsn) {
 	a.end = max(a.end, end)
 }
 
-// wanted counts the data message at hand and reports whether it is wanted.
-func (a *assembler) wanted(included bool) bool {
+// next counts the data message at hand and reports whether it is new.
+func (a *assembler) next() bool {
 	a.ordinal++
-	switch {
-	case a.skip:
+	if a.skip {
 		a.counts.skipped.Add(1)
-	case !included:
-		a.counts.filtered.Add(1)
-	default:
-		a.counts.captured.Add(1)
-		return true
 	}
-	return false
+	return !a.skip
 }
 
-// event adds an event for the data message that wanted counted.
+// event adds an event for the data message that next counted.
 func (a *assembler) event(op entrain.Op, table *entrain.Table) *entrain.Event {
+	a.counts.captured.Add(1)
 	a.cur.events = append(a.cur.events, entrain.Event{
 		Op: op, Ordinal: a.ordinal - 1, Table: table, Tx: a.tx,
 	})
@@ -156,7 +151,11 @@ func (a *assembler) row(m *pgoutput.Message) error {
 	if err := fits(rel.table, m); err != nil {
 		return err
 	}
-	if !a.wanted(rel.included) {
+	if !a.next() {
+		return nil
+	}
+	if !rel.included {
+		a.counts.filtered.Add(1)
 		return nil
 	}
 	c := a.cur
@@ -222,7 +221,11 @@ func (a *assembler) truncate(m *pgoutput.Message) error {
 			t.Tables = append(t.Tables, rel.table)
 		}
 	}
-	if a.wanted(len(t.Tables) > 0) {
+	switch {
+	case !a.next():
+	case len(t.Tables) == 0:
+		a.counts.filtered.Add(1)
+	default:
 		a.event(entrain.OpTruncate, nil).Truncate = t
 		a.cur.other += 64 + 8*len(t.Tables)
 	}
@@ -246,7 +249,7 @@ func (a *assembler) message(m *pgoutput.Message) error {
 	if a.tx == nil {
 		return fmt.Errorf("transactional message outside a transaction")
 	}
-	if a.wanted(true) {
+	if a.next() {
 		a.event(entrain.OpMessage, nil).Message = &entrain.Message{
 			Prefix: string(m.Name), Content: append([]byte(nil), m.Content...), Transactional: transactional,
 		}

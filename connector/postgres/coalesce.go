@@ -88,10 +88,16 @@ type pacer struct {
 	small   int   // reads below smallRead in a row
 	bytes   int64 // read since the phase began
 	began   time.Time
-	plain   bool       // this phase reads without waiting
+	way     int        // of this phase: waiting or plain
 	settled bool       // the last trial was decided; the phase is a long one
-	rate    [2]float64 // bytes per second of the last phase, [0] waiting, [1] plain
+	rate    [2]float64 // bytes per second of the last phase of each way
 }
+
+// The ways of reading.
+const (
+	waiting = iota
+	plain
+)
 
 const (
 	shortWait  = time.Millisecond
@@ -116,7 +122,7 @@ func (p *pacer) read(n int) {
 // step returns how long to wait before the next read.
 func (p *pacer) step(now time.Time) time.Duration {
 	p.phase(now)
-	if p.plain {
+	if p.way == plain {
 		return 0
 	}
 	if p.small >= smallReads {
@@ -140,18 +146,14 @@ func (p *pacer) phase(now time.Time) {
 		*p = pacer{began: now} // first use, or the session was not behind for a while
 		return
 	}
-	p.rate[index(p.plain)] = float64(p.bytes) / elapsed.Seconds()
+	p.rate[p.way] = float64(p.bytes) / elapsed.Seconds()
 	p.bytes, p.began = 0, now
-	if p.settled || p.rate[1] == 0 {
-		p.plain, p.settled = !p.plain, false // try the other way
+	if p.settled || p.rate[plain] == 0 {
+		p.way, p.settled = 1-p.way, false // try the other way
 		return
 	}
-	p.plain, p.settled = p.rate[1] > p.rate[0], true
-}
-
-func index(plain bool) int {
-	if plain {
-		return 1
+	p.way, p.settled = waiting, true
+	if p.rate[plain] > p.rate[waiting] {
+		p.way = plain
 	}
-	return 0
 }

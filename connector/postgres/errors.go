@@ -64,3 +64,15 @@ func sqlState(err error) string {
 	}
 	return ""
 }
+
+// SQLSTATEs that the sink answers to.
+const (
+	stateUndefinedTable  = "42P01"
+	stateUndefinedColumn = "42703"
+	stateUndefinedObject = "42704"
+	stateUndefinedSchema = "3F000"
+	stateNoPrivilege     = "42501"
+	stateNotSupported    = "0A000" // also: cached plan must not change result type
+	stateNoStatement     = "26000"
+	stateForeignKey      = "23503"
+)

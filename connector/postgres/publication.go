@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"github.com/entrainsync/entrain"
 )
 
 // ensurePublication makes the publication if it is missing and may be made:
 // before the slot, since changes decoded at a point where it does not exist
 // are gone. Later in a history its absence is a named stop.
-func (s *session) ensurePublication(ctx context.Context, first bool) error {
+func (s *session) ensurePublication(ctx context.Context, from entrain.Position) error {
 	cfg := s.src.cfg
 	rows, err := s.query(ctx, "SELECT 1 FROM pg_publication WHERE pubname = "+quoteLiteral(cfg.Publication))
 	if err != nil {
@@ -18,7 +20,7 @@ func (s *session) ensurePublication(ctx context.Context, first bool) error {
 	if len(rows) > 0 {
 		return nil
 	}
-	if !first {
+	if !from.IsZero() {
 		return stopPublicationGone(cfg, nil)
 	}
 	tables, err := s.publishable(ctx)

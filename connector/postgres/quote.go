@@ -22,3 +22,9 @@ func quoteLiteral(s string) string {
 	}
 	return quoted
 }
+
+// replicationLiteral returns s as a string constant of the replication
+// commands, whose grammar knows no escapes but the doubled quote.
+func replicationLiteral(s string) string {
+	return `'` + strings.ReplaceAll(s, `'`, `''`) + `'`
+}

@@ -34,7 +34,8 @@ type reader struct {
 
 	reading sync.Mutex // held by Read
 	closing atomic.Bool
-	ended   bool // a bounded source has delivered everything
+	broken  atomic.Pointer[error] // why no status can be sent, if so
+	ended   bool                  // a bounded source has delivered everything
 
 	unacked   atomic.Int64 // bytes handed out in batches that are not acknowledged yet
 	committed atomic.Int64 // commit time of the last transaction read, Unix µs
@@ -142,7 +143,7 @@ func (r *reader) step(ctx context.Context) error {
 		if err := r.conn.SetReadDeadline(time.Now().Add(r.quiet)); err != nil {
 			return err
 		}
-		if ctx.Err() != nil || r.closing.Load() {
+		if ctx.Err() != nil || r.closing.Load() || r.broken.Load() != nil {
 			r.interrupt() // it may have come before the deadline was set
 		}
 	}
@@ -169,23 +170,24 @@ func (r *reader) walData(data []byte) error {
 	}
 	sent := pgoutput.Time(int64(binary.BigEndian.Uint64(data[17:])))
 	r.committed.Store(r.asm.tx.CommitTime.UnixMicro())
-	r.setBehind(r.asm.behind(sent) > behindBy || r.unacked.Load() > 2*chunkBytes)
+	r.setPace(r.asm.behind(sent))
 	return nil
 }
 
 func (r *reader) keepalive(data []byte) {
 	r.asm.keepalive(lsn(binary.BigEndian.Uint64(data[1:])))
 	r.heard.Store(time.Now().UnixMicro())
-	r.setBehind(false)
+	r.setPace(0)
 	if data[keepaliveSize-1] == 1 {
 		r.fb.poke()
 	}
 }
 
-// setBehind lets the network wait for larger pieces, unless the server's
-// commits wait for us.
-func (r *reader) setBehind(behind bool) {
-	behind = behind && !r.fb.eager
+// setPace lets the network wait for larger pieces while the session is late by
+// more than moments or the sink has much to do, unless the server's commits
+// wait for us.
+func (r *reader) setPace(late time.Duration) {
+	behind := !r.fb.eager && (late > behindBy || r.unacked.Load() > 2*chunkBytes)
 	if r.net.behind.Load() != behind {
 		r.net.behind.Store(behind)
 	}
@@ -201,6 +203,8 @@ func (r *reader) failure(ctx context.Context, err error) error {
 		return fmt.Errorf("read: %w", net.ErrClosed)
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case r.broken.Load() != nil:
+		return fmt.Errorf("%w: send status to the source: %w", entrain.ErrDisconnected, *r.broken.Load())
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("%w: the source has been silent for %s", entrain.ErrDisconnected, r.quiet)
 	case errors.Is(err, errEndOfStream):
@@ -255,7 +259,7 @@ func (r *reader) Close() error {
 		r.reading.Lock()
 		defer r.reading.Unlock()
 		r.fb.end()
-		r.setBehind(false)
+		r.net.behind.Store(false)
 		r.conn.SetReadDeadline(time.Now().Add(closeTimeout))
 		if r.fb.send(0) == nil {
 			// A server busy with a large transaction does not answer in time:

@@ -147,6 +147,16 @@ func (s *session) statusInterval() time.Duration {
 	return min(max(time.Duration(ms)*time.Millisecond/3, shortest), longest)
 }
 
+// slotPatience is how long to wait for a slot that another walsender still
+// has: one whose client is gone gives up after the server's time-out.
+func (s *session) slotPatience() time.Duration {
+	ms, err := strconv.Atoi(s.settings["wal_sender_timeout"])
+	if err != nil || ms == 0 {
+		ms = 60_000
+	}
+	return time.Duration(ms)*time.Millisecond + 5*time.Second
+}
+
 // synchronous reports whether commits at the source may wait for us.
 func (s *session) synchronous() bool {
 	names := s.settings["synchronous_standby_names"]
@@ -155,7 +165,7 @@ func (s *session) synchronous() bool {
 
 // open checks the history, starts the stream and returns its reader.
 func (s *session) open(ctx context.Context, from entrain.Position) (*reader, error) {
-	if err := s.ensurePublication(ctx, from.IsZero()); err != nil {
+	if err := s.ensurePublication(ctx, from); err != nil {
 		return nil, err
 	}
 	start, err := s.ensureSlot(ctx, from)
@@ -204,7 +214,7 @@ func (s *session) reader(start startPoint, from entrain.Position) *reader {
 	r.fb = newFeedback(r.ws, start.at, interval)
 	r.fb.eager = s.synchronous()
 	r.fb.failed = func(err error) {
-		r.log.Warn("cannot send status to the source", "error", err)
+		r.broken.Store(&err)
 		r.interrupt()
 	}
 	r.heard.Store(time.Now().UnixMicro())
@@ -222,7 +232,7 @@ func (s *session) stream(ctx context.Context, r *reader, from place) error {
 	stop := context.AfterFunc(ctx, r.interrupt)
 	err = r.ws.start(fmt.Sprintf(
 		`START_REPLICATION SLOT %s LOGICAL %s (proto_version '1', publication_names %s, messages 'true')`,
-		quoteIdent(s.src.cfg.Slot), from.at, strings.TrimSpace(quoteLiteral(quoteIdent(s.src.cfg.Publication)))))
+		quoteIdent(s.src.cfg.Slot), from.at, replicationLiteral(quoteIdent(s.src.cfg.Publication))), s.slotPatience())
 	if !stop() && ctx.Err() != nil {
 		err = ctx.Err()
 	}

@@ -33,13 +33,10 @@ func stopNoReplication(user string, err error) error {
 }
 
 // restart is the way back into a history that is broken.
-func restart(cfg SourceConfig, drop bool) string {
-	next := ""
-	if drop {
-		next = dropSlot(cfg.Slot) + "; -- then: "
-	}
-	return next + "entrain teardown FILE; copy the tables to the target again; entrain run FILE"
-}
+const restart = "entrain teardown FILE; copy the tables to the target again; entrain run FILE"
+
+// dropAndRestart is the same where a slot is left.
+func dropAndRestart(cfg SourceConfig) string { return dropSlot(cfg.Slot) + "; -- then: " + restart }
 
 func dropSlot(slot string) string {
 	return "SELECT pg_drop_replication_slot(" + strings.TrimSpace(quoteLiteral(slot)) + ")"
@@ -63,7 +60,7 @@ func stopSlotLost(cfg SourceConfig, st slotState) error {
 		Code: "slot_lost",
 		What: fmt.Sprintf("replication slot %q is lost (%s): changes after %s can no longer be read", cfg.Slot, reason, st.confirmed),
 		Why:  why,
-		Next: restart(cfg, true),
+		Next: dropAndRestart(cfg),
 	}
 }
 
@@ -72,7 +69,7 @@ func stopSlotMissing(cfg SourceConfig, from entrain.Position) error {
 		Code: "slot_missing",
 		What: fmt.Sprintf("replication slot %q does not exist, but this pipeline has read it up to %s", cfg.Slot, from),
 		Why:  "it was dropped, or the server was replaced by one that does not have it; changes since then would be lost",
-		Next: restart(cfg, false),
+		Next: restart,
 	}
 }
 
@@ -100,7 +97,7 @@ func stopSlotAhead(cfg SourceConfig, confirmed lsn, p place) error {
 		What: fmt.Sprintf("replication slot %q stands at %s, ahead of our position %s", cfg.Slot, confirmed, p.at),
 		Why: "it was dropped and made again, advanced by something else, or the sink was restored from a backup; " +
 			"the changes in between cannot be read",
-		Next: restart(cfg, true),
+		Next: dropAndRestart(cfg),
 	}
 }
 
@@ -109,7 +106,7 @@ func stopPositionAhead(cfg SourceConfig, p place, end lsn) error {
 		Code: "position_ahead",
 		What: fmt.Sprintf("our position %s is past the end of the source's log, %s", p.at, end),
 		Why:  "the source was restored from a backup or lost its latest changes in a crash",
-		Next: restart(cfg, true),
+		Next: dropAndRestart(cfg),
 	}
 }
 
@@ -118,7 +115,7 @@ func stopPosition(cfg SourceConfig, from entrain.Position, err error) error {
 		Code: "position_unreadable",
 		What: fmt.Sprintf("the saved position %q is not one of a PostgreSQL source", from.Offset),
 		Why:  "the state belongs to another kind of source",
-		Next: restart(cfg, false),
+		Next: restart,
 		Err:  err,
 	}
 }
@@ -128,7 +125,7 @@ func stopOtherSystem(cfg SourceConfig, system string, from entrain.Position) err
 		Code: "other_system",
 		What: fmt.Sprintf("the source is system %s, but our position %s belongs to history %s", system, from, from.Incarnation),
 		Why:  "source.url leads to another server, or to a copy of it that was initialised anew",
-		Next: restart(cfg, false),
+		Next: restart,
 	}
 }
 
@@ -138,7 +135,7 @@ func stopForked(cfg SourceConfig, p, fork place) error {
 		What: fmt.Sprintf("our position %s on timeline %d is not in the history of timeline %d, which branched off at %s",
 			p.at, p.timeline, fork.timeline, fork.at),
 		Why:  "a standby was promoted that had not received everything we had delivered",
-		Next: restart(cfg, true),
+		Next: dropAndRestart(cfg),
 	}
 }
 
@@ -147,7 +144,7 @@ func stopPublicationGone(cfg SourceConfig, err error) error {
 		Code: "publication_missing",
 		What: fmt.Sprintf("publication %q does not exist at this point of the log", cfg.Publication),
 		Why:  "it was dropped; changes in between were not published, and making it again does not bring them back",
-		Next: restart(cfg, false),
+		Next: restart,
 		Err:  err,
 	}
 }

@@ -233,21 +233,8 @@ func openFolder(t *testing.T) string {
 	return dir
 }
 
-// ownerEnv makes the test binary start a server, print its process and folder,
-// and wait to be killed.
-const ownerEnv = "PGSERVER_TEST_OWNER"
-
-func TestOwnerHelper(t *testing.T) {
-	if os.Getenv(ownerEnv) == "" {
-		return // only TestServerEndsWithItsOwner runs this, in a process of its own
-	}
-	srv := pgtest.Start(t, 15, nil)
-	fmt.Printf("server %d %s\n", srv.Pid(), srv.Dir())
-	<-t.Context().Done()
-}
-
 func TestServerEndsWithItsOwner(t *testing.T) {
-	owner := exec.Command(os.Args[0], "-test.run=^TestOwnerHelper$")
+	owner := exec.Command(os.Args[0])
 	owner.Env = append(os.Environ(), ownerEnv+"=1")
 	out, err := owner.StdoutPipe()
 	if err != nil {

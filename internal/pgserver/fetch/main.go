@@ -3,6 +3,7 @@
 // cache, and prints one line a version with the folder of the programs.
 //
 //	go run ./internal/pgserver/fetch 15 18
+//	go run ./internal/pgserver/fetch any
 package main
 
 import (
@@ -27,9 +28,9 @@ func main() {
 
 func run(ctx context.Context, majors []string) error {
 	for _, word := range majors {
-		major, err := strconv.Atoi(word)
+		major, err := parseMajor(word)
 		if err != nil {
-			return fmt.Errorf("%q is not a major version of PostgreSQL", word)
+			return err
 		}
 		install, err := pgserver.Obtain(ctx, major)
 		if err != nil {
@@ -38,4 +39,16 @@ func run(ctx context.Context, majors []string) error {
 		fmt.Printf("PostgreSQL %s\t%s\n", install.Version, install.Bin)
 	}
 	return nil
+}
+
+// parseMajor reads a major version; "any" is 0, which takes what there is.
+func parseMajor(word string) (int, error) {
+	if word == "any" {
+		return 0, nil
+	}
+	major, err := strconv.Atoi(word)
+	if err != nil || major < pgserver.OldestMajor {
+		return 0, fmt.Errorf("%q is not a major version of PostgreSQL from %d on", word, pgserver.OldestMajor)
+	}
+	return major, nil
 }

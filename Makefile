@@ -1,0 +1,47 @@
+# What a contributor types. .ci/run runs exactly these targets.
+
+GO          ?= go
+FUZZTIME    ?= 60s
+BENCH       ?= decode apply latency
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+ALL_PG      := 14 15 16 17 18
+empty       :=
+comma       := ,
+
+.PHONY: build test test-race test-all lint fuzz bench demo postgres verify clean
+
+build: ## bin/entrain, static
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/entrain ./cmd/entrain
+
+test: postgres ## everything that CI checks, on PostgreSQL 15 and 18
+	$(GO) test -timeout 20m ./...
+
+test-race: postgres ## the same under the race detector
+	$(GO) test -race -timeout 40m ./...
+
+test-all: ## the wide run: large cases, every supported PostgreSQL
+	$(GO) run ./internal/pgserver/fetch $(ALL_PG)
+	ENTRAIN_TEST_WIDE=1 ENTRAIN_TEST_PG=$(subst $(empty) $(empty),$(comma),$(ALL_PG)) $(GO) test -timeout 120m ./...
+
+lint: ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt -w these:" $$unformatted >&2; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+fuzz: postgres ## every fuzz target for FUZZTIME each, two at a time
+	.ci/fuzz $(FUZZTIME)
+
+bench: build ## against the real peers; needs pg_recvlogical (postgresql-15, postgresql-client-15)
+	set -e; for work in $(BENCH); do $(GO) run ./bench $$work; done
+
+demo: build ## two private servers, a shop, changes flowing; DEMO="--for 20s" ends it
+	$(GO) run ./internal/pgserver/fetch any
+	bin/entrain demo $(DEMO)
+
+postgres: ## server programs of PostgreSQL 15 and 18: the system's, else fetched into the cache
+	$(GO) run ./internal/pgserver/fetch 15 18
+
+verify: lint test ## what must pass before a change goes in
+
+clean: ## what make made; the cache of servers stays
+	rm -rf bin

@@ -1,0 +1,174 @@
+package house
+
+import (
+	"fmt"
+	"go/token"
+	"maps"
+	"slices"
+	"strings"
+)
+
+const (
+	maxDepth   = 5
+	maxModules = 6
+)
+
+// direction says what the code (not the tests) of the packages in a folder may
+// import besides the standard library.
+type direction struct {
+	dir  string
+	may  []string // import paths, from the module's root; "" is the root package
+	deep bool     // also holds below dir
+}
+
+var directions = []direction{
+	{dir: "."},
+	{dir: "connector", may: []string{""}},
+	{dir: "pipeline", may: []string{""}, deep: true},
+	{dir: "encoding", may: []string{"", "encoding"}, deep: true},
+}
+
+// wrongWay finds imports that go up or sideways: the root imports nothing,
+// engine and encodings only the root, and no connector another one.
+func wrongWay(t tree) []string {
+	var found []string
+	for _, f := range t.files {
+		if f.isTest() {
+			continue
+		}
+		eachImport(f, func(pos token.Pos, imported string) {
+			if !isStd(imported) && (!allowed(f.dir(), imported) || otherConnector(f.dir(), imported)) {
+				found = append(found, t.at(pos, "%s may not import %s", f.dir(), imported))
+			}
+		})
+	}
+	return found
+}
+
+func isStd(imported string) bool {
+	first, _, _ := strings.Cut(imported, "/")
+	return !strings.Contains(first, ".")
+}
+
+func allowed(dir, imported string) bool {
+	for _, d := range directions {
+		if dir == d.dir || d.deep && strings.HasPrefix(dir, d.dir+"/") {
+			local, inside := inModule(imported)
+			return inside && slices.Contains(d.may, local)
+		}
+	}
+	return true
+}
+
+// inModule returns the path of a package below the module's root.
+func inModule(imported string) (local string, inside bool) {
+	if imported == module {
+		return "", true
+	}
+	return strings.CutPrefix(imported, module+"/")
+}
+
+func otherConnector(dir, imported string) bool {
+	own, theirs := connectorOf(dir), ""
+	if local, inside := inModule(imported); inside {
+		theirs = connectorOf(local)
+	}
+	return own != "" && own != "all" && theirs != "" && theirs != own
+}
+
+// connectorOf returns the connector that a folder belongs to, or "".
+func connectorOf(dir string) string {
+	rest, below := strings.CutPrefix(dir, "connector/")
+	if !below {
+		return ""
+	}
+	name, _, _ := strings.Cut(rest, "/")
+	return name
+}
+
+// graph is which package of the module imports which, without tests; packages
+// are named from the module's root.
+type graph map[string][]string
+
+func imports(t tree) graph {
+	g := graph{}
+	for _, f := range t.files {
+		if f.isTest() {
+			continue
+		}
+		from := strings.TrimPrefix(f.dir(), ".")
+		eachImport(f, func(_ token.Pos, imported string) {
+			if local, inside := inModule(imported); inside && !slices.Contains(g[from], local) {
+				g[from] = append(g[from], local)
+			}
+		})
+	}
+	return g
+}
+
+// longest returns the longest chain of imports that begins at pkg.
+func (g graph) longest(pkg string) []string {
+	var best []string
+	for _, next := range g[pkg] {
+		if chain := g.longest(next); len(chain) > len(best) {
+			best = chain
+		}
+	}
+	return append([]string{pkg}, best...)
+}
+
+// longChains finds packages from which more than five imports lead down.
+func longChains(t tree) []string {
+	var found []string
+	g := imports(t)
+	for _, pkg := range slices.Sorted(maps.Keys(g)) {
+		if chain := g.longest(pkg); len(chain)-1 > maxDepth {
+			found = append(found, fmt.Sprintf("%d imports deep: %s", len(chain)-1, strings.Join(chain, " → ")))
+		}
+	}
+	return found
+}
+
+// manyModules finds more than six foreign modules (by the first three parts of
+// the import path) imported by the root, pipeline and connector/postgres.
+func manyModules(t tree) []string {
+	modules := map[string]bool{}
+	for _, f := range t.files {
+		if f.isTest() || !slices.Contains([]string{".", "pipeline", "connector/postgres"}, f.dir()) {
+			continue
+		}
+		eachImport(f, func(_ token.Pos, imported string) {
+			if _, inside := inModule(imported); !inside && !isStd(imported) {
+				parts := strings.SplitN(imported, "/", 4)
+				modules[strings.Join(parts[:min(3, len(parts))], "/")] = true
+			}
+		})
+	}
+	if len(modules) > maxModules {
+		return []string{fmt.Sprintf("%d modules imported by the core, at most %d: %v", len(modules), maxModules, slices.Sorted(maps.Keys(modules)))}
+	}
+	return nil
+}
+
+// foreignToEmbedder finds in a list of packages, which is all that an embedder
+// of pipeline and connector/postgres links, those that have no business there:
+// other connectors, our internals, modules that pgx does not bring.
+func foreignToEmbedder(packages []string) []string {
+	var found []string
+	for _, pkg := range packages {
+		local, inside := inModule(pkg)
+		connector := connectorOf(local)
+		switch {
+		case isStd(pkg), !inside && isPgx(pkg):
+		case inside && connector == "postgres":
+		case inside && connector == "" && !strings.HasPrefix(local, "cmd/"):
+		default:
+			found = append(found, "an embedder links "+pkg)
+		}
+	}
+	return found
+}
+
+func isPgx(pkg string) bool {
+	return strings.HasPrefix(pkg, "github.com/jackc/") || strings.HasPrefix(pkg, "golang.org/x/")
+}
