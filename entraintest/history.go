@@ -108,11 +108,16 @@ type session struct {
 	version uint64
 	ordinal uint64
 
+	idle      int // batches without events since the last one with events
 	fragments int
 	through   []entrain.Position // all non-zero Throughs, in order
 	hold      bool               // keep batches instead of freeing them
 	held      []heldBatch
 }
+
+// maxIdle is how many batches without events a source may deliver in a row:
+// far more than any keeps itself alive with in the time of a case.
+const maxIdle = 1000
 
 // heldBatch is a batch with a copy made when it arrived.
 type heldBatch struct {
@@ -198,6 +203,13 @@ func (s *session) take(b *entrain.Batch) {
 	s.t.Helper()
 	if b == nil {
 		s.t.Fatalf("%s: Read returned neither a batch nor an error", s.place())
+	}
+	s.idle++
+	if len(b.Events) > 0 {
+		s.idle = 0
+	}
+	if s.idle > maxIdle {
+		s.t.Fatalf("%s: %d batches without events in a row", s.place(), s.idle)
 	}
 	size := 0
 	for i := range b.Events {

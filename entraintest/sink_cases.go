@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/entrainsync/entrain"
 )
@@ -283,6 +284,7 @@ func sinkOpenEnded(t testing.TB, h SinkHarness) {
 // sinkOpenContext relies on reopen, whose context ends when it returns.
 func sinkOpenContext(t testing.TB, h SinkHarness) {
 	g := newTarget(t, h)
+	<-time.After(blockingTime)
 	g.write(g.batch(false, []entrain.Event{std(1, Null, Null, Null)}))
 	g.commit(std(2, Null, Null, Null))
 	g.check("after the context of Open ended")

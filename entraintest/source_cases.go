@@ -11,8 +11,9 @@ import (
 	"github.com/entrainsync/entrain"
 )
 
-// blockingTime is how long the suite lets a call block before it interrupts
-// it, so that it does block.
+// blockingTime is how long the suite lets something go on that shows only with
+// time: a call that it interrupts has to block first, and what hangs on a
+// context that ended has to notice it.
 const blockingTime = 20 * time.Millisecond
 
 // large is the size of a body that does not fit beside others in a page.
@@ -345,6 +346,7 @@ func sourceOpenContext(t testing.TB, h SourceHarness) {
 	defer cancel()
 	s := y.openWith(ctx, seenPosition{})
 	cancel()
+	<-time.After(blockingTime)
 	s.drain()
 	s.tail()
 }

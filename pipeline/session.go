@@ -67,12 +67,20 @@ func (p *Pipeline) restore(ctx context.Context, w entrain.Writer) (entrain.Posit
 	if err != nil {
 		return entrain.Position{}, err
 	}
-	if marker, ok := w.(entrain.Marker); ok {
-		if err := marker.Restore(ctx, c.Mark); err != nil {
-			return entrain.Position{}, fmt.Errorf("bring the sink back to %s: %w", c.Position, err)
-		}
+	marker, ok := w.(entrain.Marker)
+	if !ok {
+		return c.Position, nil
 	}
-	return c.Position, nil
+	if err := marker.Restore(ctx, c.Mark); err != nil {
+		return entrain.Position{}, fmt.Errorf("bring the sink back to %s: %w", c.Position, err)
+	}
+	if c.Mark == nil {
+		// What is there now was not written by us: a crash before the first
+		// position must not leave a doubt about what was.
+		c.Mark = marker.Mark()
+		err = p.opt.Store.Save(ctx, c)
+	}
+	return c.Position, err
 }
 
 // run moves changes. The first error of either side is the session's; when

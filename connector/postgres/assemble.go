@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"encoding/binary"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -85,6 +86,21 @@ func (a *assembler) failed(err error) error {
 			a.tx.ID, lsn(a.tx.Version), a.ordinal, err)
 	}
 	return fmt.Errorf("after %s: %w", a.end, err)
+}
+
+// describe names a change by its kind and the OID behind it, with its place.
+func (a *assembler) describe(head []byte) string {
+	kind, what := pgoutput.Kind(head[0]), "a message"
+	if kind == pgoutput.Insert || kind == pgoutput.Update || kind == pgoutput.Delete {
+		what = rowOp(kind).String() + " of a row"
+		if rel, err := a.rels.get(binary.BigEndian.Uint32(head[1:])); err == nil {
+			what += " of " + rel.table.String()
+		}
+	}
+	if a.tx == nil {
+		return fmt.Sprintf("%s after %s", what, a.end)
+	}
+	return fmt.Sprintf("%s in transaction %d, commit at %s, change %d", what, a.tx.ID, lsn(a.tx.Version), a.ordinal)
 }
 
 func (a *assembler) begin(m *pgoutput.Message) error {
@@ -226,8 +242,9 @@ func (a *assembler) truncate(m *pgoutput.Message) error {
 	case len(t.Tables) == 0:
 		a.counts.filtered.Add(1)
 	default:
-		a.event(entrain.OpTruncate, nil).Truncate = t
-		a.cur.other += 64 + 8*len(t.Tables)
+		e := a.event(entrain.OpTruncate, nil)
+		e.Truncate = t
+		a.cur.other += detailSize(e)
 	}
 	return nil
 }
@@ -250,10 +267,11 @@ func (a *assembler) message(m *pgoutput.Message) error {
 		return fmt.Errorf("transactional message outside a transaction")
 	}
 	if a.next() {
-		a.event(entrain.OpMessage, nil).Message = &entrain.Message{
+		e := a.event(entrain.OpMessage, nil)
+		e.Message = &entrain.Message{
 			Prefix: string(m.Name), Content: append([]byte(nil), m.Content...), Transactional: transactional,
 		}
-		a.cur.other += 64 + len(m.Name) + len(m.Content)
+		a.cur.other += detailSize(e)
 	}
 	if !transactional {
 		a.closeTx(lsn(m.LSN))

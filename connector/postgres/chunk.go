@@ -30,6 +30,18 @@ func (c *chunk) size() int {
 	return len(c.buf) + len(c.events)*eventSize + len(c.txs)*txSize + c.other
 }
 
+// detailSize is what an event holds outside its chunk's buffer.
+func detailSize(e *entrain.Event) int {
+	const fixed = 64
+	switch {
+	case e.Message != nil:
+		return fixed + len(e.Message.Prefix) + len(e.Message.Content)
+	case e.Truncate != nil:
+		return fixed + 8*len(e.Truncate.Tables)
+	}
+	return 0
+}
+
 // addTx adds a transaction and returns where it stays.
 func (c *chunk) addTx(tx entrain.Transaction) *entrain.Transaction {
 	c.txs = append(c.txs, tx)

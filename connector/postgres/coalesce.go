@@ -11,14 +11,15 @@ import (
 // the session is behind, waits a little between reads. The server sends every
 // change as a small write of its own; a reader that is always there takes each
 // as a small segment, which costs both ends more than decoding does. When the
-// reader pauses, the receive window closes and the pending writes merge into
-// full segments. docs/benchmarks.md has the figures.
+// reader pauses until the receive window is full, the pending writes merge into
+// full segments. docs/adr/0004 has the figures.
 type coalescer struct {
 	net.Conn
 	buf  []byte // bytes buf[from:to] are read but not handed out
 	from int
 	to   int
 
+	narrow bool // the receive window is small enough to fill during a wait
 	pace   pacer
 	behind atomic.Bool
 
@@ -26,17 +27,36 @@ type coalescer struct {
 	closed    chan struct{}
 }
 
-// readBuffer is how much one read can take.
-const readBuffer = 256 << 10
+const (
+	// readBuffer is how much one read can take.
+	readBuffer = 256 << 10
+	// receiveWindow is what the kernel may hold for a narrow connection: what
+	// a server decodes in one or two milliseconds, so that a short wait fills
+	// it. Left to itself the kernel lets it grow to megabytes.
+	receiveWindow = 128 << 10
+	// nearby is the round trip up to which a narrow window does not limit the
+	// rate: 128 KB in 2 ms are 64 MB/s.
+	nearby = 2 * time.Millisecond
+)
 
 func newCoalescer(conn net.Conn) *coalescer {
 	return &coalescer{Conn: conn, closed: make(chan struct{})}
 }
 
+// tune makes the connection a narrow one if that pays: over TCP with a short
+// round trip. Unix sockets do not merge writes, and a distant server needs the
+// window.
+func (c *coalescer) tune(roundTrip time.Duration) {
+	tcp, ok := c.Conn.(*net.TCPConn)
+	if ok && roundTrip <= nearby {
+		c.narrow = tcp.SetReadBuffer(receiveWindow) == nil
+	}
+}
+
 // Read implements net.Conn. It is for one goroutine.
 func (c *coalescer) Read(p []byte) (int, error) {
 	if c.from == c.to {
-		if c.behind.Load() {
+		if c.narrow && c.behind.Load() {
 			c.wait()
 		}
 		if err := c.fill(); err != nil {
@@ -82,15 +102,19 @@ func (c *coalescer) Close() error {
 }
 
 // pacer decides how long to wait before a read. It is pure: time comes in as a
-// value. Waiting is kept only while it pays: it measures bytes per second with
-// and without, and tries the other way from time to time.
+// value. The wait follows the server: a read that found the window full allows
+// a shorter one, any other asks for a longer one. Waiting as such is kept only
+// while it pays: from time to time plain reading is tried, and the way with
+// more bytes per second stays. The zero value waits.
 type pacer struct {
-	small   int   // reads below smallRead in a row
-	bytes   int64 // read since the phase began
-	began   time.Time
-	way     int        // of this phase: waiting or plain
-	settled bool       // the last trial was decided; the phase is a long one
-	rate    [2]float64 // bytes per second of the last phase of each way
+	pause time.Duration // the next wait; 0 means first use
+	small int           // reads below smallRead in a row
+
+	way   int        // of this phase: waiting or plain
+	trial bool       // the phase is a short one, to measure the other way
+	began time.Time  // of the phase
+	bytes int64      // read since the phase began
+	rate  [2]float64 // bytes per second of the last phase of each way
 }
 
 // The ways of reading.
@@ -100,10 +124,14 @@ const (
 )
 
 const (
-	shortWait  = time.Millisecond
-	longWait   = 10 * time.Millisecond
+	firstPause = time.Millisecond
+	leastPause = 250 * time.Microsecond
+	mostPause  = 3 * time.Millisecond
+	fullRead   = receiveWindow * 9 / 10
+
 	smallRead  = 32 << 10
-	smallReads = 16 // in a row: the server is ahead of the window again
+	smallReads = 16                    // in a row: the server is ahead of the window again
+	longPause  = 10 * time.Millisecond // to get ahead of it
 
 	trialPhase   = 150 * time.Millisecond
 	settledPhase = 10 * time.Second
@@ -117,42 +145,47 @@ func (p *pacer) read(n int) {
 	} else {
 		p.small = 0
 	}
+	if n >= fullRead {
+		p.pause = max(p.pause-p.pause/16, leastPause)
+	} else {
+		p.pause = min(p.pause+p.pause/4, mostPause)
+	}
 }
 
 // step returns how long to wait before the next read.
 func (p *pacer) step(now time.Time) time.Duration {
 	p.phase(now)
-	if p.way == plain {
+	switch {
+	case p.way == plain:
 		return 0
-	}
-	if p.small >= smallReads {
+	case p.small >= smallReads:
 		p.small = 0
-		return longWait
+		return longPause
 	}
-	return shortWait
+	return p.pause
 }
 
-// phase ends a measured phase and chooses the next one.
+// phase ends a phase that has lasted long enough and chooses the next one.
 func (p *pacer) phase(now time.Time) {
-	length := trialPhase
-	if p.settled {
-		length = settledPhase
+	length := settledPhase
+	if p.trial {
+		length = trialPhase
 	}
 	elapsed := now.Sub(p.began)
-	if elapsed < length {
+	switch {
+	case elapsed < length:
 		return
-	}
-	if p.began.IsZero() || elapsed > 2*settledPhase {
-		*p = pacer{began: now} // first use, or the session was not behind for a while
+	case p.began.IsZero() || elapsed > 2*settledPhase:
+		*p = pacer{began: now, pause: firstPause} // it was not behind for a while
 		return
 	}
 	p.rate[p.way] = float64(p.bytes) / elapsed.Seconds()
-	p.bytes, p.began = 0, now
-	if p.settled || p.rate[plain] == 0 {
-		p.way, p.settled = 1-p.way, false // try the other way
+	p.bytes, p.began, p.trial = 0, now, !p.trial
+	if p.trial {
+		p.way = 1 - p.way
 		return
 	}
-	p.way, p.settled = waiting, true
+	p.way = waiting
 	if p.rate[plain] > p.rate[waiting] {
 		p.way = plain
 	}

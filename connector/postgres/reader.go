@@ -73,7 +73,7 @@ func (r *reader) Read(ctx context.Context) (*entrain.Batch, error) {
 	if err := r.conn.SetReadDeadline(time.Time{}); err != nil {
 		return nil, r.failure(ctx, err)
 	}
-	defer context.AfterFunc(ctx, r.interrupt)()
+	defer r.interruptedBy(ctx)()
 	for {
 		if b := r.batch(); b != nil {
 			return b, nil
@@ -190,6 +190,22 @@ func (r *reader) setPace(late time.Duration) {
 	behind := !r.fb.eager && (late > behindBy || r.unacked.Load() > 2*chunkBytes)
 	if r.net.behind.Load() != behind {
 		r.net.behind.Store(behind)
+	}
+}
+
+// interruptedBy makes the end of ctx interrupt reads until the function that it
+// returns was called. That waits for an interrupt that is under way, which
+// would else hit the next Read.
+func (r *reader) interruptedBy(ctx context.Context) func() {
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		r.interrupt()
+		close(done)
+	})
+	return func() {
+		if !stop() {
+			<-done
+		}
 	}
 }
 

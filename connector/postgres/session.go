@@ -27,6 +27,7 @@ type session struct {
 	timeline uint32
 	end      lsn // flushed WAL end at the start
 	settings map[string]string
+	trip     time.Duration // the shortest query so far: a bound of the round trip
 }
 
 // connect opens the replication connection and learns what server it is.
@@ -74,9 +75,13 @@ func (s *session) close(ctx context.Context) {
 // query runs one statement by the simple protocol, which is all that a
 // replication connection has.
 func (s *session) query(ctx context.Context, sql string) ([][]string, error) {
+	began := time.Now()
 	results, err := s.conn.Exec(ctx, sql).ReadAll()
 	if err != nil {
 		return nil, classify(err)
+	}
+	if took := time.Since(began); s.trip == 0 || took < s.trip {
+		s.trip = took
 	}
 	var rows [][]string
 	for _, res := range results {
@@ -210,7 +215,7 @@ func (s *session) reader(start startPoint, from entrain.Position) *reader {
 	r := &reader{log: s.src.cfg.Log, net: s.net, asm: asm, watch: newSlotWatch(s.src)}
 	interval := s.statusInterval()
 	r.quiet = max(6*interval, time.Minute)
-	r.ws = &walStream{limit: int(s.src.cfg.MaxEventBytes), note: r.noticed}
+	r.ws = &walStream{limit: int(s.src.cfg.MaxEventBytes), note: r.noticed, describe: asm.describe}
 	r.fb = newFeedback(r.ws, start.at, interval)
 	r.fb.eager = s.synchronous()
 	r.fb.failed = func(err error) {
@@ -229,6 +234,7 @@ func (s *session) stream(ctx context.Context, r *reader, from place) error {
 	}
 	s.conn = nil
 	r.conn, r.ws.conn = hijacked.Conn, hijacked.Conn
+	s.net.tune(s.trip)
 	stop := context.AfterFunc(ctx, r.interrupt)
 	err = r.ws.start(fmt.Sprintf(
 		`START_REPLICATION SLOT %s LOGICAL %s (proto_version '1', publication_names %s, messages 'true')`,

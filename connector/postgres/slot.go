@@ -46,13 +46,14 @@ func (s *session) slot(ctx context.Context) (slotState, error) {
 // ensureSlot checks that the slot has the history behind from, or makes it if
 // there is no history yet.
 func (s *session) ensureSlot(ctx context.Context, from entrain.Position) (startPoint, error) {
+	if !from.IsZero() {
+		return s.resume(ctx, from)
+	}
 	st, err := s.slot(ctx)
 	if err != nil {
 		return startPoint{}, err
 	}
 	switch {
-	case !st.is && !from.IsZero():
-		return startPoint{}, stopSlotMissing(s.src.cfg, from)
 	case !st.is && !s.src.cfg.Create:
 		return startPoint{}, stopSlotNotMade(s.src.cfg)
 	case !st.is:
@@ -63,9 +64,6 @@ func (s *session) ensureSlot(ctx context.Context, from entrain.Position) (startP
 		if err := s.checkSlot(st); err != nil {
 			return startPoint{}, err
 		}
-	}
-	if !from.IsZero() {
-		return s.resume(ctx, st, from)
 	}
 	s.src.cfg.Log.Info("starting at the slot's position; what was committed before is not copied",
 		"slot", s.src.cfg.Slot, "position", st.confirmed.String())
@@ -98,20 +96,32 @@ func (s *session) checkSlot(st slotState) error {
 	return nil
 }
 
-// resume checks that position and slot belong to one history (P5).
-func (s *session) resume(ctx context.Context, st slotState, from entrain.Position) (startPoint, error) {
+// resume checks that server, position and slot belong to one history (P5). The
+// server comes first: another one usually lacks the slot, too, but that is not
+// what is wrong then.
+func (s *session) resume(ctx context.Context, from entrain.Position) (startPoint, error) {
 	p, err := parsePlace(from.Offset)
 	if err != nil {
 		return startPoint{}, stopPosition(s.src.cfg, from, err)
 	}
 	system, _, _ := strings.Cut(from.Incarnation, "-")
-	switch {
-	case system != s.system:
+	if system != s.system {
 		return startPoint{}, stopOtherSystem(s.src.cfg, s.system, from)
-	case p.at > s.end:
-		return startPoint{}, stopPositionAhead(s.src.cfg, p, s.end)
 	}
 	if err := s.checkTimeline(ctx, p); err != nil {
+		return startPoint{}, err
+	}
+	if p.at > s.end {
+		return startPoint{}, stopPositionAhead(s.src.cfg, p, s.end)
+	}
+	st, err := s.slot(ctx)
+	switch {
+	case err != nil:
+		return startPoint{}, err
+	case !st.is:
+		return startPoint{}, stopSlotMissing(s.src.cfg, from)
+	}
+	if err := s.checkSlot(st); err != nil {
 		return startPoint{}, err
 	}
 	if st.confirmed > p.at {

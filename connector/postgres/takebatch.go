@@ -2,8 +2,12 @@ package postgres
 
 import "github.com/entrainsync/entrain"
 
-// full reports that the chunk at hand holds a batch's worth.
-func (a *assembler) full() bool { return a.cur.size() >= chunkBytes }
+// full reports that what is at hand is due: it is a batch's worth, or ends a
+// transaction that came in fragments, which the next one's may not follow
+// without a Through in between.
+func (a *assembler) full() bool {
+	return a.cur.size() >= chunkBytes || a.owes && a.tx == nil
+}
 
 // ended returns what is complete as a batch, nil if there is none. What has
 // begun of the next transaction moves to a new chunk.
@@ -68,8 +72,8 @@ func (a *assembler) carry(c *chunk) {
 		e.Before = a.cur.keep(e.Before)
 		e.After = a.cur.keep(e.After)
 		a.cur.events = append(a.cur.events, e)
+		a.cur.other += detailSize(&e)
 	}
-	a.cur.other = c.other
 }
 
 func (a *assembler) at(l lsn) place { return place{at: l, timeline: a.timeline} }

@@ -24,12 +24,15 @@ type walStream struct {
 	buf   []byte // bytes buf[from:to] are read but not consumed
 	from  int
 	to    int
-	limit int                     // of one message's bytes, P6
+	limit int                           // of one message's bytes, P6
 	note  func(n *pgconn.PgError) error // is told every notice; its error ends the stream
+	// describe names a change by its first changeHead bytes.
+	describe func(head []byte) string
 }
 
 const (
 	frameHeader = 5
+	changeHead  = 5 // a change's kind and relation
 	frameBuffer = 256 << 10
 	// writeTimeout bounds a status update; the server reads them even while
 	// it cannot send.
@@ -95,16 +98,23 @@ func (w *walStream) frame() (byte, []byte, error) {
 func (w *walStream) tooLarge(size int) error {
 	what := fmt.Sprintf("a message of %s is above max_event_bytes (%s)",
 		connector.ByteSize(size), connector.ByteSize(w.limit))
-	if w.require(frameHeader+walDataHeader+5) == nil && w.buf[w.from] == 'd' {
-		head := w.buf[w.from+frameHeader:]
-		what += fmt.Sprintf(", %q of relation %d", head[walDataHeader], binary.BigEndian.Uint32(head[walDataHeader+1:]))
+	const head = frameHeader + walDataHeader
+	if w.buf[w.from] == 'd' && size >= walDataHeader+changeHead && w.require(head+changeHead) == nil {
+		what += ": " + w.describe(w.buf[w.from+head:w.from+head+changeHead])
 	}
 	return &entrain.Stop{
 		Code: "event_too_large",
 		What: what,
 		Why:  "a single change must fit into memory",
-		Next: fmt.Sprintf("set source.max_event_bytes to %s or more and run again", connector.ByteSize(size+size/8)),
+		Next: fmt.Sprintf("set source.max_event_bytes to %s in FILE and run again: entrain run FILE", roomFor(size)),
 	}
+}
+
+// roomFor returns a limit that lets a message of that size through, as far as
+// limits go: the server has no messages above 1 GB.
+func roomFor(size int) connector.ByteSize {
+	const unit = 1 << 20
+	return min(connector.ByteSize(size/unit+1)*unit, maxMaxEvent)
 }
 
 // require reads until n bytes are there. The buffer grows for a large message
@@ -160,29 +170,51 @@ func (w *walStream) notice(body []byte) error {
 	return w.note(pgconn.ErrorResponseToPgError(&resp))
 }
 
-// start sends START_REPLICATION and waits until the server streams.
-func (w *walStream) start(command string) error {
+// start sends START_REPLICATION and waits until the server streams. A slot
+// that another walsender has is asked for again until patience ends: after a
+// crash the server needs a moment to see that the client is gone.
+func (w *walStream) start(command string, patience time.Duration) error {
 	msg, err := (&pgproto3.Query{String: command}).Encode(nil)
 	if err != nil {
 		return err
 	}
-	if err := w.write(msg); err != nil {
-		return err
+	for deadline := time.Now().Add(patience); ; {
+		if err := w.write(msg); err != nil {
+			return err
+		}
+		err := w.answer()
+		if sqlState(err) != objectInUse || time.Now().After(deadline) {
+			return err
+		}
+		<-time.After(slotRetry)
 	}
+}
+
+const (
+	objectInUse = "55006" // SQLSTATE
+	slotRetry   = 100 * time.Millisecond
+)
+
+// answer reads the server's answer to START_REPLICATION: nil when it streams;
+// its error when it is ready for the next command.
+func (w *walStream) answer() error {
+	var refused error
 	for {
 		kind, body, err := w.frame()
 		if err != nil {
-			return err
+			return errors.Join(refused, err)
 		}
 		switch kind {
 		case 'W':
 			return nil
 		case 'E':
-			return serverError(body)
+			refused = serverError(body)
 		case 'N':
 			if err := w.notice(body); err != nil {
 				return err
 			}
+		case 'Z':
+			return refused
 		}
 	}
 }

@@ -46,14 +46,15 @@ type State struct {
 	Dir string `yaml:"dir"`
 }
 
-// Pipeline is the pipeline: section. A zero value means the engine's default.
+// Pipeline is the pipeline: section.
 type Pipeline struct {
-	// Buffer bounds the bytes between reading and writing.
+	// Buffer bounds the bytes between reading and writing. Default 16MB.
 	Buffer connector.ByteSize `yaml:"buffer"`
-	// Batch is how many bytes the writer takes at a time, at most.
+	// Batch is how many bytes the writer takes at a time, at most. Default
+	// 4MB.
 	Batch connector.ByteSize `yaml:"batch"`
 	// ShutdownTimeout is how long a signalled pipeline may take to write what
-	// it has read.
+	// it has read. Default 20s.
 	ShutdownTimeout time.Duration `yaml:"shutdown_timeout"`
 }
 
@@ -69,8 +70,8 @@ type document struct {
 }
 
 const (
-	defaultShutdown = 20 * time.Second
-	maxFile         = 256 << 10
+	maxFile  = 256 << 10
+	nameRule = "1 to 40 of a-z, 0-9, _ and -"
 )
 
 var validName = regexp.MustCompile(`^[a-z0-9_-]{1,40}$`)
@@ -97,7 +98,7 @@ func parse(path string, text []byte, lookup func(string) (string, bool)) (*File,
 	doc := document{
 		Snapshot: Snapshot{Mode: "never"},
 		State:    State{Dir: ".entrain"},
-		Pipeline: Pipeline{ShutdownTimeout: defaultShutdown},
+		Pipeline: Pipeline{Buffer: 16 << 20, Batch: 4 << 20, ShutdownTimeout: 20 * time.Second},
 		OnError:  "stop",
 	}
 	if err := decode(root, &doc); err != nil {
@@ -125,6 +126,10 @@ func (d *document) file(root *node) (*File, error) {
 		return nil, root.find("on_error").errorf("the only policy there is so far is stop; others arrive with a later version")
 	case d.State.Dir == "":
 		return nil, root.find("state", "dir").errorf("expected a folder's name")
+	case d.Pipeline.Buffer <= 0:
+		return nil, root.find("pipeline", "buffer").errorf("expected a size above zero, such as 16MB")
+	case d.Pipeline.Batch <= 0:
+		return nil, root.find("pipeline", "batch").errorf("expected a size above zero, such as 4MB")
 	case d.Pipeline.ShutdownTimeout <= 0:
 		return nil, root.find("pipeline", "shutdown_timeout").errorf("expected a duration above zero, such as 20s")
 	}
@@ -133,8 +138,6 @@ func (d *document) file(root *node) (*File, error) {
 		Pipeline: d.Pipeline, OnError: d.OnError, source: d.Source, sink: d.Sink,
 	}, nil
 }
-
-const nameRule = "1 to 40 of a-z, 0-9, _ and -"
 
 // Source returns the source's type and the strict decoder of the rest of its
 // section. Errors of the decoder are [*Error] values.

@@ -95,6 +95,8 @@ func TestRefusesFilesThatAreNone(t *testing.T) {
 		"many brackets":    strings.Repeat("[", maxBrackets+1),
 		"long line":        "name: " + strings.Repeat("x", maxLine),
 		"unfit name":       "",
+		"zero buffer":      minimal + "pipeline: {buffer: 0}\n",
+		"zero batch":       minimal + "pipeline: {batch: 0kB}\n",
 		"zero shutdown":    minimal + "pipeline: {shutdown_timeout: 0s}\n",
 		"empty state":      minimal + "state: {dir: \"\"}\n",
 		"directive":        "%YAML 1.2\n---\n" + minimal,

@@ -74,7 +74,7 @@ func (n *node) errorf(format string, args ...any) *Error {
 	if n.secret && !startsWithKey.MatchString(line) {
 		return e // a credential alone on its line
 	}
-	e.excerpt, e.caret = maskLine(line, n.column, true)
+	e.excerpt, e.caret = maskLine(line, n.column, flowEnd)
 	e.width = min(n.width, utf8.RuneCountInString(e.excerpt)-e.caret+1)
 	return e
 }
@@ -85,13 +85,13 @@ func (n *node) errorf(format string, args ...any) *Error {
 func (s *source) unparsed(line, column int, message string) *Error {
 	e := &Error{Path: s.path, Line: line, Column: column, Message: message, width: 1}
 	if startsWithKey.MatchString(s.line(line)) {
-		e.excerpt, e.caret = maskLine(s.line(line), column, false)
+		e.excerpt, e.caret = maskLine(s.line(line), column, lineEnd)
 	}
 	return e
 }
 
 var (
-	startsWithKey = regexp.MustCompile(`^\s*(- +)*["']?[\w.-]+["']?\s*:`)
+	startsWithKey = regexp.MustCompile(`^\s*(- +)*(["']?[\w.-]+["']?|<<)\s*:`)
 	// secretKey matches the names of keys whose values are masked.
 	secretKey = regexp.MustCompile(`(?i)^(url|dsn|uri|.*(passw(or)?d|passphrase|secret|token|credentials?|api_?key|private_?key|access_?key))$`)
 	// connectionKey matches those of them whose values hold more than a
@@ -104,10 +104,22 @@ var (
 	flowValue = regexp.MustCompile(`^("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^"',}\]]*)\s*[,}\]]`)
 )
 
+// lineEnd is where a value at most ends.
+func lineEnd(line string, value int) int { return len(line) }
+
+// flowEnd is where a value ends in a line that was parsed: inside { } maybe
+// before the line does.
+func flowEnd(line string, value int) int {
+	v := flowValue.FindStringSubmatchIndex(line[value:])
+	if v == nil || !strings.Contains(line[:value], "{") {
+		return len(line)
+	}
+	return value + v[3]
+}
+
 // maskLine hides the credentials of a line, and moves the column with what is
-// behind them. Where a value ends is known only in a line that was parsed:
-// else everything behind a telling key is hidden.
-func maskLine(line string, column int, parsed bool) (string, int) {
+// behind them. valueEnd tells where the value at an index ends.
+func maskLine(line string, column int, valueEnd func(string, int) int) (string, int) {
 	runes := utf8.RuneCountInString
 	for start := 0; start < len(line); {
 		m := keyValue.FindStringSubmatchIndex(line[start:])
@@ -119,10 +131,7 @@ func maskLine(line string, column int, parsed bool) (string, int) {
 		if !secretKey.MatchString(key) || strings.HasPrefix(line[value:], "${") {
 			continue
 		}
-		end := len(line)
-		if v := flowValue.FindStringSubmatchIndex(line[value:]); parsed && v != nil && strings.Contains(line[:value], "{") {
-			end = value + v[3]
-		}
+		end := valueEnd(line, value)
 		if behind := runes(line[:end]); column > behind {
 			column += len(masked) - runes(line[value:end])
 		} else {

@@ -117,6 +117,14 @@ func (n *node) describe() string {
 	return `"` + n.text + `"`
 }
 
+// conceal marks the node and all below it as credentials.
+func (n *node) conceal() {
+	_ = n.walk(func(n *node) error {
+		n.secret = true
+		return nil
+	})
+}
+
 // walk calls visit for n and every value below it, until an error.
 func (n *node) walk(visit func(*node) error) error {
 	if err := visit(n); err != nil {

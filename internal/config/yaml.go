@@ -33,7 +33,7 @@ func parseTree(path string, text []byte) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	root, err := src.convert(body, false)
+	root, err := src.convert(body)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func (s *source) onlyDocument(file *ast.File) (ast.Node, error) {
 
 func (s *source) refuse(n ast.Node, message string) error {
 	at := s.node(scalar, n)
-	return at.errorf("%s", message)
+	return s.unparsed(at.line, at.column, message)
 }
 
 func (s *source) node(k kind, n ast.Node) *node {
@@ -124,22 +124,21 @@ func (s *source) node(k kind, n ast.Node) *node {
 	return at
 }
 
-// convert reduces a parsed value to a node; secret says that a key above it
-// names a credential.
-func (s *source) convert(n ast.Node, secret bool) (*node, error) {
+// convert reduces a parsed value to a node.
+func (s *source) convert(n ast.Node) (*node, error) {
 	var out *node
 	var err error
 	switch n := n.(type) {
 	case *ast.MappingNode:
-		out, err = s.convertMapping(n.Values, secret)
+		out, err = s.convertMapping(n.Values)
 		if n.IsFlowStyle && err == nil {
 			at := s.node(mapping, n)
 			out.line, out.column = at.line, at.column
 		}
 	case *ast.MappingValueNode:
-		out, err = s.convertMapping([]*ast.MappingValueNode{n}, secret)
+		out, err = s.convertMapping([]*ast.MappingValueNode{n})
 	case *ast.SequenceNode:
-		out, err = s.convertSequence(n, secret)
+		out, err = s.convertSequence(n)
 	case *ast.AnchorNode, *ast.AliasNode, *ast.MergeKeyNode:
 		return nil, s.refuse(n, "anchors, aliases and merge keys are not supported: write the value out")
 	case *ast.TagNode:
@@ -149,11 +148,7 @@ func (s *source) convert(n ast.Node, secret bool) (*node, error) {
 	default:
 		out, err = s.convertScalar(n)
 	}
-	if err != nil {
-		return nil, err
-	}
-	out.secret = secret
-	return out, nil
+	return out, err
 }
 
 func (s *source) convertScalar(n ast.Node) (*node, error) {
@@ -181,10 +176,10 @@ func scalarWidth(tk *token.Token) int {
 	return max(1, utf8.RuneCountInString(strings.TrimSpace(first)))
 }
 
-func (s *source) convertSequence(n *ast.SequenceNode, secret bool) (*node, error) {
+func (s *source) convertSequence(n *ast.SequenceNode) (*node, error) {
 	out := s.node(sequence, n)
 	for _, v := range n.Values {
-		item, err := s.convert(v, secret)
+		item, err := s.convert(v)
 		if err != nil {
 			return nil, err
 		}
@@ -193,7 +188,7 @@ func (s *source) convertSequence(n *ast.SequenceNode, secret bool) (*node, error
 	return out, nil
 }
 
-func (s *source) convertMapping(values []*ast.MappingValueNode, secret bool) (*node, error) {
+func (s *source) convertMapping(values []*ast.MappingValueNode) (*node, error) {
 	out := &node{kind: mapping, src: s, line: 1, column: 1, width: 1}
 	for i, v := range values {
 		key, err := s.convertKey(v.Key)
@@ -208,9 +203,12 @@ func (s *source) convertMapping(values []*ast.MappingValueNode, secret bool) (*n
 				return nil, key.errorf("the key %q is already set in line %d", key.text, e.key.line)
 			}
 		}
-		value, err := s.convert(v.Value, secret || secretKey.MatchString(key.text))
+		value, err := s.convert(v.Value)
 		if err != nil {
 			return nil, err
+		}
+		if secretKey.MatchString(key.text) {
+			value.conceal()
 		}
 		out.entries = append(out.entries, entry{key, value})
 	}

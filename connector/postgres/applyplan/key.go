@@ -20,7 +20,7 @@ func (t *Target) keyKnown(row entrain.Row) bool {
 // keyImage returns the image that identifies the row as it was before e:
 // the before image where there is one, else the after image.
 func keyImage(e *entrain.Event) entrain.Row {
-	if e.Before != nil {
+	if len(e.Before) > 0 {
 		return e.Before
 	}
 	return e.After
@@ -29,7 +29,7 @@ func keyImage(e *entrain.Event) entrain.Row {
 // Rekeys reports whether an update changes a key column. A column that one of
 // the images does not carry did not change.
 func (t *Target) rekeys(e *entrain.Event) bool {
-	if e.Op != entrain.OpUpdate || e.Before == nil {
+	if e.Op != entrain.OpUpdate || len(e.Before) == 0 {
 		return false
 	}
 	n := len(t.Table.Columns)

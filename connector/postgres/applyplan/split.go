@@ -69,7 +69,9 @@ func (s *splitter) each(w Work, do func(event, shape int32)) {
 		switch e := &w.Events[i]; e.Op {
 		case entrain.OpMessage:
 		case entrain.OpTruncate:
-			do(i, s.shapeOf(e.Truncate.Tables[0], w.Lookup))
+			if len(e.Truncate.Tables) > 0 {
+				do(i, s.shapeOf(e.Truncate.Tables[0], w.Lookup))
+			}
 		default:
 			do(i, s.shapeOf(e.Table, w.Lookup))
 		}

@@ -90,8 +90,9 @@ const (
 	// Rows is any mixture of items, to be applied one by one in order.
 	Rows Kind = iota
 	// Inserts, Updates and Deletes are items of that operation on one target,
-	// no key twice, to be applied in any order, best by one statement. All
-	// rows of Updates carry the same columns.
+	// best applied by one statement. In a [Grouped] unit no key is in them
+	// twice and any order does; in others the order is that of the items.
+	// All rows of Updates carry the same columns.
 	Inserts
 	Updates
 	Deletes

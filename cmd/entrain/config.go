@@ -1,0 +1,25 @@
+package main
+
+import (
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+func (p *program) configCommand() *cobra.Command {
+	config := &cobra.Command{Use: "config", Short: "Look at pipeline files", Args: cobra.ArbitraryArgs, RunE: group}
+	config.AddCommand(&cobra.Command{
+		Use:   "show FILE",
+		Short: "Check a pipeline file and show it with all defaults, credentials masked; dials nothing",
+		Args:  exactly(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			l, err := p.load(args[0])
+			if err != nil {
+				return err
+			}
+			_, err = io.WriteString(p.stdout, l.file.Show())
+			return err
+		},
+	})
+	return config
+}

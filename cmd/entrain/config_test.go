@@ -1,0 +1,69 @@
+package main
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Every example loads, and is shown with the defaults that it leaves out.
+func TestExamples(t *testing.T) {
+	files, err := filepath.Glob("../../examples/*.yaml")
+	if err != nil || len(files) < 2 {
+		t.Fatalf("examples: %v, %v", files, err)
+	}
+	for _, file := range files {
+		got := entrain(t, source, "config", "show", file)
+		got.want(t, exitOK)
+		for _, text := range []string{"name: ", "\nsource:\n  type: postgres\n", "create: true", "shutdown_timeout: 20s"} {
+			if !strings.Contains(got.stdout, text) {
+				t.Errorf("%s: %q is not shown:\n%s", file, text, got.stdout)
+			}
+		}
+	}
+}
+
+// Credentials are on neither output in any spelling, whatever the command and
+// however it fails (P8).
+func TestCanaries(t *testing.T) {
+	canaries := map[string]string{
+		"SOURCE_URL": "c4n4ry-one/+ x", "PLAIN": "c4n4ry-two/+ x",
+	}
+	text := `
+source: {type: postgres, url: "${SOURCE_URL}", slot: "${SLOT:-s}"}
+sink: {type: file, path: "DIR/out.jsonl"}
+state: {dir: DIR/state}
+`
+	env := map[string]string{
+		"SOURCE_URL": "postgres://app:" + url.QueryEscape(canaries["SOURCE_URL"]) + "@127.0.0.1:9/shop",
+		"SLOT":       "valid_slot",
+	}
+	good := writeFile(t, text)
+	bad := writeFile(t, strings.Replace(text, "slot:", "slto:", 1))
+	raw := writeFile(t, strings.Replace(text, `"${SOURCE_URL}"`, `"host=127.0.0.1 port=9 password='`+canaries["PLAIN"]+`' oops=1"`, 1))
+	torn := writeFile(t, strings.Replace(text, `"${SOURCE_URL}"`, `"postgres://u:`+url.QueryEscape(canaries["PLAIN"])+`@h/x`, 1))
+	for _, file := range []string{good, bad, raw, torn} {
+		for _, args := range [][]string{{"config", "show"}, {"run"}, {"run", "--log-level", "debug"}, {"teardown", "--yes"}, {"status"}} {
+			got := entrain(t, env, append(args, file)...)
+			for name, canary := range canaries {
+				checkCanary(t, strings.Join(args, " ")+" "+name, canary, got.stdout+got.stderr)
+			}
+		}
+	}
+}
+
+func checkCanary(t *testing.T, what, canary, output string) {
+	t.Helper()
+	for _, form := range []string{
+		canary, canary[:10], url.QueryEscape(canary), url.PathEscape(canary), hex.EncodeToString([]byte(canary)),
+		base64.StdEncoding.EncodeToString([]byte(canary)), base64.URLEncoding.EncodeToString([]byte(canary)),
+		base64.RawStdEncoding.EncodeToString([]byte(canary))[:12],
+	} {
+		if strings.Contains(strings.ToLower(output), strings.ToLower(form)) {
+			t.Errorf("%s: %q is shown:\n%s", what, form, output)
+		}
+	}
+}

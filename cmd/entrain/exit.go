@@ -1,0 +1,93 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/internal/config"
+)
+
+// The exit codes.
+const (
+	exitOK          = 0
+	exitRuntime     = 1 // an event was refused, or a fault in the middle of work
+	exitUsage       = 2 // a wrong command line or pipeline file
+	exitEnvironment = 3 // cannot reach or may not; named stops
+	exitSignal      = 128
+)
+
+// usageError is a mistake in the command line.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// signalled ends the program at once, after a second signal or when a drain
+// took too long.
+type signalled struct {
+	signal os.Signal
+	reason string
+}
+
+func (e signalled) Error() string { return e.reason }
+
+func (e signalled) code() int {
+	if n, ok := e.signal.(syscall.Signal); ok {
+		return exitSignal + int(n)
+	}
+	return exitRuntime
+}
+
+// report prints the error and returns its exit code.
+func (p *program) report(err error) int {
+	if err == nil {
+		return exitOK
+	}
+	var stop *entrain.Stop
+	if errors.As(err, &stop) {
+		fmt.Fprint(p.stderr, describeStop(stop))
+	} else {
+		fmt.Fprintf(p.stderr, "entrain: %v\n", err)
+	}
+	return exitCode(err)
+}
+
+func exitCode(err error) int {
+	var stop *entrain.Stop
+	var placed *config.Error
+	var usage usageError
+	var signal signalled
+	switch {
+	case errors.As(err, &signal):
+		return signal.code()
+	case errors.As(err, &stop) && stop.Data:
+		return exitRuntime
+	case errors.As(err, &stop):
+		return exitEnvironment
+	case errors.As(err, &placed), errors.As(err, &usage):
+		return exitUsage
+	case entrain.IsRetryable(err), errors.Is(err, os.ErrPermission):
+		return exitEnvironment
+	}
+	return exitRuntime
+}
+
+// describeStop answers the three questions, a labelled line each.
+func describeStop(stop *entrain.Stop) string {
+	what := stop.What
+	if stop.Err != nil {
+		what += ": " + stop.Err.Error()
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "entrain: stopped (%s)\n", stop.Code)
+	for _, answer := range [][2]string{{"what happened", what}, {"why", stop.Why}, {"next", stop.Next}} {
+		if answer[1] != "" {
+			text := strings.ReplaceAll(strings.TrimRight(answer[1], "\n"), "\n", "\n                 ")
+			fmt.Fprintf(&b, "%15s: %s\n", answer[0], text)
+		}
+	}
+	return b.String()
+}

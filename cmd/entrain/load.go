@@ -1,0 +1,51 @@
+package main
+
+import (
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector"
+	"github.com/entrainsync/entrain/connector/all"
+	"github.com/entrainsync/entrain/internal/config"
+)
+
+// loaded is a pipeline file with its ends built, nothing dialled.
+type loaded struct {
+	file   *config.File
+	source entrain.Source
+	sink   entrain.Sink
+}
+
+// load reads a pipeline file and builds what it describes. Its errors are
+// mistakes in the file.
+func (p *program) load(path string) (*loaded, error) {
+	file, err := config.Load(path, p.env)
+	if err != nil {
+		return nil, err
+	}
+	l := &loaded{file: file}
+	env := connector.Env{Pipeline: file.Name, Log: p.log}
+	if l.source, err = buildSource(env, file); err != nil {
+		return nil, file.SourceError(err)
+	}
+	if l.sink, err = buildSink(env, file); err != nil {
+		return nil, file.SinkError(err)
+	}
+	return l, nil
+}
+
+func buildSource(env connector.Env, file *config.File) (entrain.Source, error) {
+	typ, decode := file.Source()
+	spec, err := all.Registry().Source(typ)
+	if err != nil {
+		return nil, err
+	}
+	return spec.Source(env, decode)
+}
+
+func buildSink(env connector.Env, file *config.File) (entrain.Sink, error) {
+	typ, decode := file.Sink()
+	spec, err := all.Registry().Sink(typ)
+	if err != nil {
+		return nil, err
+	}
+	return spec.Sink(env, decode)
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/internal/admin"
+	"github.com/entrainsync/entrain/internal/store"
+	"github.com/entrainsync/entrain/pipeline"
+)
+
+func (p *program) runCommand() *cobra.Command {
+	var until string
+	cmd := &cobra.Command{
+		Use:   "run FILE",
+		Short: "Run a pipeline until a signal, or with --until until everything up to there is delivered",
+		Args:  exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			l, err := p.load(args[0])
+			if err == nil && until != "" {
+				err = l.bound(until)
+			}
+			if err != nil {
+				return err
+			}
+			return p.runPipeline(cmd.Context(), l)
+		},
+	}
+	cmd.Flags().StringVar(&until, "until", "", "end when everything up to `now` or an LSN is delivered")
+	return cmd
+}
+
+// bound makes the source end by itself.
+func (l *loaded) bound(until string) error {
+	bounder, ok := l.source.(entrain.Bounder)
+	if !ok {
+		typ, _ := l.file.Source()
+		return usageError{fmt.Errorf("--until: a source of type %s has no end", typ)}
+	}
+	source, err := bounder.Until(until)
+	if err != nil {
+		return usageError{fmt.Errorf("--until %s: %w", until, err)}
+	}
+	l.source = source
+	return nil
+}
+
+// runPipeline holds the pipeline's state while it runs. Stop order: the
+// pipeline, the admin socket, the state. A program that has to end at once
+// leaves the closing to the system.
+func (p *program) runPipeline(ctx context.Context, l *loaded) error {
+	state, err := store.Open(l.file.State.Dir, l.file.Name)
+	if err != nil {
+		return err
+	}
+	e, err := pipeline.New(pipeline.Options{
+		Source: l.source, Sink: l.sink, Store: state, Log: p.log,
+		BufferBytes: int(l.file.Pipeline.Buffer), BatchBytes: int(l.file.Pipeline.Batch),
+		ShutdownTimeout: l.file.Pipeline.ShutdownTimeout,
+	})
+	if err != nil {
+		return errors.Join(err, state.Close())
+	}
+	started := time.Now()
+	server, err := admin.Listen(state.Folder(), func() admin.Report {
+		return admin.Report{Pipeline: l.file.Name, PID: os.Getpid(), Started: started, Status: e.Status()}
+	})
+	if err != nil {
+		return errors.Join(err, state.Close())
+	}
+	p.log.Info("pipeline starts", "pipeline", l.file.Name, "pid", os.Getpid(), "state", state.Folder())
+	err = p.supervise(ctx, e, l.file.Pipeline.ShutdownTimeout)
+	var atOnce signalled
+	if errors.As(err, &atOnce) {
+		return err
+	}
+	if err == nil {
+		st := e.Status()
+		p.log.Info("pipeline stopped", "pipeline", l.file.Name, "position", st.Position, "applied", st.Applied)
+	}
+	return errors.Join(err, server.Close(), state.Close())
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/internal/admin"
+	"github.com/entrainsync/entrain/internal/config"
+	"github.com/entrainsync/entrain/internal/store"
+)
+
+func (p *program) statusCommand() *cobra.Command {
+	var output, dir string
+	cmd := &cobra.Command{
+		Use:   "status FILE|NAME",
+		Short: "Show how a running pipeline is: position, lag, rows, what it waits for",
+		Args:  exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if output != "table" && output != "json" {
+				return usageError{fmt.Errorf("-o %s: expected table or json", output)}
+			}
+			folder, err := p.folderOf(args[0], dir)
+			if err != nil {
+				return err
+			}
+			report, err := admin.Ask(cmd.Context(), folder)
+			if errors.Is(err, admin.ErrNotRunning) {
+				return notRunning(args[0], folder)
+			}
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				return writeJSON(p.stdout, report)
+			}
+			return writeReport(p.stdout, report, time.Now())
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	cmd.Flags().StringVar(&dir, "state-dir", ".entrain", "where to look for a pipeline that is given by name")
+	return cmd
+}
+
+// folderOf returns the state folder of a pipeline that is given by its file or
+// by its name.
+func (p *program) folderOf(what, dir string) (string, error) {
+	info, err := os.Stat(what)
+	isFile := err == nil && !info.IsDir()
+	if !isFile && !strings.ContainsAny(what, "./") {
+		return store.Folder(dir, what), nil
+	}
+	file, err := config.Load(what, p.env)
+	if err != nil {
+		return "", err
+	}
+	return store.Folder(file.State.Dir, file.Name), nil
+}
+
+func notRunning(what, folder string) error {
+	next := "entrain run " + what
+	if !strings.ContainsAny(what, "./") {
+		next = "entrain run FILE   # or, if it runs from another folder: entrain status FILE"
+	}
+	return &entrain.Stop{
+		Code: "not_running",
+		What: fmt.Sprintf("no process runs the pipeline %s", what),
+		Why:  "nobody answers in " + folder,
+		Next: next,
+	}
+}
+
+func writeJSON(out io.Writer, v any) error {
+	enc := json.NewEncoder(out)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// writeReport prints what a person wants to know, a line each.
+func writeReport(out io.Writer, r admin.Report, now time.Time) error {
+	st := r.Status
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "pipeline\t%s (process %d, for %s)\n", r.Pipeline, r.PID, now.Sub(r.Started).Round(time.Second))
+	fmt.Fprintf(w, "phase\t%s%s\n", st.Phase, waiting(st.Waiting, st.WaitingSeconds))
+	fmt.Fprintf(w, "position\t%s\n", st.Position)
+	lag := "unknown"
+	if st.LagBytes >= 0 {
+		lag = sizeText(st.LagBytes)
+	}
+	fmt.Fprintf(w, "lag\t%s, %.1f s\n", lag, st.LagSeconds)
+	fmt.Fprintf(w, "rows\t%d captured, %d applied, %d read again\n", st.Captured, st.Applied, st.Reread)
+	fmt.Fprintf(w, "buffered\t%s\n", sizeText(int64(st.BufferedBytes)))
+	for _, name := range slices.Sorted(maps.Keys(st.Counts)) {
+		fmt.Fprintf(w, "%s\t%d\n", name, st.Counts[name])
+	}
+	if st.Error != "" {
+		fmt.Fprintf(w, "last error\t%s\n", st.Error)
+	}
+	return w.Flush()
+}
+
+func waiting(what string, seconds float64) string {
+	if what == "" {
+		return ""
+	}
+	text := ", waits for the " + what
+	if seconds >= 1 {
+		text += fmt.Sprintf(" (%.0f s)", seconds)
+	}
+	return text
+}
+
+// sizeText is a size for people, to one decimal.
+func sizeText(n int64) string {
+	size, unit := float64(n), "B"
+	for _, next := range []string{"kB", "MB", "GB", "TB"} {
+		if size < 1024 {
+			break
+		}
+		size, unit = size/1024, next
+	}
+	if unit == "B" {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", size, unit)
+}

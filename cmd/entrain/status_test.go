@@ -1,0 +1,70 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/entrainsync/entrain/internal/admin"
+	"github.com/entrainsync/entrain/internal/store"
+	"github.com/entrainsync/entrain/pipeline"
+)
+
+func TestStatusWhenNothingRuns(t *testing.T) {
+	file := writeFile(t, toFile)
+	entrain(t, source, "status", file).want(t, exitEnvironment,
+		"stopped (not_running)", "no process runs the pipeline "+file, "next: entrain run "+file)
+	entrain(t, nil, "status", "--state-dir", t.TempDir(), "shop").want(t, exitEnvironment, "not_running")
+	entrain(t, nil, "status", "nosuch.yaml").want(t, exitUsage, "cannot read the pipeline file")
+}
+
+// A running pipeline is found by its file and by its name, and shown to people
+// and to programs.
+func TestStatus(t *testing.T) {
+	file := writeFile(t, toFile)
+	dir := filepath.Join(filepath.Dir(file), "state")
+	folder := store.Folder(dir, "shop")
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	running := admin.Report{
+		Pipeline: "shop", PID: 42, Started: time.Now().Add(-90 * time.Second),
+		Status: pipeline.Status{
+			Phase: "streaming", Waiting: "sink", WaitingSeconds: 3, Position: "0/1A2B@1", LagBytes: 3 << 20, LagSeconds: 1.25,
+			Captured: 12, Applied: 10, Counts: map[string]int64{"inserted": 7, "deleted": 3}, Error: "connection lost",
+		},
+	}
+	server, err := admin.Listen(folder, func() admin.Report { return running })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	want := `pipeline    shop (process 42, for 1m30s)
+phase       streaming, waits for the sink (3 s)
+position    0/1A2B@1
+lag         3.0 MB, 1.2 s
+rows        12 captured, 10 applied, 0 read again
+buffered    0 B
+deleted     3
+inserted    7
+last error  connection lost
+`
+	for _, args := range [][]string{{"status", file}, {"status", "shop", "--state-dir", dir}} {
+		got := entrain(t, source, args...)
+		got.want(t, exitOK)
+		if got.stdout != want {
+			t.Errorf("%v:\n%s\nwant:\n%s", args, got.stdout, want)
+		}
+	}
+	var report admin.Report
+	got := entrain(t, source, "status", "-o", "json", file)
+	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil || report.Status.LagBytes != 3<<20 {
+		t.Errorf("%v in %s", err, got.stdout)
+	}
+	if !strings.Contains(got.stdout, `"lag_bytes"`) {
+		t.Errorf("member names: %s", got.stdout)
+	}
+}

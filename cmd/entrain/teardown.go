@@ -1,0 +1,119 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/internal/admin"
+	"github.com/entrainsync/entrain/internal/store"
+)
+
+func (p *program) teardownCommand() *cobra.Command {
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "teardown FILE",
+		Short: "Remove what a pipeline left at its servers and here: slot, publication, position, state",
+		Args:  exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			l, err := p.load(args[0])
+			if err != nil {
+				return err
+			}
+			ask := p.confirm
+			if yes {
+				ask = func(int) error { return nil }
+			}
+			return p.teardown(cmd.Context(), l, ask)
+		},
+	}
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return cmd
+}
+
+// teardown lists, asks, removes. The state's lock is held meanwhile, so that
+// nothing is taken away from a pipeline that runs.
+func (p *program) teardown(ctx context.Context, l *loaded, ask func(int) error) (err error) {
+	held, err := store.Hold(l.file.State.Dir, l.file.Name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, held.Close()) }()
+	removals, err := l.removals(ctx, held)
+	if err != nil {
+		return err
+	}
+	if len(removals) == 0 {
+		fmt.Fprintf(p.stdout, "nothing of pipeline %s is left\n", l.file.Name)
+		return nil
+	}
+	fmt.Fprintf(p.stdout, "teardown of pipeline %s removes:\n", l.file.Name)
+	for _, r := range removals {
+		fmt.Fprintf(p.stdout, "  %s\n      %s\n", r.What, strings.ReplaceAll(r.SQL, "\n", "\n      "))
+	}
+	if err := ask(len(removals)); err != nil {
+		return err
+	}
+	return p.remove(ctx, removals)
+}
+
+// removals asks source and sink; the state comes last, since it is needed
+// until everything else is gone.
+func (l *loaded) removals(ctx context.Context, held *store.Held) ([]entrain.Removal, error) {
+	var all []entrain.Removal
+	for _, end := range []any{l.source, l.sink} {
+		t, ok := end.(entrain.Teardowner)
+		if !ok {
+			continue
+		}
+		some, err := t.Teardown(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("look for what pipeline %s left: %w", l.file.Name, err)
+		}
+		all = append(all, some...)
+	}
+	if held.Exists() {
+		all = append(all, entrain.Removal{
+			What: "state folder " + held.Folder(),
+			SQL:  fmt.Sprintf("rm -r %q", held.Folder()),
+			Do: func(context.Context) error {
+				return errors.Join(admin.Remove(held.Folder()), held.Remove())
+			},
+		})
+	}
+	return all, nil
+}
+
+func (p *program) remove(ctx context.Context, removals []entrain.Removal) error {
+	for i, r := range removals {
+		if err := r.Do(ctx); err != nil {
+			return fmt.Errorf("remove %s (%d of %d are removed): %w", r.What, i, len(removals), err)
+		}
+		fmt.Fprintf(p.stdout, "removed %s\n", r.What)
+	}
+	return nil
+}
+
+// confirm asks a person; where there is none it refuses.
+func (p *program) confirm(n int) error {
+	refused := usageError{errors.New("nothing was removed: without a terminal to ask at, --yes is needed")}
+	if !isTerminal(p.stdin) {
+		return refused
+	}
+	fmt.Fprintf(p.stderr, "remove these %d things? [y/N] ", n)
+	answer, err := bufio.NewReader(p.stdin).ReadString('\n')
+	if errors.Is(err, io.EOF) && answer == "" {
+		return refused
+	}
+	switch strings.ToLower(strings.TrimSpace(answer)) {
+	case "y", "yes":
+		return nil
+	}
+	return errors.New("nothing was removed")
+}

@@ -1,0 +1,16 @@
+// Package all lists the connectors that the entrain program has.
+package all
+
+import (
+	"github.com/entrainsync/entrain/connector"
+	"github.com/entrainsync/entrain/connector/file"
+	"github.com/entrainsync/entrain/connector/postgres"
+)
+
+// Registry returns every connector, a line each.
+func Registry() connector.Registry {
+	return connector.Registry{
+		postgres.Spec(),
+		file.Spec(),
+	}
+}

@@ -1,0 +1,163 @@
+package applyplan
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/entraintest"
+)
+
+// database is a model of a target: rows by table and key. It refuses what a
+// database would refuse of a set statement, so that a plan which relies on
+// luck is found out.
+type database map[uint32]map[string][]entraintest.Cell
+
+func (d database) clone() database {
+	c := database{}
+	for rel, rows := range d {
+		c[rel] = map[string][]entraintest.Cell{}
+		for k, row := range rows {
+			c[rel][k] = slices.Clone(row)
+		}
+	}
+	return c
+}
+
+func (d database) table(t *Target) map[string][]entraintest.Cell {
+	if d[t.Relation] == nil {
+		d[t.Relation] = map[string][]entraintest.Cell{}
+	}
+	return d[t.Relation]
+}
+
+func (d database) String() string {
+	var lines []string
+	for _, rel := range slices.Sorted(maps.Keys(d)) {
+		for _, k := range slices.Sorted(maps.Keys(d[rel])) {
+			lines = append(lines, fmt.Sprint(rel, " ", k, ": ", d[rel][k]))
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+func keyText(t *Target, row entrain.Row) string {
+	var parts []string
+	for _, c := range t.Key {
+		parts = append(parts, fmt.Sprintf("%q", entraintest.Cells(t.Table, row)[c].Text))
+	}
+	return strings.Join(parts, ",")
+}
+
+// apply does one item as a single statement would: an insert is an upsert, an
+// update or delete of an absent row is nothing.
+func (d database) apply(i *Item, e *entrain.Event, lookup Lookup) error {
+	if i.Op == Truncate {
+		for _, t := range e.Truncate.Tables {
+			clear(d.table(lookup(t)))
+		}
+		return nil
+	}
+	rows := d.table(i.Target)
+	switch i.Op {
+	case Insert:
+		rows[keyText(i.Target, i.Row)] = entraintest.Cells(i.Target.Table, i.Row)
+	case Delete:
+		delete(rows, keyText(i.Target, i.Key))
+	case Update:
+		overlayCells(rows[keyText(i.Target, i.Key)], entraintest.Cells(i.Target.Table, i.Row))
+	case Rekey:
+		old := keyText(i.Target, i.Key)
+		row, ok := rows[old]
+		if !ok {
+			return nil
+		}
+		overlayCells(row, entraintest.Cells(i.Target.Table, i.Row))
+		delete(rows, old)
+		k := cellKey(i.Target, row)
+		if _, taken := rows[k]; taken {
+			return fmt.Errorf("key change to %s: the key is taken", k)
+		}
+		rows[k] = row
+	}
+	return nil
+}
+
+func cellKey(t *Target, row []entraintest.Cell) string {
+	var parts []string
+	for _, c := range t.Key {
+		parts = append(parts, fmt.Sprintf("%q", row[c].Text))
+	}
+	return strings.Join(parts, ",")
+}
+
+func overlayCells(row, newer []entraintest.Cell) {
+	for c := range row {
+		if newer[c] != entraintest.Unchanged {
+			row[c] = newer[c]
+		}
+	}
+}
+
+// run executes the steps; a set is done in reverse where any order must do.
+func (d database) run(u Unit, events []entrain.Event, lookup Lookup) error {
+	for i := range u.Steps {
+		if err := d.runStep(u.Mode, &u.Steps[i], events, lookup); err != nil {
+			return fmt.Errorf("step %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func (d database) runStep(mode Mode, s *Step, events []entrain.Event, lookup Lookup) error {
+	if s.Kind == Rows {
+		for i := range s.Items {
+			if err := d.apply(&s.Items[i], &events[s.Items[i].Event], lookup); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := checkSet(mode, s); err != nil {
+		return err
+	}
+	order := make([]int, len(s.Items))
+	for i := range order {
+		order[i] = i
+	}
+	if mode == Grouped {
+		slices.Reverse(order)
+	}
+	for _, i := range order {
+		if err := d.apply(&s.Items[i], nil, lookup); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkSet holds a step to what its kind promises.
+func checkSet(mode Mode, s *Step) error {
+	op := map[Kind]Op{Inserts: Insert, Updates: Update, Deletes: Delete}[s.Kind]
+	seen := map[string]bool{}
+	for i := range s.Items {
+		item := &s.Items[i]
+		if item.Op != op || item.Target != s.Target {
+			return fmt.Errorf("a %s of %s in a set of %d of %s", item.Op, item.Target.Table, s.Kind, s.Target.Table)
+		}
+		k := keyText(s.Target, item.identity())
+		if seen[k] && mode == Grouped {
+			return fmt.Errorf("key %s is twice in a set", k)
+		}
+		seen[k] = true
+		if s.Kind == Updates && !sameColumns(s.Target, s.Items[0].Row, item.Row) {
+			return fmt.Errorf("a set of updates carries different columns")
+		}
+		if s.Kind == Inserts && partial(s.Target, item.Row) {
+			return fmt.Errorf("a set of inserts leaves a column out")
+		}
+	}
+	return nil
+}

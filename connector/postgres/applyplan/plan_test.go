@@ -1,0 +1,239 @@
+package applyplan
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/entraintest"
+)
+
+// world is a set of tables for random batches.
+type world struct {
+	targets map[*entrain.Table]*Target
+	tables  []*entrain.Table
+	graph   *Graph
+}
+
+func (w *world) lookup(t *entrain.Table) *Target { return w.targets[t] }
+
+func newTable(name string, keys int) *entrain.Table {
+	t := &entrain.Table{Schema: "public", Name: name}
+	for i := range 4 {
+		t.Columns = append(t.Columns, entrain.Column{Name: "c" + strconv.Itoa(i), Type: "text", Modifier: -1, Key: i < keys})
+	}
+	t.Version = t.Fingerprint()
+	return t
+}
+
+// drawWorld makes three tables, the last with a key of two columns, and a
+// second shape of the first one, with random modes and references.
+func drawWorld(t *rapid.T) *world {
+	w := &world{targets: map[*entrain.Table]*Target{}}
+	for i, keys := range []int{1, 1, 2} {
+		table := newTable("t"+strconv.Itoa(i), keys)
+		mode := rapid.SampledFrom([]Mode{Grouped, Grouped, Grouped, Grouped, Ordered, Strict}).Draw(t, "mode")
+		target := &Target{Relation: uint32(i + 1), Table: table, Mode: mode, Key: []int{0}}
+		if keys == 2 {
+			target.Key = []int{0, 1}
+		}
+		target.ActsOnDelete = rapid.IntRange(0, 9).Draw(t, "acts") == 0
+		w.targets[table] = target
+		w.tables = append(w.tables, table)
+	}
+	second := *w.tables[0]
+	w.tables = append(w.tables, &second)
+	shape := *w.targets[w.tables[0]]
+	shape.Table = &second
+	w.targets[&second] = &shape
+	var keys []ForeignKey
+	for _, pair := range [][2]uint32{{1, 2}, {2, 3}, {3, 1}, {1, 1}} {
+		if rapid.Bool().Draw(t, "reference") {
+			keys = append(keys, ForeignKey{Child: pair[0], Parent: pair[1], Deferrable: rapid.Bool().Draw(t, "deferrable")})
+		}
+	}
+	w.graph = NewGraph(keys, nil)
+	return w
+}
+
+// drawCells makes a row; unchanged columns only outside the key.
+func drawCells(t *rapid.T, table *entrain.Table, key []string, unchanged bool) []entraintest.Cell {
+	cells := make([]entraintest.Cell, len(table.Columns))
+	for i := range cells {
+		switch kind := rapid.IntRange(0, 5).Draw(t, "cell"); {
+		case i < len(key):
+			cells[i] = entraintest.Text(key[i])
+		case kind == 0:
+			cells[i] = entraintest.Null
+		case kind <= 2 && unchanged:
+			cells[i] = entraintest.Unchanged
+		default:
+			cells[i] = entraintest.Text(strconv.Itoa(rapid.IntRange(0, 99).Draw(t, "value")))
+		}
+	}
+	return cells
+}
+
+// drawHistory makes events that a source could have sent, given what is in
+// state, and applies them to it one by one: the truth.
+func drawHistory(t *rapid.T, w *world, state database) []entrain.Event {
+	n := rapid.IntRange(1, 40).Draw(t, "events")
+	var events []entrain.Event
+	for len(events) < n {
+		table := rapid.SampledFrom(w.tables).Draw(t, "table")
+		e := drawEvent(t, w, state, table)
+		e.Tx = &entrain.Transaction{Stream: &entrain.Stream{}, Version: uint64(len(events) / 3)}
+		events = append(events, e)
+		if e.Op == entrain.OpMessage {
+			continue
+		}
+		item, _ := classify(&e, 0, w.lookup)
+		if err := state.apply(&item, &e, w.lookup); err != nil {
+			t.Fatalf("the history itself is wrong: %v", err)
+		}
+	}
+	return events
+}
+
+func drawEvent(t *rapid.T, w *world, state database, table *entrain.Table) entrain.Event {
+	target := w.lookup(table)
+	draw := func() []string {
+		key := make([]string, len(target.Key))
+		for i := range key {
+			key[i] = string(rune('a' + rapid.IntRange(0, 3).Draw(t, "key")))
+		}
+		return key
+	}
+	key := draw()
+	_, exists := state.table(target)[quoted(key)]
+	switch kind := rapid.IntRange(0, 19).Draw(t, "kind"); {
+	case kind == 0:
+		other := rapid.SampledFrom(w.tables).Draw(t, "other")
+		return entraintest.Truncate(table, other)
+	case kind == 1:
+		return entraintest.Message("p", "m")
+	case kind == 2:
+		// Rows that a filter at the source or a conflict at the target make
+		// surprising: an update or a delete of what is not there, an insert
+		// of what is.
+		return drawSurprise(t, table, key)
+	case !exists:
+		return entraintest.Insert(table, drawCells(t, table, key, false)...)
+	case kind <= 5:
+		return entraintest.Delete(table, key...)
+	case kind <= 8:
+		next := draw()
+		if _, taken := state.table(target)[quoted(next)]; !taken {
+			return entraintest.Rekey(table, key, drawCells(t, table, next, true)...)
+		}
+	}
+	e := entraintest.Update(table, drawCells(t, table, key, true)...)
+	if rapid.Bool().Draw(t, "before") {
+		e.Before = entraintest.Delete(table, key...).Before
+	}
+	return e
+}
+
+func drawSurprise(t *rapid.T, table *entrain.Table, key []string) entrain.Event {
+	switch rapid.IntRange(0, 2).Draw(t, "surprise") {
+	case 0:
+		return entraintest.Insert(table, drawCells(t, table, key, false)...)
+	case 1:
+		return entraintest.Update(table, drawCells(t, table, key, true)...)
+	default:
+		return entraintest.Delete(table, key...)
+	}
+}
+
+func quoted(key []string) string {
+	s := ""
+	for i, k := range key {
+		if i > 0 {
+			s += ","
+		}
+		s += fmt.Sprintf("%q", k)
+	}
+	return s
+}
+
+// TestPlansEqualSerialExecution proves P3 for every plan that the planner
+// makes: whatever the batch, the order of groups and what the target held
+// before, the result is that of one statement an event in source order.
+func TestPlansEqualSerialExecution(t *testing.T) {
+	var planner Planner
+	rapid.Check(t, func(t *rapid.T) {
+		w := drawWorld(t)
+		before := database{}
+		drawHistory(t, w, before)
+		want := before.clone()
+		events := drawHistory(t, w, want)
+		order := rapid.SampledFrom([]Order{DeletesFirst, InsertsFirst}).Draw(t, "order")
+		work := Work{Events: events, Lookup: w.lookup, Graph: w.graph, Order: order}
+		planned := before.clone()
+		units := planner.Plan(work)
+		for _, u := range slices.Backward(units) {
+			if err := planned.run(u, events, w.lookup); err != nil {
+				t.Fatal(err)
+			}
+		}
+		compare(t, "plan", planned, want)
+		checkUnits(t, units, events)
+	})
+}
+
+// TestStepsDownEqualSerialExecution proves the same for runs and rows, made
+// for each transaction of each unit.
+func TestStepsDownEqualSerialExecution(t *testing.T) {
+	var planner, stepper Planner
+	rapid.Check(t, func(t *rapid.T) {
+		w := drawWorld(t)
+		before := database{}
+		drawHistory(t, w, before)
+		want := before.clone()
+		events := drawHistory(t, w, want)
+		work := Work{Events: events, Lookup: w.lookup, Graph: w.graph}
+		runs, rows := before.clone(), before.clone()
+		for _, u := range planner.Plan(work) {
+			work.Pick = u.Events
+			if err := runs.run(Unit{Mode: u.Mode, Steps: stepper.Runs(work)}, events, w.lookup); err != nil {
+				t.Fatal(err)
+			}
+			if err := rows.run(Unit{Mode: u.Mode, Steps: stepper.Rows(work)}, events, w.lookup); err != nil {
+				t.Fatal(err)
+			}
+		}
+		compare(t, "runs", runs, want)
+		compare(t, "rows", rows, want)
+	})
+}
+
+func compare(t *rapid.T, what string, got, want database) {
+	if got.String() != want.String() {
+		t.Fatalf("%s:\n%s\nwant:\n%s", what, got, want)
+	}
+}
+
+// checkUnits: every event but messages is in exactly one unit, in order.
+func checkUnits(t *rapid.T, units []Unit, events []entrain.Event) {
+	var all []int32
+	for _, u := range units {
+		if !slices.IsSorted(u.Events) {
+			t.Fatalf("events of a unit are out of order: %v", u.Events)
+		}
+		all = append(all, u.Events...)
+	}
+	slices.Sort(all)
+	var want []int32
+	for i := range events {
+		if events[i].Op != entrain.OpMessage {
+			want = append(want, int32(i))
+		}
+	}
+	if !slices.Equal(all, want) {
+		t.Fatalf("units have events %v, want %v", all, want)
+	}
+}

@@ -1,0 +1,257 @@
+package postgres
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector"
+	"github.com/entrainsync/entrain/connector/postgres/applyplan"
+)
+
+// SinkConfig is the configuration of a [Sink].
+type SinkConfig struct {
+	// URL of the target database, as libpq reads it.
+	URL connector.Secret `yaml:"url"`
+	// Source is the source's name in the position row's key; "source" if
+	// empty.
+	Source string `yaml:"-"`
+	// Pipeline is the pipeline's name; it keys the position row.
+	Pipeline string `yaml:"-"`
+	// Log receives one line an event of interest; nil discards them.
+	Log *slog.Logger `yaml:"-"`
+}
+
+// Sink applies changes to a PostgreSQL database. Its sessions keep the
+// position in the target, in the same transaction as the data (P2), and make
+// each source transaction visible whole (P4).
+type Sink struct {
+	cfg  SinkConfig
+	conn *pgconn.Config
+}
+
+// sinkSettings are for our sessions at the target. Every statement there finds
+// rows by key, with statistics that are often older than the table's size, so
+// plans are made once and a sequential scan is the last resort. The keepalives
+// end a session whose client is gone, which otherwise would hold the position
+// row for hours.
+var sinkSettings = map[string]string{
+	"synchronous_commit":      "on",
+	"plan_cache_mode":         "force_generic_plan",
+	"enable_seqscan":          "off",
+	"jit":                     "off",
+	"tcp_keepalives_idle":     "30",
+	"tcp_keepalives_interval": "10",
+	"tcp_keepalives_count":    "3",
+}
+
+const sinkCloseTimeout = 2 * time.Second
+
+// NewSink checks the configuration; it does not dial.
+func NewSink(cfg SinkConfig) (*Sink, error) {
+	if cfg.URL == "" {
+		return nil, fmt.Errorf("sink: url is missing")
+	}
+	if cfg.Pipeline == "" {
+		return nil, fmt.Errorf("sink: the pipeline's name is missing")
+	}
+	if cfg.Source == "" {
+		cfg.Source = "source"
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	conn, err := parseURL(cfg.URL, "entrain "+cfg.Pipeline+" sink")
+	if err != nil {
+		return nil, fmt.Errorf("sink: %w", err)
+	}
+	for name, value := range sinkSettings {
+		conn.RuntimeParams[name] = value
+	}
+	return &Sink{cfg: cfg, conn: conn}, nil
+}
+
+// sinkSpec builds a sink from the sink section of a pipeline file.
+func sinkSpec(env connector.Env, decode connector.Decode) (entrain.Sink, error) {
+	cfg := SinkConfig{Pipeline: env.Pipeline, Log: env.Log}
+	if err := decode(&cfg); err != nil {
+		return nil, err
+	}
+	return NewSink(cfg)
+}
+
+// Open starts a session with the target. What it returns is also an
+// [entrain.Positioner] and an [entrain.Counter].
+func (s *Sink) Open(ctx context.Context) (entrain.Writer, error) {
+	conn, err := connect(ctx, s.conn)
+	if err != nil {
+		return nil, err
+	}
+	w := &sinkWriter{
+		cfg:    s.cfg,
+		conn:   conn,
+		stop:   context.WithoutCancel(ctx),
+		server: serverName(s.conn),
+		log:    s.cfg.Log,
+		stmts:  newStatements(),
+		missed: map[string]bool{},
+		counts: map[string]int64{},
+	}
+	w.catalog = newCatalog(conn)
+	return w, nil
+}
+
+// sinkWriter is one session. Its invariants: no transaction is open unless
+// inTx; pos is what the position row held when the last commit succeeded; once
+// broken is set the connection is closed and nothing more is accepted.
+type sinkWriter struct {
+	cfg    SinkConfig
+	conn   *pgconn.PgConn
+	stop   context.Context // for the good-bye only, which has no caller's ctx
+	server string
+	log    *slog.Logger
+
+	owner  string
+	fence  string
+	pos    entrain.Position
+	opened bool // Position was called and has succeeded
+	inTx   bool // fragments of a transaction are applied, not committed
+	broken error
+
+	catalog *catalog
+	stmts   *statements
+	planner applyplan.Planner // of the batch
+	stepper applyplan.Planner // of what has to be done again in smaller steps
+	order   applyplan.Order   // that worked last
+	exec    executor
+
+	missed map[string]bool // tables whose missing rows were logged
+
+	mu      sync.Mutex
+	counts  map[string]int64 // guarded by mu
+	pending tally            // of the transaction under way
+}
+
+// tally counts what a transaction did, until it is durable.
+type tally struct {
+	ops                [entrain.OpMessage + 1]int64
+	missing, stepdowns int64
+	missingAt          map[*entrain.Table]int64
+}
+
+// countNames are the names of the counts, by operation.
+var countNames = [...]string{
+	entrain.OpInsert: "inserted", entrain.OpUpdate: "updated", entrain.OpDelete: "deleted",
+	entrain.OpTruncate: "truncated", entrain.OpMessage: "messages",
+}
+
+// Write applies a batch; see [entrain.Writer].
+func (w *sinkWriter) Write(ctx context.Context, b *entrain.Batch) error {
+	if w.broken != nil {
+		return fmt.Errorf("write after the session ended: %w", w.broken)
+	}
+	if !w.opened {
+		return w.fail(fmt.Errorf("write before the position was taken over"))
+	}
+	if err := ctx.Err(); err != nil {
+		return w.fail(err)
+	}
+	err := w.write(ctx, b)
+	w.planner.Reset()
+	w.stepper.Reset()
+	w.exec.forget()
+	if err != nil {
+		return w.fail(err)
+	}
+	return nil
+}
+
+func (w *sinkWriter) write(ctx context.Context, b *entrain.Batch) error {
+	for i := range b.Events {
+		if op := b.Events[i].Op; op < entrain.OpInsert || op > entrain.OpMessage {
+			return fmt.Errorf("event %s: operation %s is not known to this sink", b.Events[i].ID(), op)
+		}
+	}
+	if b.Through.IsZero() && len(b.Events) == 0 {
+		return nil
+	}
+	if !w.inTx && !b.Through.IsZero() && len(b.Events) <= tipEvents {
+		done, err := w.writeTip(ctx, b)
+		if done || err != nil {
+			return err
+		}
+	}
+	return w.writeBulk(ctx, b)
+}
+
+// fail ends the session: the server rolls back what was not committed.
+func (w *sinkWriter) fail(err error) error {
+	err = classify(err)
+	w.broken = err
+	w.disconnect()
+	return err
+}
+
+// Close ends the session; see [entrain.Writer].
+func (w *sinkWriter) Close() error {
+	if w.broken == nil {
+		w.broken = fmt.Errorf("closed")
+		w.disconnect()
+	}
+	return nil
+}
+
+func (w *sinkWriter) disconnect() { closeConn(w.stop, w.conn) }
+
+// Counts returns what is durable; see [entrain.Counter].
+func (w *sinkWriter) Counts() map[string]int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.counts)
+}
+
+// committed makes what was applied count.
+func (w *sinkWriter) committed(through entrain.Position) {
+	w.pos = through
+	w.inTx = false
+	t := &w.pending
+	w.logMissing(through)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for op := entrain.OpInsert; op <= entrain.OpMessage; op++ {
+		w.counts[countNames[op]] += t.ops[op]
+	}
+	w.counts["missing"] += t.missing
+	w.counts["stepdowns"] += t.stepdowns
+	*t = tally{}
+}
+
+// logMissing says once a table that rows are missing at the target.
+func (w *sinkWriter) logMissing(through entrain.Position) {
+	for t, rows := range w.pending.missingAt {
+		name := t.String()
+		if w.missed[name] {
+			continue
+		}
+		w.missed[name] = true
+		w.log.Warn("rows that the source updated or deleted are missing at the target; further ones of the table are only counted",
+			"table", name, "rows", rows, "position", through.String())
+	}
+}
+
+// newOwner returns a random UUID (version 4).
+func newOwner() string {
+	var b [16]byte
+	// rand.Read never fails: it ends the process instead.
+	_, _ = rand.Read(b[:])
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

@@ -1,0 +1,144 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector/postgres/applyplan"
+)
+
+// writeBulk applies a batch in the open transaction, or in a new one, and
+// commits if the batch ends one. The position is moved first, so that a
+// session that has lost it writes nothing.
+func (w *sinkWriter) writeBulk(ctx context.Context, b *entrain.Batch) error {
+	if err := w.catalog.load(ctx, b.Events); err != nil {
+		return w.explain(err, b.Events)
+	}
+	moved, err := w.begin(ctx, b)
+	if err != nil {
+		return err
+	}
+	if err := w.apply(ctx, b); err != nil {
+		return w.explain(err, b.Events)
+	}
+	w.tallyEvents(b.Events)
+	if b.Through.IsZero() {
+		return nil
+	}
+	return w.commit(ctx, b, moved)
+}
+
+// begin opens the transaction unless it is open, and reports whether the
+// position row already has its new value.
+func (w *sinkWriter) begin(ctx context.Context, b *entrain.Batch) (bool, error) {
+	if w.inTx {
+		return false, nil
+	}
+	f := takeOff(ctx, w.conn, w.stmts, w.exec.sent)
+	f.add(call{sql: "BEGIN"})
+	f.add(w.moveCall(b.Through, b.Events))
+	if len(w.catalog.late) > 0 {
+		f.add(call{sql: "SET CONSTRAINTS ALL DEFERRED"})
+	}
+	at, err := f.land(ignoreRows)
+	w.exec.sent = f.sent
+	if err != nil && at == 1 && sqlState(err) == stateMoveFailed {
+		if _, err := queryRows(ctx, w.conn, "ROLLBACK"); err != nil {
+			return false, err
+		}
+		return false, w.stopFenced(ctx)
+	}
+	if err != nil {
+		return false, fmt.Errorf("begin a transaction at the target: %w", err)
+	}
+	w.inTx = true
+	return !b.Through.IsZero(), nil
+}
+
+func (w *sinkWriter) commit(ctx context.Context, b *entrain.Batch, moved bool) error {
+	f := takeOff(ctx, w.conn, w.stmts, w.exec.sent)
+	if !moved {
+		f.add(w.moveCall(b.Through, b.Events))
+	}
+	f.add(call{sql: "COMMIT"})
+	_, err := f.land(ignoreRows)
+	w.exec.sent = f.sent
+	if err != nil {
+		return fmt.Errorf("commit through %s: %w", b.Through, err)
+	}
+	if status := w.conn.TxStatus(); status != 'I' {
+		return fmt.Errorf("commit through %s: the session is still in a transaction (%c)", b.Through, status)
+	}
+	w.committed(b.Through)
+	return nil
+}
+
+// apply makes the batch's changes in the open transaction: as a whole if
+// possible, else in smaller steps, and once more from the start if what the
+// session knows of the tables turns out to be out of date.
+func (w *sinkWriter) apply(ctx context.Context, b *entrain.Batch) error {
+	err := w.applyAll(ctx, b)
+	if !outdated(err) || w.final(err) {
+		return err
+	}
+	w.catalog.reset()
+	w.stmts.reset()
+	if err := w.catalog.load(ctx, b.Events); err != nil {
+		return err
+	}
+	return w.applyAll(ctx, b)
+}
+
+func (w *sinkWriter) applyAll(ctx context.Context, b *entrain.Batch) error {
+	work := applyplan.Work{Events: b.Events, Lookup: w.catalog.target, Graph: w.catalog.graph, Order: w.order}
+	units := w.planner.Plan(work)
+	if len(units) == 0 && b.Through.IsZero() {
+		return nil
+	}
+	d := descent{w: w, work: work, ends: !b.Through.IsZero()}
+	err := w.attempt(ctx, func() error {
+		for i := range units {
+			if err := w.runSteps(ctx, b.Events, units[i].Steps); err != nil {
+				return err
+			}
+		}
+		return d.checkLate(ctx)
+	})
+	if err == nil || w.final(err) || outdated(err) {
+		return err
+	}
+	return d.units(ctx, units, err)
+}
+
+// attempt runs do under a savepoint: if it fails, it had no effect.
+func (w *sinkWriter) attempt(ctx context.Context, do func() error) error {
+	missing, at := w.pending.missing, w.pending.missingAt
+	w.pending.missing, w.pending.missingAt = 0, nil
+	if _, err := queryRows(ctx, w.conn, "SAVEPOINT attempt"); err != nil {
+		return fmt.Errorf("savepoint: %w", err)
+	}
+	err := do()
+	if err == nil {
+		for t, n := range at {
+			w.pending.addMissing(t, n)
+		}
+		w.pending.missing += missing
+		_, err = queryRows(ctx, w.conn, "RELEASE attempt")
+		return err
+	}
+	w.pending.missing, w.pending.missingAt = missing, at
+	if w.final(err) {
+		return err
+	}
+	f := takeOff(ctx, w.conn, w.stmts, w.exec.sent)
+	f.add(call{sql: "ROLLBACK TO attempt"})
+	f.add(call{sql: "RELEASE attempt"})
+	_, rollback := f.land(ignoreRows)
+	w.exec.sent = f.sent
+	if rollback != nil {
+		return errors.Join(rollback, err)
+	}
+	return err
+}

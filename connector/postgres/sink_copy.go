@@ -1,0 +1,216 @@
+package postgres
+
+import (
+	"encoding/binary"
+	"io"
+	"sync"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector/postgres/applyplan"
+)
+
+// copyChunk is about how much of a COPY is in memory at a time.
+const copyChunk = 64 << 10
+
+// copyReader is the text form of rows for COPY FROM, made as it is read. The
+// driver reads it on a goroutine of its own and, when the connection breaks,
+// may still do so when its call has returned; close settles that.
+type copyReader struct {
+	mu      sync.Mutex
+	items   []applyplan.Item
+	columns []int // to write
+	n       int   // columns of a row
+	buf     []byte
+	at      int // read so far of buf
+}
+
+func (r *copyReader) open(t *sinkTable, items []applyplan.Item) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.items, r.n = items, len(t.columns)
+	r.buf, r.at = r.buf[:0], 0
+	r.columns = r.columns[:0]
+	for i := range t.columns {
+		if !t.columns[i].omit {
+			r.columns = append(r.columns, i)
+		}
+	}
+}
+
+// close ends the reading: nothing of the items is touched after it returned.
+func (r *copyReader) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.items = nil
+	r.buf, r.at = shrink(r.buf), 0
+}
+
+// Read implements io.Reader.
+func (r *copyReader) Read(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.at == len(r.buf) {
+		r.fill()
+	}
+	if r.at == len(r.buf) {
+		return 0, io.EOF
+	}
+	n := copy(p, r.buf[r.at:])
+	r.at += n
+	return n, nil
+}
+
+func (r *copyReader) fill() {
+	r.buf, r.at = r.buf[:0], 0
+	for len(r.items) > 0 && len(r.buf) < copyChunk {
+		r.buf = appendCopyRow(r.buf, r.items[0].Row, r.columns, r.n)
+		r.items = r.items[1:]
+	}
+}
+
+// appendCopyRow appends one line: values between tabs, \N for NULL.
+func appendCopyRow(dst []byte, row entrain.Row, columns []int, n int) []byte {
+	for i, c := range columns {
+		if i > 0 {
+			dst = append(dst, '\t')
+		}
+		v, state := row.Column(c, n)
+		if state != entrain.Present {
+			dst = append(dst, '\\', 'N')
+			continue
+		}
+		dst = appendCopyValue(dst, v)
+	}
+	return append(dst, '\n')
+}
+
+// appendCopyValue escapes what separates values and lines, and the escape.
+func appendCopyValue(dst, v []byte) []byte {
+	done := 0
+	for i, c := range v {
+		if c > '\\' || c != '\\' && c != '\t' && c != '\n' && c != '\r' {
+			continue
+		}
+		dst = append(dst, v[done:i]...)
+		dst = append(dst, '\\', copyEscape(c))
+		done = i + 1
+	}
+	return append(dst, v[done:]...)
+}
+
+func copyEscape(c byte) byte {
+	switch c {
+	case '\t':
+		return 't'
+	case '\n':
+		return 'n'
+	case '\r':
+		return 'r'
+	}
+	return c
+}
+
+// arrays builds the parameters of a set statement: one text[] a column, in the
+// binary form, which needs no escaping.
+type arrays struct {
+	values  [][]byte
+	formats []int16
+	starts  []int
+}
+
+const (
+	arrayHeader  = 20
+	formatBinary = 1
+)
+
+// missPolicy says what it means that a row is not there.
+type missPolicy uint8
+
+const (
+	missCounts missPolicy = iota
+	missExpected
+)
+
+func policyOf(item *applyplan.Item) missPolicy {
+	if item.MayMiss {
+		return missExpected
+	}
+	return missCounts
+}
+
+// build fills the arrays with the items of one policy, and returns how many
+// those are and how many were looked at. It ends early when the arrays are
+// larger than a statement should be.
+func (a *arrays) build(columns []param, items []applyplan.Item, policy missPolicy) (taken, seen int) {
+	a.open(len(columns))
+	size, n := 0, len(items[0].Target.Table.Columns)
+	for i := range items {
+		if size >= setBytes {
+			break
+		}
+		seen++
+		item := &items[i]
+		if policyOf(item) != policy {
+			continue
+		}
+		taken++
+		for j, c := range columns {
+			image := item.Row
+			if c.fromKey {
+				image = item.Key
+			}
+			before := len(a.values[j])
+			a.values[j] = appendElement(a.values[j], image, c.column, n)
+			size += len(a.values[j]) - before
+		}
+	}
+	for _, v := range a.values {
+		binary.BigEndian.PutUint32(v[12:], uint32(taken))
+	}
+	return taken, seen
+}
+
+// open begins an array of one dimension with element type text in each value.
+func (a *arrays) open(columns int) {
+	for len(a.values) < columns {
+		a.values = append(a.values, nil)
+		a.formats = append(a.formats, formatBinary)
+	}
+	a.values, a.formats = a.values[:columns], a.formats[:columns]
+	for i := range a.values {
+		v := a.values[i][:0]
+		v = binary.BigEndian.AppendUint32(v, 1) // dimensions
+		v = binary.BigEndian.AppendUint32(v, 1) // there may be NULLs
+		v = binary.BigEndian.AppendUint32(v, oidText)
+		v = binary.BigEndian.AppendUint32(v, 0) // elements, see build
+		v = binary.BigEndian.AppendUint32(v, 1) // lower bound
+		a.values[i] = v
+	}
+}
+
+func appendElement(dst []byte, row entrain.Row, column, n int) []byte {
+	v, state := row.Column(column, n)
+	if state != entrain.Present {
+		return append(dst, 0xff, 0xff, 0xff, 0xff)
+	}
+	dst = binary.BigEndian.AppendUint32(dst, uint32(len(v)))
+	return append(dst, v...)
+}
+
+// forget gives back buffers that one large value has made large.
+func (a *arrays) forget() {
+	values := a.values[:cap(a.values)]
+	for i := range values {
+		values[i] = shrink(values[i])
+	}
+}
+
+// retainBuffer is how large a buffer may be to be kept for the next batch.
+const retainBuffer = 4 << 20
+
+func shrink(buf []byte) []byte {
+	if cap(buf) > retainBuffer {
+		return nil
+	}
+	return buf[:0]
+}

@@ -1,0 +1,127 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/entrainsync/entrain"
+)
+
+const (
+	// ownsPositionSQL has a row if the position table is there and may be
+	// read; it says whether our role may drop it.
+	ownsPositionSQL = `SELECT pg_has_role(c.relowner, 'USAGE')::text
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = 'entrain' AND c.relname = 'position' AND has_schema_privilege(n.oid, 'USAGE')
+  AND has_table_privilege(c.oid, 'SELECT')`
+
+	otherRowsSQL = `SELECT count(*)::text FROM entrain.position WHERE NOT (pipeline = $1 AND source = $2)`
+)
+
+// Teardown lists the position row, and the position table with its schema if
+// nothing else is in them; see [entrain.Teardowner].
+func (s *Sink) Teardown(ctx context.Context) ([]entrain.Removal, error) {
+	conn, err := connect(ctx, s.conn)
+	if err != nil {
+		return nil, err
+	}
+	defer closeConn(ctx, conn)
+	owns, err := queryRow(ctx, conn, ownsPositionSQL)
+	if err != nil {
+		return nil, fmt.Errorf("look for the position table: %w", err)
+	}
+	if owns == nil {
+		return nil, nil
+	}
+	var removals []entrain.Removal
+	row, err := queryRow(ctx, conn, readRowSQL, s.cfg.Pipeline, s.cfg.Source)
+	if err != nil {
+		return nil, fmt.Errorf("read the position row: %w", err)
+	}
+	if row != nil {
+		removals = append(removals, s.removeRow())
+	}
+	others, err := queryRow(ctx, conn, otherRowsSQL, s.cfg.Pipeline, s.cfg.Source)
+	if err != nil {
+		return nil, fmt.Errorf("count the other position rows: %w", err)
+	}
+	if others[0] == "0" && owns[0] == "true" {
+		removals = append(removals, s.removeSchema())
+	}
+	return removals, nil
+}
+
+func (s *Sink) removeRow() entrain.Removal {
+	sql := fmt.Sprintf("DELETE FROM entrain.position WHERE pipeline = %s AND source = %s",
+		quoteLiteral(s.cfg.Pipeline), quoteLiteral(s.cfg.Source))
+	return entrain.Removal{
+		What: fmt.Sprintf("position of pipeline %q in %s", s.cfg.Pipeline, serverName(s.conn)),
+		SQL:  sql + ";",
+		Do: func(ctx context.Context) error {
+			return s.session(ctx, func(conn *pgconn.PgConn) error { return run(ctx, conn, sql) })
+		},
+	}
+}
+
+// removeSchema drops the schema only if nothing was added to it since.
+func (s *Sink) removeSchema() entrain.Removal {
+	return entrain.Removal{
+		What: fmt.Sprintf("schema entrain in %s", serverName(s.conn)),
+		SQL:  "DROP TABLE entrain.position;\nDROP SCHEMA entrain;",
+		Do: func(ctx context.Context) error {
+			return s.session(ctx, func(conn *pgconn.PgConn) error { return s.dropSchema(ctx, conn) })
+		},
+	}
+}
+
+func (s *Sink) dropSchema(ctx context.Context, conn *pgconn.PgConn) error {
+	if err := run(ctx, conn, "BEGIN"); err != nil {
+		return err
+	}
+	err := run(ctx, conn, "LOCK TABLE entrain.position IN ACCESS EXCLUSIVE MODE")
+	if sqlState(err) == stateUndefinedTable || sqlState(err) == stateUndefinedSchema {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	left, err := queryRow(ctx, conn, `SELECT count(*)::text FROM entrain.position`)
+	if err != nil {
+		return err
+	}
+	if left[0] != "0" {
+		return fmt.Errorf("drop schema entrain: %s position rows are still in it", left[0])
+	}
+	for _, sql := range []string{"DROP TABLE entrain.position", "DROP SCHEMA entrain", "COMMIT"} {
+		if err := run(ctx, conn, sql); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// session runs do in a session of its own, and rolls back what it leaves open.
+func (s *Sink) session(ctx context.Context, do func(conn *pgconn.PgConn) error) error {
+	conn, err := connect(ctx, s.conn)
+	if err != nil {
+		return err
+	}
+	defer closeConn(ctx, conn)
+	return do(conn)
+}
+
+func run(ctx context.Context, conn *pgconn.PgConn, sql string) error {
+	if _, err := queryRows(ctx, conn, sql); err != nil {
+		return fmt.Errorf("%s: %w", sql, err)
+	}
+	return nil
+}
+
+// closeConn says good-bye even if ctx is over; the answer changes nothing.
+func closeConn(ctx context.Context, conn *pgconn.PgConn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sinkCloseTimeout)
+	defer cancel()
+	_ = conn.Close(ctx)
+}

@@ -1,0 +1,164 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector/postgres/applyplan"
+)
+
+// tipEvents is up to how many events a batch is applied in one round trip.
+const tipEvents = 64
+
+// writeTip applies a small batch of whole transactions in one round trip: the
+// position first, then row by row, all one implicit transaction that the Sync
+// commits. It reports false if the batch has to be applied another way, and
+// then it had no effect.
+func (w *sinkWriter) writeTip(ctx context.Context, b *entrain.Batch) (bool, error) {
+	if err := w.catalog.load(ctx, b.Events); err != nil {
+		return false, w.explain(err, b.Events)
+	}
+	if !w.fitsTip(b.Events) {
+		return false, nil
+	}
+	steps := w.planner.Rows(applyplan.Work{Events: b.Events, Lookup: w.catalog.target})
+	var items []applyplan.Item
+	if len(steps) > 0 {
+		items = steps[0].Items
+	}
+	f := takeOff(ctx, w.conn, w.stmts, w.exec.sent)
+	f.add(w.moveCall(b.Through, b.Events))
+	n, refused := w.addItems(&f, b.Events, items)
+	if n < len(items) || refused != nil {
+		return false, w.abandon(&f, refused)
+	}
+	at, err := f.land(func(call int, rows int64) error {
+		if call == 0 {
+			return nil
+		}
+		return w.gotRows(&items[call-1], rows)
+	})
+	w.exec.sent = f.sent
+	if err == nil {
+		w.tallyEvents(b.Events)
+		w.committed(b.Through)
+		return true, nil
+	}
+	w.pending = tally{}
+	if at == 0 && sqlState(err) == stateMoveFailed {
+		return false, w.stopFenced(ctx)
+	}
+	if w.final(err) {
+		return false, w.explain(err, b.Events)
+	}
+	return false, nil
+}
+
+// fitsTip reports whether row statements alone are right for the tables: each
+// must hit one row at most, and no constraint may have to wait for the end of
+// the source transaction.
+func (w *sinkWriter) fitsTip(events []entrain.Event) bool {
+	for i := range events {
+		e := &events[i]
+		if e.Table == nil {
+			continue
+		}
+		t := w.catalog.table(e.Table)
+		if t.deferrable || len(t.Key) > 0 && !t.unique {
+			return false
+		}
+	}
+	return true
+}
+
+// abandon ends a flight whose calls must have no effect: a call that fails
+// rolls the implicit transaction back.
+func (w *sinkWriter) abandon(f *flight, cause error) error {
+	f.add(call{sql: "SELECT 1 / 0"})
+	_, err := f.land(ignoreRows)
+	w.exec.sent = f.sent
+	var stop *entrain.Stop
+	if errors.As(cause, &stop) {
+		return cause
+	}
+	if w.final(err) {
+		return err
+	}
+	return nil
+}
+
+// moveCall is the compare-and-set of the position row.
+func (w *sinkWriter) moveCall(through entrain.Position, events []entrain.Event) call {
+	version := "0"
+	if n := len(events); n > 0 {
+		version = strconv.FormatUint(events[n-1].Tx.Version, 10)
+	}
+	st := w.stmts.get(statementKey{form: "move"}, func() *statement {
+		return &statement{sql: moveSQL, oids: moveTypes}
+	})
+	return call{st: st, values: w.moveArgs(through, version)}
+}
+
+// tallyEvents counts a batch's events.
+func (w *sinkWriter) tallyEvents(events []entrain.Event) {
+	for i := range events {
+		w.pending.ops[events[i].Op]++
+	}
+}
+
+// final reports whether err ends the session, whatever the data: the
+// connection is gone, the server asks for a retry, or it is a named stop.
+func (w *sinkWriter) final(err error) bool {
+	var stop *entrain.Stop
+	if errors.As(err, &stop) || w.conn.IsClosed() {
+		return true
+	}
+	var pgErr *pgconn.PgError
+	var item *itemError
+	if !errors.As(err, &pgErr) {
+		return !errors.As(err, &item) && !errors.Is(err, errTooManyRows)
+	}
+	return entrain.IsRetryable(classify(err)) || pgErr.Code == stateNoPrivilege
+}
+
+// outdated reports whether err can mean that the target's tables are no longer
+// as the session has learnt.
+func outdated(err error) bool {
+	switch sqlState(err) {
+	case stateUndefinedTable, stateUndefinedColumn, stateUndefinedObject, stateUndefinedSchema,
+		stateNotSupported, stateNoStatement, "XX000":
+		return true
+	}
+	return false
+}
+
+// explain turns a refused privilege into a stop that says what to grant.
+func (w *sinkWriter) explain(err error, events []entrain.Event) error {
+	if sqlState(err) != stateNoPrivilege {
+		return err
+	}
+	var tables []*entrain.Table
+	for i := range events {
+		t := events[i].Table
+		if t != nil && (len(tables) == 0 || tables[len(tables)-1] != t) {
+			tables = append(tables, t)
+		}
+	}
+	return stopNoPrivilege(err, distinct(tables), w.catalog.role)
+}
+
+func distinct(tables []*entrain.Table) []*entrain.Table {
+	seen := map[*entrain.Table]bool{}
+	kept := tables[:0]
+	for _, t := range tables {
+		if !seen[t] {
+			seen[t] = true
+			kept = append(kept, t)
+		}
+	}
+	return kept
+}
