@@ -16,7 +16,7 @@ func TestExamples(t *testing.T) {
 		t.Fatalf("examples: %v, %v", files, err)
 	}
 	for _, file := range files {
-		got := entrain(t, source, "config", "show", file)
+		got := invoke(t, source, "config", "show", file)
 		got.want(t, exitOK)
 		for _, text := range []string{"name: ", "\nsource:\n  type: postgres\n", "create: true", "shutdown_timeout: 20s"} {
 			if !strings.Contains(got.stdout, text) {
@@ -47,7 +47,7 @@ state: {dir: DIR/state}
 	torn := writeFile(t, strings.Replace(text, `"${SOURCE_URL}"`, `"postgres://u:`+url.QueryEscape(canaries["PLAIN"])+`@h/x`, 1))
 	for _, file := range []string{good, bad, raw, torn} {
 		for _, args := range [][]string{{"config", "show"}, {"run"}, {"run", "--log-level", "debug"}, {"teardown", "--yes"}, {"status"}} {
-			got := entrain(t, env, append(args, file)...)
+			got := invoke(t, env, append(args, file)...)
 			for name, canary := range canaries {
 				checkCanary(t, strings.Join(args, " ")+" "+name, canary, got.stdout+got.stderr)
 			}

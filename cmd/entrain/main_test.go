@@ -20,8 +20,8 @@ type outcome struct {
 	stdout, stderr string
 }
 
-// entrain runs the command in this process.
-func entrain(t *testing.T, env map[string]string, args ...string) outcome {
+// invoke runs the command in this process.
+func invoke(t *testing.T, env map[string]string, args ...string) outcome {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	lookup := func(name string) (string, bool) {

@@ -15,10 +15,10 @@ import (
 
 func TestStatusWhenNothingRuns(t *testing.T) {
 	file := writeFile(t, toFile)
-	entrain(t, source, "status", file).want(t, exitEnvironment,
+	invoke(t, source, "status", file).want(t, exitEnvironment,
 		"stopped (not_running)", "no process runs the pipeline "+file, "next: entrain run "+file)
-	entrain(t, nil, "status", "--state-dir", t.TempDir(), "shop").want(t, exitEnvironment, "not_running")
-	entrain(t, nil, "status", "nosuch.yaml").want(t, exitUsage, "cannot read the pipeline file")
+	invoke(t, nil, "status", "--state-dir", t.TempDir(), "shop").want(t, exitEnvironment, "not_running")
+	invoke(t, nil, "status", "nosuch.yaml").want(t, exitUsage, "cannot read the pipeline file")
 }
 
 // A running pipeline is found by its file and by its name, and shown to people
@@ -53,14 +53,14 @@ inserted    7
 last error  connection lost
 `
 	for _, args := range [][]string{{"status", file}, {"status", "shop", "--state-dir", dir}} {
-		got := entrain(t, source, args...)
+		got := invoke(t, source, args...)
 		got.want(t, exitOK)
 		if got.stdout != want {
 			t.Errorf("%v:\n%s\nwant:\n%s", args, got.stdout, want)
 		}
 	}
 	var report admin.Report
-	got := entrain(t, source, "status", "-o", "json", file)
+	got := invoke(t, source, "status", "-o", "json", file)
 	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil || report.Status.LagBytes != 3<<20 {
 		t.Errorf("%v in %s", err, got.stdout)
 	}

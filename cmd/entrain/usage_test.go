@@ -35,7 +35,7 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"version", "x"}, "1 arguments"},
 	} {
 		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
-			got := entrain(t, source, c.args...)
+			got := invoke(t, source, c.args...)
 			got.want(t, exitUsage, c.want)
 			if got.stdout != "" {
 				t.Errorf("standard output has %q", got.stdout)
@@ -57,14 +57,14 @@ func TestFileErrors(t *testing.T) {
 		strings.Replace(toFile, "${SOURCE_URL}", "${NO_SUCH_VARIABLE}", 1):   "environment variable NO_SUCH_VARIABLE is not set",
 		strings.Replace(toFile, "${SOURCE_URL}", "postgres://h:port/x y", 1): "shop.yaml:2:16: ",
 	} {
-		got := entrain(t, source, "run", writeFile(t, text))
+		got := invoke(t, source, "run", writeFile(t, text))
 		got.want(t, exitUsage, want, "    ^")
 	}
 }
 
 func TestHelpAndVersion(t *testing.T) {
 	for _, args := range [][]string{{}, {"--help"}, {"run", "--help"}, {"config"}, {"version"}} {
-		got := entrain(t, nil, args...)
+		got := invoke(t, nil, args...)
 		got.want(t, exitOK)
 		if !strings.Contains(got.stdout, "entrain") || got.stderr != "" {
 			t.Errorf("%v: stdout %q, stderr %q", args, got.stdout, got.stderr)
@@ -75,7 +75,7 @@ func TestHelpAndVersion(t *testing.T) {
 // Nobody listens at the address: the environment is at fault, and the message
 // says what was tried.
 func TestUnreachableServer(t *testing.T) {
-	got := entrain(t, source, "run", writeFile(t, toFile))
+	got := invoke(t, source, "run", writeFile(t, toFile))
 	got.want(t, exitEnvironment, "127.0.0.1:9")
 	if strings.Contains(got.stderr, "hunter2") {
 		t.Error("the password is shown")
@@ -84,13 +84,13 @@ func TestUnreachableServer(t *testing.T) {
 
 func TestStopIsThreeLines(t *testing.T) {
 	file := writeFile(t, strings.Replace(toFile, "DIR/out", "DIR/no/such/out", 1))
-	got := entrain(t, source, "run", file)
+	got := invoke(t, source, "run", file)
 	got.want(t, exitEnvironment, "entrain: stopped (folder_missing)\n  what happened: the folder ",
 		"\n            why: entrain makes files", fmt.Sprintf("\n           next: mkdir -p %q\n", filepath.Join(filepath.Dir(file), "no", "such")))
 	if err := os.MkdirAll(filepath.Join(filepath.Dir(file), "no", "such"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	entrain(t, source, "run", file).want(t, exitEnvironment, "127.0.0.1:9") // the advice led on
+	invoke(t, source, "run", file).want(t, exitEnvironment, "127.0.0.1:9") // the advice led on
 }
 
 func TestExitCodes(t *testing.T) {
