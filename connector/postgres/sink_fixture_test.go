@@ -210,3 +210,7 @@ func wantStop(t testing.TB, err error, code string) *entrain.Stop {
 	}
 	return stop
 }
+
+func truncate(tables ...*entrain.Table) entrain.Event {
+	return entraintest.Truncate(tables...)
+}

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,35 +58,31 @@ const (
 
 var slotName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
 
+// withDefaults fills in what was left out.
+func (cfg SourceConfig) withDefaults() SourceConfig {
+	cfg.Pipeline = cmp.Or(cfg.Pipeline, "default")
+	cfg.Name = cmp.Or(cfg.Name, "source")
+	own := "entrain_" + strings.NewReplacer("-", "_", ".", "_").Replace(strings.ToLower(cfg.Pipeline))
+	cfg.Slot = cmp.Or(cfg.Slot, own)
+	cfg.Publication = cmp.Or(cfg.Publication, own)
+	cfg.MaxEventBytes = cmp.Or(cfg.MaxEventBytes, defaultMaxEvent)
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return cfg
+}
+
 // NewSource checks the configuration and returns the source; it does not dial.
 func NewSource(cfg SourceConfig) (*Source, error) {
 	if cfg.URL == "" {
 		return nil, errors.New("source.url is missing")
 	}
-	if cfg.Pipeline == "" {
-		cfg.Pipeline = "default"
-	}
-	if cfg.Name == "" {
-		cfg.Name = "source"
-	}
-	own := "entrain_" + strings.NewReplacer("-", "_", ".", "_").Replace(strings.ToLower(cfg.Pipeline))
-	if cfg.Slot == "" {
-		cfg.Slot = own
-	}
-	if cfg.Publication == "" {
-		cfg.Publication = own
-	}
+	cfg = cfg.withDefaults()
 	if !slotName.MatchString(cfg.Slot) {
 		return nil, fmt.Errorf("source.slot %q: a slot's name has up to 63 of a-z, 0-9 and _", cfg.Slot)
 	}
-	if cfg.MaxEventBytes == 0 {
-		cfg.MaxEventBytes = defaultMaxEvent
-	}
 	if cfg.MaxEventBytes < 0 || cfg.MaxEventBytes > maxMaxEvent {
 		return nil, fmt.Errorf("source.max_event_bytes %s: at most 1GB", cfg.MaxEventBytes)
-	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if _, err := parseURL(cfg.URL, "entrain"); err != nil {
 		return nil, fmt.Errorf("source.url: %w", err)
@@ -110,7 +107,7 @@ func (s *Source) Until(target string) (entrain.Source, error) {
 }
 
 func sourceSpec(env connector.Env, decode connector.Decode) (entrain.Source, error) {
-	cfg := SourceConfig{Pipeline: env.Pipeline, Log: env.Log}
+	cfg := SourceConfig{Pipeline: env.Pipeline, Log: env.Log}.withDefaults()
 	if err := decode(&cfg); err != nil {
 		return nil, err
 	}

@@ -73,7 +73,8 @@ func (w *shower) fields(v reflect.Value, n *node) {
 	}
 }
 
-// value writes one value under its key or list dash.
+// value writes one value under its key or list dash; nothing if it is empty,
+// or a number that is 0 and not in the file: that stands for a default.
 func (w *shower) value(head string, v reflect.Value, n *node) {
 	if v.Kind() == reflect.Pointer {
 		if v.IsNil() {
@@ -82,30 +83,30 @@ func (w *shower) value(head string, v reflect.Value, n *node) {
 		v = v.Elem()
 	}
 	if text, ok := scalarText(v); ok {
-		if text != "" {
+		unset := n == nil && v.IsZero() && v.Kind() != reflect.Bool
+		if text != "" && !unset {
 			w.line(head + " " + maskedText(head, text, n))
 		}
 		return
 	}
-	if v.Kind() != reflect.Struct && v.Len() == 0 {
-		return
-	}
-	w.line(head)
-	w.indent++
-	defer func() { w.indent-- }()
+	below := &shower{indent: w.indent + 1}
 	switch v.Kind() {
 	case reflect.Struct:
-		w.fields(v, n)
+		below.fields(v, n)
 	case reflect.Slice:
 		for i := range v.Len() {
-			w.value("-", v.Index(i), n.item(i))
+			below.value("-", v.Index(i), n.item(i))
 		}
 	case reflect.Map:
 		keys := v.MapKeys()
 		sort.Slice(keys, func(i, j int) bool { return keys[i].String() < keys[j].String() })
 		for _, k := range keys {
-			w.value(quote(k.String())+":", v.MapIndex(k), n.get(k.String()))
+			below.value(quote(k.String())+":", v.MapIndex(k), n.get(k.String()))
 		}
+	}
+	if below.out.Len() > 0 {
+		w.line(head)
+		w.out.WriteString(below.out.String())
 	}
 }
 

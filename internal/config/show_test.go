@@ -57,7 +57,12 @@ on_error: stop
 
 // What is shown of a file without ${…} and credentials is that file again.
 func TestShowReadsBack(t *testing.T) {
-	text := "source: {type: fake, url: \"x://y/z\", slot: \"a: b # \\\"c\\\" \\u2603 - \\n\", tables: {include: [\"- x\", 'null', '{']}}\nsink: {type: file}\n"
+	showReadsBack(t, minimal)
+	showReadsBack(t, "source: {type: fake, url: \"x://y/z\", slot: \"a: b # \\\"c\\\" \\u2603 - \\n\", tables: {include: [\"- x\", 'null', '{']}}\nsink: {type: file}\n")
+}
+
+func showReadsBack(t *testing.T, text string) {
+	t.Helper()
 	f, source, _, err := loadAll(write(t, "x.yaml", text))
 	if err != nil {
 		t.Fatal(err)

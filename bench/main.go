@@ -1,0 +1,160 @@
+// Command bench measures entrain against its real peers, on servers of its own:
+//
+//	go run ./bench decode|apply|latency|all [--rows N] [--seconds N] [--runs N] [-o table|json]
+//
+// decode reads the same log again and again, by turns with pg_recvlogical and
+// with `entrain run` into native JSON; apply feeds a second server by turns by
+// a native subscription and by entrain, and compares every row afterwards;
+// latency does so live, at 1,000 transactions a second, and compares commit
+// times. Every figure is a median over runs that alternate in one go; only the
+// thresholds are written down here. Standard output is the result, standard
+// error says what goes on. It exits with 4 if a threshold is missed.
+//
+// It needs PostgreSQL 15 with its client programs, and space in the temporary
+// folder (TMPDIR): about 2 GB, and with --rows above a million 1 GB more for
+// each million.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// options are what the command line says.
+type options struct {
+	works   []string
+	rows    int64 // of the large transactions
+	seconds int   // of the latency load
+	runs    int
+	output  string // "table" or "json"
+}
+
+const (
+	defaultRows    = 1_000_000
+	defaultSeconds = 30
+	defaultRuns    = 5
+)
+
+// works are what can be measured, in the order of "all".
+var works = []struct {
+	name    string
+	measure func(context.Context, *harness) error
+}{
+	{"decode", decode},
+	{"apply", apply},
+	{"latency", latency},
+}
+
+var errUsage = errors.New("usage: bench decode|apply|latency|all [--rows N] [--seconds N] [--runs N] [-o table|json]")
+
+const (
+	exitFailed = 1
+	exitUsage  = 2
+	exitMissed = 4
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	switch {
+	case err == nil:
+		return
+	case errors.Is(err, flag.ErrHelp):
+		os.Exit(exitUsage)
+	}
+	fmt.Fprintln(os.Stderr, "bench:", err)
+	switch {
+	case errors.Is(err, errUsage):
+		os.Exit(exitUsage)
+	case errors.Is(err, errMissed):
+		os.Exit(exitMissed)
+	}
+	os.Exit(exitFailed)
+}
+
+// run measures what the arguments ask for. All that it started and made is gone
+// when it returns.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+	opt, err := parse(args, stderr)
+	if err != nil {
+		return err
+	}
+	h, err := newHarness(ctx, opt, stderr)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(h.dir)) }()
+	if opt.output == "json" {
+		h.emit = func(r result) error { return writeLine(stdout, r) }
+	}
+	for _, w := range works {
+		if !slices.Contains(opt.works, w.name) {
+			continue
+		}
+		if err := w.measure(ctx, h); err != nil {
+			return fmt.Errorf("%s: %w", w.name, err)
+		}
+	}
+	if opt.output == "table" {
+		err = writeTable(stdout, h.results)
+	}
+	return errors.Join(err, missed(h.results))
+}
+
+// parse reads the command line: the work, then flags.
+func parse(args []string, stderr io.Writer) (options, error) {
+	opt := options{rows: defaultRows}
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Func("rows", "rows of the large transactions, such as 10M (default 1M); below 1M the other loads shrink, too", func(s string) (err error) {
+		opt.rows, err = parseCount(s)
+		return err
+	})
+	flags.IntVar(&opt.seconds, "seconds", defaultSeconds, "how long the latency load runs")
+	flags.IntVar(&opt.runs, "runs", defaultRuns, "runs of each contender; the figures are medians")
+	flags.StringVar(&opt.output, "o", "table", "table, or json: one object a line")
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
+		flags.Usage()
+		return options{}, errUsage
+	}
+	if err := flags.Parse(args[1:]); err != nil {
+		return options{}, fmt.Errorf("%w: %w", errUsage, err)
+	}
+	known := false
+	for _, w := range works {
+		if args[0] == w.name || args[0] == "all" {
+			opt.works = append(opt.works, w.name)
+			known = true
+		}
+	}
+	if !known || flags.NArg() > 0 || opt.runs < 1 || opt.seconds < 1 || opt.output != "table" && opt.output != "json" {
+		return options{}, fmt.Errorf("%w: got %s", errUsage, strings.Join(args, " "))
+	}
+	return opt, nil
+}
+
+// parseCount reads a number of rows: 400000, 400k or 10M.
+func parseCount(s string) (int64, error) {
+	digits, factor := s, int64(1)
+	switch {
+	case strings.HasSuffix(s, "k"):
+		digits, factor = s[:len(s)-1], 1000
+	case strings.HasSuffix(s, "M"):
+		digits, factor = s[:len(s)-1], 1_000_000
+	}
+	n, err := strconv.ParseInt(digits, 10, 32)
+	if err != nil || n < 1 {
+		return 0, fmt.Errorf("%q is not a number of rows such as 400k or 10M", s)
+	}
+	return n * factor, nil
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// residentMax returns the most memory that an ended process had resident, in
+// bytes.
+func residentMax(p *os.ProcessState) int64 {
+	usage, ok := p.SysUsage().(*syscall.Rusage)
+	if !ok {
+		return 0
+	}
+	return int64(usage.Maxrss) * 1024
+}
+
+// clockTick is the unit of processor times in /proc: USER_HZ, 100 on every
+// architecture that Go runs on.
+const clockTick = 10 * time.Millisecond
+
+// serverCPU returns the processor time that a server has used so far: its
+// postmaster, the processes that run, and those that have ended.
+func serverCPU(postmaster int) (time.Duration, error) {
+	own, err := readTimes(postmaster)
+	if err != nil {
+		return 0, err
+	}
+	total := own.self + own.ended
+	all, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return 0, err
+	}
+	for _, dir := range all {
+		pid, _ := strconv.Atoi(filepath.Base(dir))
+		if t, err := readTimes(pid); err == nil && t.parent == postmaster {
+			total += t.self
+		}
+	}
+	return total, nil
+}
+
+// times are what /proc/PID/stat tells: the process's own time, and that of its
+// children that have ended.
+type times struct {
+	parent      int
+	self, ended time.Duration
+}
+
+func readTimes(pid int) (times, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return times{}, err
+	}
+	return parseTimes(text)
+}
+
+// parseTimes reads the fields after the program's name, which is in
+// parentheses and can hold anything.
+func parseTimes(stat []byte) (times, error) {
+	const parent, utime, stime, cutime, cstime = 1, 11, 12, 13, 14
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(fields) <= cstime {
+		return times{}, fmt.Errorf("process state %q is too short", stat)
+	}
+	var numbers [cstime + 1]int64
+	for i := parent; i <= cstime; i++ {
+		n, err := strconv.ParseInt(string(fields[i]), 10, 64)
+		if err != nil && i >= utime {
+			return times{}, fmt.Errorf("process state %q: %w", stat, err)
+		}
+		numbers[i] = n
+	}
+	return times{
+		parent: int(numbers[parent]),
+		self:   time.Duration(numbers[utime]+numbers[stime]) * clockTick,
+		ended:  time.Duration(numbers[cutime]+numbers[cstime]) * clockTick,
+	}, nil
+}

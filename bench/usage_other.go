@@ -1,0 +1,14 @@
+//go:build !linux
+
+package main
+
+import (
+	"os"
+	"time"
+)
+
+// residentMax is not known here.
+func residentMax(*os.ProcessState) int64 { return 0 }
+
+// serverCPU is not known here.
+func serverCPU(int) (time.Duration, error) { return 0, nil }

@@ -1,0 +1,71 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/entrainsync/entrain"
+)
+
+// Teardown implements entrain.Teardowner: the slot, which otherwise holds back
+// the source's log for ever, and the publication if it was made here
+// (Create). What does not exist is not listed.
+func (s *Source) Teardown(ctx context.Context) ([]entrain.Removal, error) {
+	cfg, err := parseURL(s.cfg.URL, "entrain")
+	if err != nil {
+		return nil, err
+	}
+	server := serverName(cfg)
+	var removals []entrain.Removal
+	err = s.withConn(ctx, func(conn *pgconn.PgConn) error {
+		row, err := queryRow(ctx, conn, "SELECT 1 FROM pg_replication_slots WHERE slot_name = $1", s.cfg.Slot)
+		if err != nil {
+			return fmt.Errorf("look for replication slot %s: %w", s.cfg.Slot, err)
+		}
+		if row != nil {
+			removals = append(removals, s.removal(
+				fmt.Sprintf("replication slot %q on %s", s.cfg.Slot, server), dropSlot(s.cfg.Slot)))
+		}
+		row, err = queryRow(ctx, conn, "SELECT 1 FROM pg_publication WHERE pubname = $1", s.cfg.Publication)
+		if err != nil {
+			return fmt.Errorf("look for publication %s: %w", s.cfg.Publication, err)
+		}
+		if row != nil && s.cfg.Create {
+			removals = append(removals, s.removal(
+				fmt.Sprintf("publication %q on %s", s.cfg.Publication, server),
+				"DROP PUBLICATION IF EXISTS "+quoteIdent(s.cfg.Publication)))
+		}
+		return nil
+	})
+	return removals, err
+}
+
+func (s *Source) removal(what, sql string) entrain.Removal {
+	return entrain.Removal{What: what, SQL: sql + ";", Do: func(ctx context.Context) error {
+		err := s.withConn(ctx, func(conn *pgconn.PgConn) error {
+			_, err := queryRows(ctx, conn, sql)
+			return err
+		})
+		const undefinedObject = "42704"
+		if err != nil && sqlState(err) != undefinedObject {
+			return fmt.Errorf("remove %s: %w", what, err)
+		}
+		return nil
+	}}
+}
+
+// withConn runs do with an ordinary connection to the source.
+func (s *Source) withConn(ctx context.Context, do func(conn *pgconn.PgConn) error) error {
+	cfg, err := parseURL(s.cfg.URL, "entrain_"+s.cfg.Pipeline)
+	if err != nil {
+		return err
+	}
+	conn, err := connect(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	return do(conn)
+}
