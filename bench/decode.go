@@ -19,16 +19,17 @@ func decode(ctx context.Context, h *harness) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, srv.Remove(ctx)) }()
-	small, big := h.scaled(400_000), h.opt.rows
+	small := load{"one_row", h.scaled(400_000), "insert_rows"}
+	big := load{"one_transaction", h.opt.rows, "insert_at_once"}
 	for _, w := range []decodeWork{
 		{
-			load: load{"one_row", small, "CALL insert_rows(%d)"}, peer: peer,
-			name: fmt.Sprintf("decode %d one-row transactions", small),
+			load: small, peer: peer,
+			name: fmt.Sprintf("decode %d one-row transactions", small.count),
 			want: limits{rate: 2.2, cpu: 0.5, rssMB: 64},
 		},
 		{
-			load: load{"one_transaction", big, "INSERT INTO t SELECT (new_row(i)).* FROM generate_series(1, %d) i"}, peer: peer,
-			name:    fmt.Sprintf("decode %d rows of one transaction", big),
+			load: big, peer: peer,
+			name:    fmt.Sprintf("decode %d rows of one transaction", big.count),
 			want:    limits{rate: 1.5, cpu: 0.7, rssMB: 64},
 			workMem: &limits{rate: 2, cpu: 0.7, rssMB: 64},
 		},

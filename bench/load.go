@@ -9,27 +9,32 @@ import (
 
 // load is what happens at the source before anything is measured.
 type load struct {
-	db   string // its database
-	rows int64
-	sql  string // fmt, with rows
+	db    string // its database
+	count int64
+	call  string // a procedure of routines, called with count
 }
 
-// schema is the table of all loads, about 200 bytes a row, and one that says
-// that everything before has arrived. The procedures commit every change.
+// schema is the table of all loads, about 200 bytes a row, and one whose row
+// says that everything before it has arrived.
 const schema = `
 CREATE TABLE t (id bigint PRIMARY KEY, customer integer NOT NULL, name text NOT NULL, status text NOT NULL,
 	at timestamptz NOT NULL, amount numeric(12,2) NOT NULL, body text NOT NULL);
 CREATE TABLE finished (id integer PRIMARY KEY);`
 
+// newRow are the values of row i.
+const newRow = `i, i % 1000, 'customer ' || i % 1000, 'new', '2026-01-01 00:00:00+00'::timestamptz + i * interval '1 ms',
+	i * 1.01, repeat('payload ', 15)`
+
+// routines make n rows, or n rows and as many updates of others. Those with
+// COMMIT make a transaction of each change.
 const routines = `
-CREATE FUNCTION new_row(i bigint) RETURNS t LANGUAGE sql IMMUTABLE AS $$
-	SELECT ROW(i, (i % 1000)::integer, 'customer ' || i % 1000, 'new', '2026-01-01 00:00:00+00'::timestamptz + i * interval '1 ms',
-		(i * 1.01)::numeric(12,2), repeat('payload ', 15))::t $$;
 CREATE PROCEDURE insert_rows(n bigint) LANGUAGE plpgsql AS $$ BEGIN
-	FOR i IN 1..n LOOP INSERT INTO t SELECT (new_row(i)).*; COMMIT; END LOOP; END $$;
+	FOR i IN 1..n LOOP INSERT INTO t SELECT ` + newRow + `; COMMIT; END LOOP; END $$;
+CREATE PROCEDURE insert_at_once(n bigint) LANGUAGE plpgsql AS $$ BEGIN
+	INSERT INTO t SELECT ` + newRow + ` FROM generate_series(1, n) i; END $$;
 CREATE PROCEDURE insert_and_update(n bigint) LANGUAGE plpgsql AS $$ DECLARE other bigint; BEGIN
 	FOR i IN 1..n LOOP
-		INSERT INTO t SELECT (new_row(i)).*;
+		INSERT INTO t SELECT ` + newRow + `;
 		COMMIT;
 		other := 1 + (i * 611953 % 1299709) % greatest(i - 1, 1);
 		UPDATE t SET status = 'shipped', amount = amount + 1, at = at + interval '1 day' WHERE id = other;
@@ -42,8 +47,8 @@ type prepared struct {
 	load
 	server *pgserver.Server
 	*session
-	end  string // LSN after the last change
-	runs int    // slots copied
+	end    string // LSN after the last change
+	copies int    // of the slot
 }
 
 // prepare makes the database, a slot, and the load behind it.
@@ -56,10 +61,10 @@ func (h *harness) prepare(ctx context.Context, srv *pgserver.Server, l load) (*p
 		return nil, err
 	}
 	p := &prepared{load: l, server: srv, session: s}
-	h.say("%s: loading %d", l.db, l.rows)
+	h.say("loading: CALL %s(%d)", l.call, l.count)
 	err = p.exec(ctx, routines,
 		fmt.Sprintf("SELECT pg_create_logical_replication_slot('%s', 'pgoutput')", p.slot()),
-		fmt.Sprintf(l.sql, l.rows),
+		fmt.Sprintf("CALL %s(%d)", l.call, l.count),
 		"INSERT INTO finished VALUES (1)")
 	if err == nil {
 		p.end, err = p.value(ctx, "SELECT pg_current_wal_insert_lsn()")
@@ -99,8 +104,8 @@ func (p *prepared) slot() string { return "load_" + p.db }
 // copySlot returns a new slot at the load's beginning, so that each run reads
 // the same log.
 func (p *prepared) copySlot(ctx context.Context) (string, error) {
-	p.runs++
-	slot := fmt.Sprintf("run_%s_%d", p.db, p.runs)
+	p.copies++
+	slot := fmt.Sprintf("run_%s_%d", p.db, p.copies)
 	return slot, p.exec(ctx, fmt.Sprintf("SELECT pg_copy_logical_replication_slot('%s', '%s')", p.slot(), slot))
 }
 

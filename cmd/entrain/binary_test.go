@@ -260,6 +260,9 @@ func TestFullDiskIsRetried(t *testing.T) {
 	p.until(t, file, "streaming", streams)
 	order(t, url, 1, 1)
 	p.until(t, file, "no space", func(r admin.Report) bool { return strings.Contains(r.Status.Error, "no space left on device") })
+	if !strings.Contains(p.stderr.String(), `ms"`) {
+		t.Error("the log gives no time with a unit")
+	}
 	p.signal(t, syscall.SIGINT)
 	p.exit(t, exitOK)
 }

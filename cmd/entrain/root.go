@@ -90,13 +90,21 @@ func (p *program) openLog() error {
 	if p.quiet {
 		level = max(level, slog.LevelWarn)
 	}
-	options := &slog.HandlerOptions{Level: level}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: readable}
 	var handler slog.Handler = slog.NewJSONHandler(p.stderr, options)
 	if isTerminal(p.stderr) {
 		handler = slog.NewTextHandler(p.stderr, options)
 	}
 	p.log = slog.New(handler)
 	return nil
+}
+
+// readable writes durations with their unit, in JSON too.
+func readable(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }
 
 // isTerminal reports whether a person may be at the other end.

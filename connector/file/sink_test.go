@@ -227,6 +227,7 @@ func TestDevices(t *testing.T) {
 	write(t, null, batch(1, 3))
 
 	full := openSink(t, "/dev/full")
+	write(t, full, &entrain.Batch{Through: entrain.Position{Offset: "1"}})
 	err := full.Write(t.Context(), batch(1, 3))
 	if !errors.Is(err, syscall.ENOSPC) || !entrain.IsRetryable(err) || !strings.Contains(err.Error(), "/dev/full at byte 0") {
 		t.Errorf("full device: %v", err)

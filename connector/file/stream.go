@@ -35,6 +35,9 @@ func (s *stream) Write(ctx context.Context, b *entrain.Batch) error {
 }
 
 func (s *stream) flush(ctx context.Context) error {
+	if len(s.buf) == 0 {
+		return nil
+	}
 	n, err := s.file.Write(s.buf)
 	s.offset += int64(n)
 	s.drop()

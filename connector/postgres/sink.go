@@ -126,7 +126,9 @@ type sinkWriter struct {
 	broken error
 
 	catalog *catalog
-	stmts   *statements
+	// relearnt is set while a batch is tried once more with fresh knowledge.
+	relearnt bool
+	stmts    *statements
 	planner applyplan.Planner // of the batch
 	stepper applyplan.Planner // of what has to be done again in smaller steps
 	order   applyplan.Order   // that worked last

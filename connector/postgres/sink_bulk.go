@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector/postgres/applyplan"
@@ -13,7 +14,7 @@ import (
 // commits if the batch ends one. The position is moved first, so that a
 // session that has lost it writes nothing.
 func (w *sinkWriter) writeBulk(ctx context.Context, b *entrain.Batch) error {
-	if err := w.catalog.load(ctx, b.Events); err != nil {
+	if err := w.learn(ctx, b.Events); err != nil {
 		return w.explain(err, b.Events)
 	}
 	moved, err := w.begin(ctx, b)
@@ -80,15 +81,33 @@ func (w *sinkWriter) commit(ctx context.Context, b *entrain.Batch, moved bool) e
 // session knows of the tables turns out to be out of date.
 func (w *sinkWriter) apply(ctx context.Context, b *entrain.Batch) error {
 	err := w.applyAll(ctx, b)
-	if !outdated(err) || w.final(err) {
+	if !w.outdated(err) || w.final(err) {
 		return err
 	}
+	w.forgetTables()
+	if err := w.learn(ctx, b.Events); err != nil {
+		return err
+	}
+	w.relearnt = true
+	defer func() { w.relearnt = false }()
+	return w.applyAll(ctx, b)
+}
+
+// maxCatalogAge is how long a change of the target's tables that causes no
+// error (a new trigger, a new reference) may go unnoticed.
+const maxCatalogAge = time.Minute
+
+// learn makes sure that the tables of the events are known.
+func (w *sinkWriter) learn(ctx context.Context, events []entrain.Event) error {
+	if w.catalog.graph != nil && time.Since(w.catalog.since) > maxCatalogAge {
+		w.forgetTables()
+	}
+	return w.catalog.load(ctx, events)
+}
+
+func (w *sinkWriter) forgetTables() {
 	w.catalog.reset()
 	w.stmts.reset()
-	if err := w.catalog.load(ctx, b.Events); err != nil {
-		return err
-	}
-	return w.applyAll(ctx, b)
 }
 
 func (w *sinkWriter) applyAll(ctx context.Context, b *entrain.Batch) error {
@@ -106,7 +125,7 @@ func (w *sinkWriter) applyAll(ctx context.Context, b *entrain.Batch) error {
 		}
 		return d.checkLate(ctx)
 	})
-	if err == nil || w.final(err) || outdated(err) {
+	if err == nil || w.final(err) || w.outdated(err) {
 		return err
 	}
 	return d.units(ctx, units, err)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -54,6 +55,7 @@ type catalog struct {
 	graph  *applyplan.Graph
 	refs   []reference
 	late   map[string]bool // oids of tables with deferrable constraints
+	since  time.Time       // when the graph was read
 	last   *sinkTable
 }
 
@@ -165,6 +167,7 @@ func (c *catalog) loadGraph(ctx context.Context) error {
 		alike[i] = [2]uint32{parseOID(row[0]), parseOID(row[1])}
 	}
 	c.graph = applyplan.NewGraph(keys, alike)
+	c.since = time.Now()
 	return nil
 }
 

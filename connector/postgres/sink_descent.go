@@ -75,7 +75,7 @@ func (d *descent) otherOrder(ctx context.Context, u *applyplan.Unit, cause error
 // transactions applies the unit's part of each source transaction for itself.
 func (d *descent) transactions(ctx context.Context, u *applyplan.Unit, cause error) error {
 	w := d.w
-	if w.final(cause) || outdated(cause) {
+	if w.final(cause) || w.outdated(cause) {
 		return cause
 	}
 	w.pending.stepdowns++
@@ -101,14 +101,14 @@ func (d *descent) transaction(ctx context.Context, mode applyplan.Mode, pick []i
 	work.Pick = pick
 	if mode == applyplan.Grouped && len(pick) > 1 {
 		err := d.tryTransaction(ctx, w.stepper.Runs(work), pick)
-		if err == nil || w.final(err) || outdated(err) {
+		if err == nil || w.final(err) || w.outdated(err) {
 			return err
 		}
 	}
 	err := d.tryTransaction(ctx, w.stepper.Rows(work), pick)
 	var refused *itemError
 	switch {
-	case err == nil || w.final(err) || outdated(err):
+	case err == nil || w.final(err) || w.outdated(err):
 		return err
 	case errors.As(err, &refused):
 		return w.stopRefused(&work.Events[refused.item.Event], refused.item, refused.err)

@@ -19,7 +19,7 @@ const tipEvents = 64
 // commits. It reports false if the batch has to be applied another way, and
 // then it had no effect.
 func (w *sinkWriter) writeTip(ctx context.Context, b *entrain.Batch) (bool, error) {
-	if err := w.catalog.load(ctx, b.Events); err != nil {
+	if err := w.learn(ctx, b.Events); err != nil {
 		return false, w.explain(err, b.Events)
 	}
 	if !w.fitsTip(b.Events) {
@@ -126,11 +126,14 @@ func (w *sinkWriter) final(err error) bool {
 }
 
 // outdated reports whether err can mean that the target's tables are no longer
-// as the session has learnt.
-func outdated(err error) bool {
+// as the session has learnt. Right after it has learnt them anew, it cannot.
+func (w *sinkWriter) outdated(err error) bool {
+	if w.relearnt {
+		return false
+	}
 	switch sqlState(err) {
 	case stateUndefinedTable, stateUndefinedColumn, stateUndefinedObject, stateUndefinedSchema,
-		stateNotSupported, stateNoStatement, "XX000":
+		stateNotSupported, stateNoStatement, stateNoArbiter, stateInternal:
 		return true
 	}
 	return false

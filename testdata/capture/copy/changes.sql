@@ -1,0 +1,3 @@
+COPY t FROM PROGRAM 'seq 1 6';
+
+BEGIN; COPY t FROM PROGRAM 'seq 7 9'; COPY u FROM PROGRAM 'seq 1 2 | sed "s/$/,x/"' (FORMAT csv); COPY t FROM PROGRAM 'seq 10 11'; COMMIT;

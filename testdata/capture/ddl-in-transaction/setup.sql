@@ -1,0 +1,4 @@
+CREATE TABLE t (id int PRIMARY KEY, a text);
+
+CREATE TABLE by_full (id int PRIMARY KEY, a text);
+ALTER TABLE by_full REPLICA IDENTITY FULL;

@@ -1,0 +1,7 @@
+CREATE TABLE t (id int PRIMARY KEY);
+
+CREATE UNLOGGED TABLE unlogged (id int PRIMARY KEY);
+
+CREATE TABLE later_published (id int PRIMARY KEY);
+
+CREATE PUBLICATION pub FOR TABLE t;

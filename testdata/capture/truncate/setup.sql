@@ -1,0 +1,5 @@
+CREATE TABLE parent (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY);
+
+CREATE TABLE child (id int PRIMARY KEY, parent int REFERENCES parent);
+
+CREATE TABLE other (id int PRIMARY KEY);
