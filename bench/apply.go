@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/entrainsync/entrain/internal/pgserver"
@@ -12,7 +13,7 @@ import (
 // apply measures PostgreSQL → PostgreSQL beside a native subscription, each
 // into a database of its own on one target server.
 func apply(ctx context.Context, h *harness) (err error) {
-	source, target, err := h.servers(ctx, nil)
+	source, target, err := h.servers(ctx, map[string]string{})
 	if err != nil {
 		return err
 	}
@@ -43,8 +44,12 @@ func apply(ctx context.Context, h *harness) (err error) {
 	return nil
 }
 
-// servers starts a source and a target.
+// servers starts a source and a target. By default a server starts a worker for
+// a subscription at most every 5 s, which would count as time of the peer's in
+// all runs but the first.
 func (h *harness) servers(ctx context.Context, settings map[string]string) (source, target *pgserver.Server, err error) {
+	settings = maps.Clone(settings)
+	settings["wal_retrieve_retry_interval"] = "10ms"
 	if source, err = h.server(ctx, settings); err != nil {
 		return nil, nil, err
 	}

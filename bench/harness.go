@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/entrainsync/entrain/internal/pgserver"
 )
@@ -86,47 +84,4 @@ func (h *harness) pipelineFile(source, sink string) (string, error) {
 
 func indent(section string) string {
 	return "  " + strings.ReplaceAll(strings.TrimSpace(section), "\n", "\n  ")
-}
-
-// stopTimeout is what a process may take to end after an interrupt.
-const stopTimeout = 30 * time.Second
-
-// command prepares a process that is interrupted when ctx ends. Its output is
-// discarded, and what it says is kept for the error.
-func command(ctx context.Context, program string, args ...string) (*exec.Cmd, *bytes.Buffer) {
-	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = stopTimeout
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	return cmd, &said
-}
-
-// measure runs a process from start to exit.
-func measure(ctx context.Context, program string, args ...string) (sample, error) {
-	cmd, said := command(ctx, program, args...)
-	began := time.Now()
-	err := cmd.Run()
-	s := sample{wall: time.Since(began)}
-	if ctx.Err() != nil {
-		return sample{}, ctx.Err()
-	}
-	if err != nil {
-		return sample{}, processError(program, err, said)
-	}
-	s.charge(cmd.ProcessState)
-	return s, nil
-}
-
-// charge adds what an ended process used.
-func (s *sample) charge(p *os.ProcessState) {
-	s.cpu += p.UserTime() + p.SystemTime()
-	s.rss = max(s.rss, residentMax(p))
-}
-
-const saidTail = 2000
-
-func processError(program string, err error, said *bytes.Buffer) error {
-	text := strings.TrimSpace(said.String())
-	return fmt.Errorf("%s: %w: %s", filepath.Base(program), err, text[max(0, len(text)-saidTail):])
 }

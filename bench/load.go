@@ -36,7 +36,7 @@ CREATE PROCEDURE insert_and_update(n bigint) LANGUAGE plpgsql AS $$ DECLARE othe
 	FOR i IN 1..n LOOP
 		INSERT INTO t SELECT ` + newRow + `;
 		COMMIT;
-		other := 1 + (i * 611953 % 1299709) % greatest(i - 1, 1);
+		other := 1 + (i::bigint * 611953 % 1299709) % greatest(i - 1, 1);
 		UPDATE t SET status = 'shipped', amount = amount + 1, at = at + interval '1 day' WHERE id = other;
 		COMMIT;
 	END LOOP; END $$;

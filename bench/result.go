@@ -33,6 +33,7 @@ type result struct {
 // limits are what is to be reached; 0 is no limit.
 type limits struct {
 	rate  float64 // at least
+	time  float64 // ours over the peer's, at most
 	cpu   float64 // at most
 	rssMB float64 // at most
 }
@@ -43,7 +44,7 @@ func (l limits) String() string {
 	for _, part := range []struct {
 		format string
 		limit  float64
-	}{{"rate >= %.4g", l.rate}, {"cpu <= %.4g", l.cpu}, {"rss <= %.4g MB", l.rssMB}} {
+	}{{"rate >= %.4g", l.rate}, {"time <= %.4g", l.time}, {"cpu <= %.4g", l.cpu}, {"rss <= %.4g MB", l.rssMB}} {
 		if part.limit != 0 {
 			parts = append(parts, fmt.Sprintf(part.format, part.limit))
 		}
@@ -67,7 +68,8 @@ func compare(of pairing, ours, peer []sample, want limits) result {
 		v := round(float64(rss) / 1e6)
 		r.RSSMB = &v
 	}
-	r.OK = r.RatioRate >= want.rate && within(r.RatioCPU, want.cpu) && within(r.RSSMB, want.rssMB)
+	times := ratio(r.ours, r.peer)
+	r.OK = r.RatioRate >= want.rate && within(&times, want.time) && within(r.RatioCPU, want.cpu) && within(r.RSSMB, want.rssMB)
 	return r
 }
 
@@ -87,12 +89,9 @@ func round(v float64) float64 { return math.Round(v*1000) / 1000 }
 
 // writeLine writes a result as one line of JSON.
 func writeLine(w io.Writer, r result) error {
-	line, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(append(line, '\n'))
-	return err
+	line := json.NewEncoder(w)
+	line.SetEscapeHTML(false)
+	return line.Encode(r)
 }
 
 // writeTable writes all results, aligned.

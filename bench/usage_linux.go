@@ -11,13 +11,35 @@ import (
 )
 
 // residentMax returns the most memory that an ended process had resident, in
-// bytes.
+// bytes, or its parent at its start if that was more.
 func residentMax(p *os.ProcessState) int64 {
 	usage, ok := p.SysUsage().(*syscall.Rusage)
 	if !ok {
 		return 0
 	}
 	return int64(usage.Maxrss) * 1024
+}
+
+// ownResidentMax is the most that this process had.
+func ownResidentMax() int64 {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		return 0
+	}
+	return int64(usage.Maxrss) * 1024
+}
+
+// residentPeak returns the most memory that a running process had resident so
+// far, in bytes; 0 if it is gone.
+func residentPeak(pid int) int64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	_, after, _ := bytes.Cut(text, []byte("VmHWM:"))
+	var kilobytes int64
+	fmt.Sscan(string(after), &kilobytes) // a zombie has no such line: 0
+	return kilobytes * 1024
 }
 
 // clockTick is the unit of processor times in /proc: USER_HZ, 100 on every

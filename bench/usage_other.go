@@ -10,5 +10,11 @@ import (
 // residentMax is not known here.
 func residentMax(*os.ProcessState) int64 { return 0 }
 
+// ownResidentMax is not known here.
+func ownResidentMax() int64 { return 0 }
+
+// residentPeak is not known here.
+func residentPeak(int) int64 { return 0 }
+
 // serverCPU is not known here.
 func serverCPU(int) (time.Duration, error) { return 0, nil }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,19 +21,8 @@ import (
 
 const patience = 30 * time.Second
 
-// binary is the program as it is shipped, built once.
-var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "entrain-binary-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "entrain")
-	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return path, nil
-})
+// asProgram in the environment makes the test's binary the program.
+const asProgram = "ENTRAIN_TEST_AS_PROGRAM"
 
 // process is a started program.
 type process struct {
@@ -59,15 +49,22 @@ func (b *lockedBuffer) String() string {
 	return b.buf.String()
 }
 
-// launch starts the binary; it is killed when the test ends.
+// launch starts the program as a process, with the source's URL in its
+// environment; it is killed when the test ends.
 func launch(t *testing.T, url string, args ...string) *process {
 	t.Helper()
-	path, err := binary()
+	return launchIn(t, "", []string{"SOURCE_URL=" + url}, args...)
+}
+
+func launchIn(t *testing.T, dir string, env []string, args ...string) *process {
+	t.Helper()
+	path, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &process{cmd: exec.Command(path, args...), ended: make(chan struct{})}
-	p.cmd.Env = append(os.Environ(), "SOURCE_URL="+url, "PGSSLMODE=disable")
+	p.cmd.Dir = dir
+	p.cmd.Env = append(append(os.Environ(), asProgram+"=1"), env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -215,6 +212,53 @@ func TestLifeOfAPipeline(t *testing.T) {
 	}
 }
 
+// Killed again and again, soon after the start or late, in the middle of
+// writing: every change is in the file once and in order (P1, P2, P3).
+func TestKills(t *testing.T) {
+	const kills, perKill = 15, 2000
+	url, file := shop(t), writeFile(t, toFile)
+	launch(t, url, "run", "--until", "now", file).exit(t, exitOK)
+	for n := range kills {
+		p := launch(t, url, "run", file)
+		var load sync.WaitGroup
+		load.Go(func() {
+			for i := n * perKill; i < (n+1)*perKill; i += 200 {
+				order(t, url, i+1, i+200)
+			}
+		})
+		<-time.After(time.Duration(rand.IntN(250)) * time.Millisecond)
+		p.signal(t, syscall.SIGKILL)
+		p.exit(t, -1)
+		load.Wait()
+	}
+	launch(t, url, "run", "--until", "now", file).exit(t, exitOK)
+	orders(t, readText(t, filepath.Join(filepath.Dir(file), "out.jsonl")), kills*perKill)
+}
+
+// The example with two servers does what it says.
+func TestExampleBetweenServers(t *testing.T) {
+	url := shop(t)
+	target := shop(t)
+	dir := t.TempDir()
+	example, err := filepath.Abs("../../examples/postgres-to-postgres.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"SOURCE_URL=" + url, "TARGET_URL=" + target}
+	launchIn(t, dir, env, "run", "--until", "now", example).exit(t, exitOK)
+	order(t, url, 1, 500)
+	pgtest.Exec(t, url, "UPDATE orders SET note = 'changed' WHERE id % 2 = 0", "DELETE FROM orders WHERE id % 5 = 0")
+	launchIn(t, dir, env, "run", "--until", "now", example).exit(t, exitOK)
+	const sum = "SELECT count(*) || ' ' || md5(string_agg(id || note, ',' ORDER BY id)) FROM orders"
+	if got, want := pgtest.QueryOne(t, target, sum), pgtest.QueryOne(t, url, sum); got != want || !strings.HasPrefix(want, "400 ") {
+		t.Errorf("target has %s, source %s", got, want)
+	}
+	launchIn(t, dir, env, "teardown", "--yes", example).exit(t, exitOK)
+	if left := pgtest.QueryOne(t, target, "SELECT count(*) FROM pg_namespace WHERE nspname = 'entrain'"); left != "0" {
+		t.Error("the position's schema is left at the target")
+	}
+}
+
 // Standard output carries data only.
 func TestStandardOutputIsData(t *testing.T) {
 	url, file := shop(t), writeFile(t, strings.Replace(toFile, "DIR/out.jsonl", `"-"`, 1))
@@ -228,9 +272,11 @@ func TestStandardOutputIsData(t *testing.T) {
 	}
 }
 
-// A sink that hangs does not keep the program: the second signal ends it.
-func TestSecondSignalWhileTheSinkHangs(t *testing.T) {
-	url, file := shop(t), writeFile(t, strings.Replace(toFile, "out.jsonl", "fifo", 1))
+// hanging starts a pipeline whose sink is a FIFO that nobody empties, waits
+// until it is full, and sends a SIGTERM.
+func hanging(t *testing.T, extra string) *process {
+	t.Helper()
+	url, file := shop(t), writeFile(t, strings.Replace(toFile, "out.jsonl", "fifo", 1)+extra)
 	fifo := filepath.Join(filepath.Dir(file), "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
@@ -239,17 +285,57 @@ func TestSecondSignalWhileTheSinkHangs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer reader.Close()
+	t.Cleanup(func() { reader.Close() })
 	p := launch(t, url, "run", file)
 	p.until(t, file, "streaming", streams)
 	order(t, url, 1, 5000)
 	p.until(t, file, "a full pipe", func(r admin.Report) bool { return r.Status.Waiting == "sink" })
 	p.signal(t, syscall.SIGTERM)
 	pgtest.Eventually(t, patience, "draining", func() bool { return strings.Contains(p.stderr.String(), "draining") })
+	return p
+}
+
+// A sink that hangs does not keep the program: the second signal ends it.
+func TestSecondSignalWhileTheSinkHangs(t *testing.T) {
+	p := hanging(t, "")
 	p.signal(t, syscall.SIGINT)
 	p.exit(t, 130)
 	if !strings.Contains(p.stderr.String(), "second signal") {
 		t.Error("it was not said why")
+	}
+}
+
+// A drain ends at its time-out.
+func TestDrainTimeout(t *testing.T) {
+	p := hanging(t, "pipeline: {shutdown_timeout: 200ms}\n")
+	p.exit(t, 143)
+	if !strings.Contains(p.stderr.String(), "did not end in time") {
+		t.Error("it was not said why")
+	}
+}
+
+// A reader that goes away ends the pipeline with an error, not silently.
+func TestBrokenPipe(t *testing.T) {
+	url, file := shop(t), writeFile(t, strings.Replace(toFile, "DIR/out.jsonl", `"-"`, 1))
+	launch(t, url, "run", "--until", "now", file).exit(t, exitOK)
+	order(t, url, 1, 5)
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	defer w.Close()
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), program, "run", "--until", "now", file)
+	cmd.Env = append(os.Environ(), asProgram+"=1", "SOURCE_URL="+url)
+	cmd.Stdout, cmd.Stderr = w, &stderr
+	_ = cmd.Run() // the exit code tells
+	if code := cmd.ProcessState.ExitCode(); code != exitRuntime || !strings.Contains(stderr.String(), "broken pipe") {
+		t.Errorf("exit code %d, %s", code, &stderr)
 	}
 }
 

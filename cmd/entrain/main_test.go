@@ -12,7 +12,12 @@ import (
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	pgtest.Main(m)
+}
 
 // outcome is what a run of the command showed.
 type outcome struct {

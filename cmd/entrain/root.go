@@ -46,6 +46,7 @@ func (p *program) rootCommand() *cobra.Command {
 	root.PersistentFlags().StringVar(&p.logLevel, "log-level", "info", "debug, info, warn or error")
 	root.AddCommand(
 		p.runCommand(),
+		p.demoCommand(),
 		p.statusCommand(),
 		p.teardownCommand(),
 		p.configCommand(),

@@ -26,6 +26,8 @@ var sessionSettings = map[string]string{
 	"extra_float_digits":                  "3",
 	"bytea_output":                        "hex",
 	"xmloption":                           "content",
+	"lc_monetary":                         "C",
+	"quote_all_identifiers":               "off",
 	"search_path":                         "pg_catalog",
 	"standard_conforming_strings":         "on",
 	"lock_timeout":                        "0",

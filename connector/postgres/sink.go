@@ -129,10 +129,10 @@ type sinkWriter struct {
 	// relearnt is set while a batch is tried once more with fresh knowledge.
 	relearnt bool
 	stmts    *statements
-	planner applyplan.Planner // of the batch
-	stepper applyplan.Planner // of what has to be done again in smaller steps
-	order   applyplan.Order   // that worked last
-	exec    executor
+	planner  applyplan.Planner // of the batch
+	stepper  applyplan.Planner // of what has to be done again in smaller steps
+	order    applyplan.Order   // that worked last
+	exec     executor
 
 	missed map[string]bool // tables whose missing rows were logged
 

@@ -51,6 +51,9 @@ func (w *sinkWriter) begin(ctx context.Context, b *entrain.Batch) (bool, error) 
 		}
 		return false, w.stopFenced(ctx)
 	}
+	if sqlState(err) == stateNoStatement {
+		err = entrain.Retryable(err) // somebody between us dropped what was prepared
+	}
 	if err != nil {
 		return false, fmt.Errorf("begin a transaction at the target: %w", err)
 	}

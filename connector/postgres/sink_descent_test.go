@@ -241,7 +241,6 @@ func TestSchemaChanges(t *testing.T) {
 		`DROP TABLE orders; ` + ordersSQL,
 		`ALTER TABLE orders DROP CONSTRAINT orders_pkey; ALTER TABLE orders ADD PRIMARY KEY (id, n)`,
 		`ALTER TABLE orders RENAME TO former; CREATE TABLE orders (note text, n int4, id int8 PRIMARY KEY)`,
-		`DEALLOCATE`,
 	}
 	onMajors(t, func(t *testing.T, url string) {
 		for i, sql := range changes {
@@ -251,13 +250,7 @@ func TestSchemaChanges(t *testing.T) {
 				f := newFeed(t, url)
 				f.write(tx(ins(o, "1", "a", "1"), upd(o, "1", "b", "1")))
 				f.bulk(append(many(o, 100, 20), tx(del(o, "100")))...)
-				if sql == "DEALLOCATE" {
-					if err := run(t.Context(), f.w.conn, "DEALLOCATE ALL"); err != nil {
-						t.Fatal(err)
-					}
-				} else {
-					pgtest.Exec(t, url, sql)
-				}
+				pgtest.Exec(t, url, sql)
 				f.continueAfter(path, o)
 				wantRows(t, url, `SELECT id, note, n FROM orders WHERE id IN (2, 3, 230) ORDER BY id`, "2|tip|3\n230|note|1")
 				if t.Failed() {
@@ -290,6 +283,27 @@ func (f *feed) continueAfter(path string, o *entrain.Table) {
 		}
 		f.write(work[60:]...)
 	}
+}
+
+// TestLostStatements proves P9: a session whose statements are gone, as behind
+// some poolers, asks for a new one.
+func TestLostStatements(t *testing.T) {
+	onMajors(t, func(t *testing.T, url string) {
+		pgtest.Exec(t, url, ordersSQL)
+		o := describe(t, url, "public", "orders")
+		f := newFeed(t, url)
+		f.write(tx(ins(o, "1", "a", "1")))
+		if err := run(t.Context(), f.w.conn, "DEALLOCATE ALL"); err != nil {
+			t.Fatal(err)
+		}
+		err := f.w.Write(t.Context(), f.batch(tx(ins(o, "2", "b", "1"))))
+		if !entrain.IsRetryable(err) {
+			t.Fatalf("got %v, want a retryable error", err)
+		}
+		f.open()
+		f.write(tx(ins(o, "2", "b", "1")))
+		wantRows(t, url, `SELECT id FROM orders ORDER BY id`, "1\n2")
+	})
 }
 
 // TestStatementCache proves P6: what a session prepares is bounded at both

@@ -18,7 +18,6 @@ type nodeDecoder interface{ decodeNode(*node) error }
 var (
 	durationType = reflect.TypeFor[time.Duration]()
 	sizeType     = reflect.TypeFor[connector.ByteSize]()
-	secretType   = reflect.TypeFor[connector.Secret]()
 )
 
 // decode fills into, a pointer, from n. What the file leaves out keeps its

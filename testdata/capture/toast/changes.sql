@@ -5,8 +5,8 @@ UPDATE by_default SET n = 1; UPDATE by_full SET n = 1;
 
 UPDATE by_default SET t = 'short', b = NULL; UPDATE by_full SET t = 'short', b = NULL;
 
-UPDATE by_default SET n = 2; UPDATE by_full SET n = 2;
+UPDATE by_default SET n = 2;
 
 UPDATE by_default SET id = 2; UPDATE by_full SET id = 2;
 
-DELETE FROM by_default; DELETE FROM by_full;
+DELETE FROM by_default;

@@ -1,3 +1,8 @@
+-- No setting of the database may change how values read.
+DO $$ DECLARE s text; BEGIN
+FOREACH s IN ARRAY ARRAY['datestyle = German', 'intervalstyle = iso_8601', 'extra_float_digits = 0', 'bytea_output = escape', 'timezone = ''Asia/Tokyo''', 'quote_all_identifiers = on', 'search_path = public'] LOOP
+EXECUTE format('ALTER DATABASE %I SET ', current_database()) || s; END LOOP; END $$;
+
 CREATE TYPE mood AS ENUM ('sad', 'ok "quoted"', 'ünï');
 
 CREATE DOMAIN posint AS int CHECK (value > 0);

@@ -1,0 +1,258 @@
+package campaign
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/entrainsync/entrain/internal/admin"
+	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
+)
+
+// patience bounds what must happen soon on a busy machine.
+const patience = 60 * time.Second
+
+// The exit codes that the command promises.
+const (
+	exitOK          = 0
+	exitRuntime     = 1
+	exitUsage       = 2
+	exitEnvironment = 3
+	exitKilled      = -1
+)
+
+// process is a started program.
+type process struct {
+	cmd            *exec.Cmd
+	stdout, stderr output
+	ended          chan struct{}
+}
+
+// output collects what a program writes while it is looked at.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(p)
+}
+
+// String returns what was written so far.
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+func (o *output) has(text string) bool { return strings.Contains(o.String(), text) }
+
+// start starts the program with these arguments.
+func start(args ...string) (*process, error) {
+	path, err := binary()
+	if err != nil {
+		return nil, err
+	}
+	p := &process{cmd: exec.Command(path, args...), ended: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %v: %w", args, err)
+	}
+	go func() {
+		defer close(p.ended)
+		_ = p.cmd.Wait() // the state tells
+	}()
+	return p, nil
+}
+
+// launch starts the program; it is killed when the test ends.
+func launch(t testing.TB, args ...string) *process {
+	t.Helper()
+	p, err := start(args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		p.kill()
+		if t.Failed() {
+			t.Logf("%v\nstdout: %.2000s\nstderr: %s", args, &p.stdout, tail(p.stderr.String(), 6000))
+		}
+	})
+	return p
+}
+
+// kill ends the program by SIGKILL and waits until it is gone.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it may have ended
+	<-p.ended
+}
+
+func (p *process) code() int { return p.cmd.ProcessState.ExitCode() }
+
+func (p *process) running() bool {
+	select {
+	case <-p.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+func (p *process) signal(t testing.TB, s syscall.Signal) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// exit waits for the end and checks the exit code.
+func (p *process) exit(t testing.TB, want int) {
+	t.Helper()
+	p.exitWithin(t, patience, want)
+}
+
+func (p *process) exitWithin(t testing.TB, within time.Duration, want int) {
+	t.Helper()
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	select {
+	case <-p.ended:
+	case <-timer.C:
+		t.Fatalf("still runs after %s", within)
+	}
+	if got := p.code(); got != want {
+		t.Fatalf("exit code %d; want %d\n%s", got, want, tail(p.stderr.String(), 2000))
+	}
+}
+
+// logs waits until the program has said text.
+func (p *process) logs(t testing.TB, text string) {
+	t.Helper()
+	pgtest.Eventually(t, patience, "the program says "+text, func() bool {
+		if p.stderr.has(text) {
+			return true
+		}
+		if !p.running() {
+			t.Fatalf("ended with %d before it said %q\n%s", p.code(), text, tail(p.stderr.String(), 4000))
+		}
+		return false
+	})
+}
+
+// peak returns the most memory that the process ever had, in bytes; 0 once it
+// has ended.
+func (p *process) peak() int64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(text)) {
+		var kilobytes int64
+		if n, _ := fmt.Sscanf(line, "VmHWM: %d kB", &kilobytes); n == 1 {
+			return kilobytes << 10
+		}
+	}
+	return 0
+}
+
+// pipelineFile is one pipeline as a file in a folder of its own.
+type pipelineFile struct{ dir, path, name string }
+
+// writePipeline writes a pipeline file with the given source and sink sections,
+// each as one line of YAML in braces, and further lines.
+func writePipeline(t testing.TB, name, source, sink string, more ...string) pipelineFile {
+	t.Helper()
+	dir := t.TempDir()
+	f := pipelineFile{dir: dir, path: filepath.Join(dir, name+".yaml"), name: name}
+	lines := append([]string{
+		"name: " + name, "source: " + source, "sink: " + sink,
+		fmt.Sprintf("state: {dir: %q}", filepath.Join(dir, "state")),
+	}, more...)
+	if err := os.WriteFile(f.path, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func (f pipelineFile) state() string { return filepath.Join(f.dir, "state", f.name) }
+
+// status asks the binary, as a person would.
+func (f pipelineFile) status() (admin.Report, error) {
+	var report admin.Report
+	p, err := start("status", "-o", "json", f.path)
+	if err != nil {
+		return report, err
+	}
+	<-p.ended
+	if p.code() != exitOK {
+		return report, fmt.Errorf("status ended with %d: %s", p.code(), &p.stderr)
+	}
+	return report, json.Unmarshal([]byte(p.stdout.String()), &report)
+}
+
+// until waits for the pipeline's status to be as wanted and returns it.
+func (f pipelineFile) until(t testing.TB, what string, ok func(admin.Report) bool) admin.Report {
+	t.Helper()
+	var last admin.Report
+	pgtest.Eventually(t, patience, what, func() bool {
+		report, err := admin.Ask(t.Context(), f.state())
+		if err != nil {
+			if !errors.Is(err, admin.ErrNotRunning) {
+				t.Logf("status: %v", err)
+			}
+			return false
+		}
+		last = report
+		return ok(report)
+	})
+	return last
+}
+
+func streaming(r admin.Report) bool { return r.Status.Phase == "streaming" }
+
+func fromPostgres(url string) string {
+	return fmt.Sprintf("{type: postgres, url: %q, create: true}", url)
+}
+
+func intoPostgres(url string) string { return fmt.Sprintf("{type: postgres, url: %q}", url) }
+
+func intoFile(path string) string { return fmt.Sprintf("{type: file, path: %q}", path) }
+
+func tail(text string, n int) string {
+	if len(text) > n {
+		return "…" + text[len(text)-n:]
+	}
+	return text
+}
+
+func readText(t testing.TB, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// wait lets time pass for a fault to work, unless the test is over.
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,20 @@
+// Package campaign holds the tests that attack the built binary on real
+// servers while independent checkers watch. There is nothing to import.
+//
+// A campaign is a load at the source (package-level type load), faults from
+// outside (signals to the binary, killed servers, cut sessions) and checkers
+// that trust none of entrain's code: a second slot with test_decoding, hash
+// chains computed in SQL, a ledger whose total never changes, and a target
+// that counts each change without a unique key. Every checker is shown to
+// report planted faults, and the campaign as a whole to catch mutants of the
+// data path; a checker that never failed proves nothing.
+//
+// The other tests are the named cases that need the whole program: sinks that
+// refuse, hang or lock, foreign keys and unique values under every split of
+// the batches, huge transactions under a memory bound, hostile identifiers,
+// and what the command promises about signals and exit codes.
+//
+// The servers' versions come from ENTRAIN_TEST_PG; ENTRAIN_TEST_WIDE=1 makes
+// the campaigns longer and the transactions larger, and ENTRAIN_TEST_SEED
+// repeats the choices of an earlier campaign.
+package campaign
