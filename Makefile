@@ -2,7 +2,7 @@
 
 GO          ?= go
 FUZZTIME    ?= 60s
-BENCH       ?= decode apply latency
+BENCH       ?= all
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 ALL_PG      := 14 15 16 17 18
 empty       :=
@@ -32,7 +32,7 @@ fuzz: postgres ## every fuzz target for FUZZTIME each, two at a time
 	.ci/fuzz $(FUZZTIME)
 
 bench: build ## against the real peers; needs pg_recvlogical (postgresql-15, postgresql-client-15)
-	set -e; for work in $(BENCH); do $(GO) run ./bench $$work; done
+	$(GO) run ./bench $(BENCH)
 
 demo: build ## two private servers, a shop, changes flowing; DEMO="--for 20s" ends it
 	$(GO) run ./internal/pgserver/fetch any

@@ -62,12 +62,12 @@ func latency(ctx context.Context, h *harness) (err error) {
 			return trip.add(h, sample{}, times), err
 		}},
 		contender{"native subscription (p50)", func(ctx context.Context) (sample, error) {
-			s, times, err := l.run(ctx, native, native.live)
+			s, times, err := l.run(ctx, native, native.follow)
 			return theirs.add(h, s, times), err
 		}},
 		contender{"entrain (p50)", func(ctx context.Context) (sample, error) {
 			s, times, err := l.run(ctx, ours, func(ctx context.Context, from subscription) (running, error) {
-				return h.live(ctx, ours, entrainSource{url: source.URL(liveDB), slot: from.slot})
+				return h.follow(ctx, ours, entrainSource{url: source.URL(liveDB), slot: from.slot})
 			})
 			return mine.add(h, s, times), err
 		}})
@@ -269,9 +269,9 @@ func (l *live) latencies(ctx context.Context, r *replica, began string) ([]time.
 	return times, nil
 }
 
-// live starts the native subscription, as safe as we are: what it has confirmed
-// is written.
-func (r *replica) live(ctx context.Context, from subscription) (running, error) {
+// follow starts the native subscription, as safe as we are: what it has
+// confirmed is written.
+func (r *replica) follow(ctx context.Context, from subscription) (running, error) {
 	if err := r.subscribe(ctx, from); err != nil {
 		return running{}, err
 	}
@@ -279,8 +279,8 @@ func (r *replica) live(ctx context.Context, from subscription) (running, error) 
 	return running{stop: func(ctx context.Context) (sample, error) { return sample{}, r.unsubscribe(ctx) }}, err
 }
 
-// live starts entrain into the replica.
-func (h *harness) live(ctx context.Context, r *replica, source entrainSource) (running, error) {
+// follow starts entrain into the replica.
+func (h *harness) follow(ctx context.Context, r *replica, source entrainSource) (running, error) {
 	file, err := h.pipelineFile(source.yaml(), r.sink())
 	if err != nil {
 		return running{}, err

@@ -47,24 +47,31 @@ func residentPeak(pid int) int64 {
 const clockTick = 10 * time.Millisecond
 
 // serverCPU returns the processor time that a server has used so far: its
-// postmaster, the processes that run, and those that have ended.
+// postmaster, the processes that run, and those that have ended. It looks again
+// if one ended meanwhile, which would count twice or not at all.
 func serverCPU(postmaster int) (time.Duration, error) {
-	own, err := readTimes(postmaster)
-	if err != nil {
-		return 0, err
+	before, err := readTimes(postmaster)
+	for err == nil {
+		running := childrenCPU(postmaster)
+		var after times
+		if after, err = readTimes(postmaster); after.ended == before.ended {
+			return after.self + after.ended + running, err
+		}
+		before = after
 	}
-	total := own.self + own.ended
-	all, err := filepath.Glob("/proc/[0-9]*")
-	if err != nil {
-		return 0, err
-	}
+	return 0, fmt.Errorf("processor time of the server: %w", err)
+}
+
+func childrenCPU(parent int) time.Duration {
+	var total time.Duration
+	all, _ := filepath.Glob("/proc/[0-9]*") // its only error is a bad pattern
 	for _, dir := range all {
 		pid, _ := strconv.Atoi(filepath.Base(dir))
-		if t, err := readTimes(pid); err == nil && t.parent == postmaster {
+		if t, err := readTimes(pid); err == nil && t.parent == parent {
 			total += t.self
 		}
 	}
-	return total, nil
+	return total
 }
 
 // times are what /proc/PID/stat tells: the process's own time, and that of its

@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"net/url"
 	"regexp"
+	"slices"
+	"strings"
 )
 
 // Secret is a text that may hold a credential: a connection URL, a key=value
@@ -29,26 +31,31 @@ func (s Secret) String() string {
 		return dsnSecret.ReplaceAllString(text, "${1}"+mask)
 	}
 	u, err := url.Parse(text)
-	if err != nil || u.Scheme == "" || u.Host == "" && u.Path == "" {
+	if err != nil || !strings.Contains(text, "://") || u.Opaque != "" {
 		return mask
 	}
 	return maskURL(u)
 }
 
+// plainParameters are the parameters of a connection URL that are no secret.
+var plainParameters = []string{
+	"application_name", "connect_timeout", "dbname", "host", "hostaddr", "options", "port",
+	"sslmode", "sslrootcert", "target_session_attrs", "user",
+}
+
 func maskURL(u *url.URL) string {
+	const stand = "xxmaskxx" // what the URL's own escaping leaves alone
 	if _, has := u.User.Password(); has {
-		u.User = url.UserPassword(u.User.Username(), "xxmaskxx")
+		u.User = url.UserPassword(u.User.Username(), stand)
 	}
 	q := u.Query()
-	for _, key := range []string{"password", "sslpassword"} {
-		if q.Has(key) {
-			q.Set(key, "xxmaskxx")
+	for key := range q {
+		if !slices.Contains(plainParameters, key) {
+			q.Set(key, stand)
 		}
 	}
-	if u.RawQuery != "" {
-		u.RawQuery = q.Encode()
-	}
-	return regexp.MustCompile("xxmaskxx").ReplaceAllString(u.String(), mask)
+	u.RawQuery = q.Encode()
+	return strings.ReplaceAll(u.String(), stand, mask)
 }
 
 // GoString masks as String does, for %#v.

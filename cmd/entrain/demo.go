@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -54,12 +55,21 @@ func (p *program) runDemo(ctx context.Context, o demo.Options) error {
 	err := demo.Run(ctx, o)
 	var missing *pgserver.NotFoundError
 	if errors.As(err, &missing) {
-		return &entrain.Stop{
-			Code: "no_postgresql",
-			What: "found no PostgreSQL to start the two private servers from",
-			Why:  missing.Error(),
-			Next: "make demo   # in a clone of the repository: fetches PostgreSQL first",
-		}
+		return stopNoServers(missing)
 	}
 	return err
+}
+
+// stopNoServers says how to get PostgreSQL: this program downloads nothing.
+func stopNoServers(missing *pgserver.NotFoundError) error {
+	why := fmt.Sprintf("neither PATH nor the usual folders nor the cache have initdb and postgres of version %d or later", pgserver.OldestMajor)
+	if len(missing.Looked) > 0 {
+		why += "; looked at: " + strings.Join(missing.Looked, "; ")
+	}
+	return &entrain.Stop{
+		Code: "no_postgresql",
+		What: "found no PostgreSQL to start the two private servers from",
+		Why:  why,
+		Next: "apt-get install postgresql-15   # or, in a clone of the repository, make demo: it fetches PostgreSQL first",
+	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/internal/config"
+	"github.com/entrainsync/entrain/internal/demo"
 )
 
 // The exit codes.
@@ -17,6 +18,7 @@ const (
 	exitRuntime     = 1 // an event was refused, or a fault in the middle of work
 	exitUsage       = 2 // a wrong command line or pipeline file
 	exitEnvironment = 3 // cannot reach or may not; named stops
+	exitDiffer      = 4 // the two sides of a comparison are not equal
 	exitSignal      = 128
 )
 
@@ -69,6 +71,8 @@ func exitCode(err error) int {
 		return exitEnvironment
 	case errors.As(err, &placed), errors.As(err, &usage):
 		return exitUsage
+	case errors.Is(err, demo.ErrDiffer):
+		return exitDiffer
 	case entrain.IsRetryable(err), errors.Is(err, os.ErrPermission):
 		return exitEnvironment
 	}

@@ -50,6 +50,9 @@ func testSink(t testing.TB, url string) *Sink {
 // open begins a new session and takes the position over.
 func (f *feed) open() entrain.Position {
 	f.t.Helper()
+	if f.w != nil {
+		f.w.Close()
+	}
 	w, err := testSink(f.t, f.url).Open(f.t.Context())
 	if err != nil {
 		f.t.Fatal(err)
@@ -108,7 +111,10 @@ func (f *feed) bulkErr(ctx context.Context, transactions ...[]entrain.Event) err
 	err := f.w.writeBulk(ctx, f.batch(transactions...))
 	f.w.planner.Reset()
 	f.w.stepper.Reset()
-	return err
+	if err != nil {
+		return f.w.fail(err)
+	}
+	return nil
 }
 
 func tx(events ...entrain.Event) []entrain.Event { return events }

@@ -218,7 +218,8 @@ func (b *rowSQL) matchOne(image entrain.Row) string {
 		}
 	}
 	if len(columns) > 0 {
-		conditions = append(conditions, "ROW("+strings.Join(columns, ", ")+") *= ROW("+strings.Join(values, ", ")+")")
+		conditions = append(conditions,
+			"ROW("+strings.Join(columns, ", ")+")::record *= ROW("+strings.Join(values, ", ")+")::record")
 	}
 	id := "ctid"
 	if t.partitioned {

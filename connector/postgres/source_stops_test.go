@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
@@ -238,8 +240,11 @@ func TestStopPublicationGone(t *testing.T) {
 		pgtest.Exec(t, url, "INSERT INTO t VALUES (2, 'two')")
 		got := captureLines(t, r, 1)
 		pgtest.Exec(t, url, "DROP PUBLICATION pub", "INSERT INTO t VALUES (3, 'three')")
-		err := readUntilError(t, r)
-		stop := expectStop(t, err, "publication_missing")
+		stop := expectStop(t, readUntilError(t, r), "publication_missing")
+		var cause *pgconn.PgError
+		if !errors.As(stop.Err, &cause) || cause.Routine != "get_publication_oid" && cause.Routine != "LoadPublications" {
+			t.Errorf("the server's message comes from elsewhere: %+v", stop.Err)
+		}
 		closeReader(t, r)
 		expectStop(t, openError(t, src, got.last(t)), "publication_missing")
 		pgtest.Exec(t, url, "CREATE PUBLICATION pub FOR TABLE t", dropSlot(src.cfg.Slot))

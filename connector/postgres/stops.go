@@ -212,8 +212,8 @@ func createPublicationError(err error, cfg SourceConfig, create string) error {
 // not exist at the point it decodes: an error up to version 17, a warning from
 // 18 on.
 func isMissingPublication(e *pgconn.PgError) bool {
-	return e.Code == "42704" && strings.Contains(e.Message, "publication") ||
-		e.Code == "55000" && strings.Contains(e.Message, "skipped loading publication")
+	return e.Code == "42704" && (e.Routine == "get_publication_oid" || strings.Contains(e.Message, "publication")) ||
+		e.Code == "55000" && (e.Routine == "LoadPublications" || strings.Contains(e.Message, "skipped loading publication"))
 }
 
 // streamError classifies what ended a stream.
@@ -225,7 +225,8 @@ func streamError(err error, cfg SourceConfig) error {
 	if isMissingPublication(pgErr) {
 		return stopPublicationGone(cfg, err)
 	}
-	if pgErr.Code == "55000" && strings.Contains(pgErr.Message, "can no longer") {
+	if pgErr.Code == "55000" && (strings.Contains(pgErr.Message, "can no longer") ||
+		strings.Contains(pgErr.Message, "cannot read from logical replication slot")) {
 		return stopSlotLost(cfg, slotState{reason: "wal_removed"})
 	}
 	return fmt.Errorf("read from replication slot %s: %w", cfg.Slot, classify(err))

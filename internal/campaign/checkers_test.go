@@ -30,6 +30,9 @@ func checkers() []checker {
 	}
 }
 
+// mostFindings is how much of what one checker says is worth reading.
+const mostFindings = 8
+
 // verdict is what all checkers say.
 func verdict(ctx context.Context, s site, h *history) ([]string, error) {
 	var all []string
@@ -38,7 +41,7 @@ func verdict(ctx context.Context, s site, h *history) ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("checker %s: %w", c.name, err)
 		}
-		for _, f := range found {
+		for _, f := range found[:min(len(found), mostFindings)] {
 			all = append(all, c.name+": "+f)
 		}
 	}
@@ -47,8 +50,13 @@ func verdict(ctx context.Context, s site, h *history) ([]string, error) {
 
 // differingRows compares both sides row by row, as text, in order.
 func differingRows(ctx context.Context, s site, _ *history) ([]string, error) {
+	return differing(ctx, s, allTables())
+}
+
+// differing compares some tables, named as SQL has them.
+func differing(ctx context.Context, s site, tables []string) ([]string, error) {
 	var found []string
-	for _, table := range allTables() {
+	for _, table := range tables {
 		sql := fmt.Sprintf(`SELECT count(*), md5(coalesce(string_agg(md5(t::text), '' ORDER BY t::text COLLATE "C"), '')) FROM %s t`, table)
 		source, err := query(ctx, s.source, sql)
 		if err != nil {

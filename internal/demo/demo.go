@@ -54,18 +54,14 @@ func Run(ctx context.Context, o Options) (err error) {
 	if o.Rate == 0 {
 		o.Rate = 200
 	}
-	install, err := pgserver.Find(ctx, 0)
-	if err != nil {
-		return fmt.Errorf("the demo needs PostgreSQL for its two private servers: %w", err)
-	}
 	d := &demo{opt: o, screen: newScreen(o)}
 	defer func() {
 		err = errors.Join(err, d.remove(ctx))
-		if err == nil {
+		if err == nil && d.source != nil {
 			d.screen.say("servers and files are removed")
 		}
 	}()
-	if err := d.start(ctx, install); err != nil {
+	if err := d.start(ctx); err != nil {
 		if ctx.Err() != nil {
 			d.screen.say("stopped before it began")
 			return nil
@@ -93,9 +89,13 @@ type demo struct {
 }
 
 // start starts the servers, with the shop's tables on both.
-func (d *demo) start(ctx context.Context, install pgserver.Install) error {
+func (d *demo) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
+	install, err := pgserver.Find(ctx, 0)
+	if err != nil {
+		return fmt.Errorf("the demo needs PostgreSQL for its two private servers: %w", err)
+	}
 	d.screen.say("starting two private servers of PostgreSQL %s (%s)", install.Version, install.Bin)
 	for _, server := range []**pgserver.Server{&d.source, &d.target} {
 		s, err := pgserver.Start(ctx, pgserver.Config{Install: install})

@@ -97,8 +97,8 @@ func TestInterruptAtOnce(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var out, talk bytes.Buffer
-	if err := Run(ctx, Options{Stdout: &out, Stderr: &talk}); err != nil && !errors.Is(err, context.Canceled) {
-		t.Fatalf("Run: %v", err)
+	if err := Run(ctx, Options{Stdout: &out, Stderr: &talk}); err != nil || out.Len() > 0 {
+		t.Fatalf("Run: %v\n%s", err, out.String())
 	}
 }
 

@@ -147,12 +147,13 @@ func uses(t tree, f file, pkgPath, name string) []string {
 	return found
 }
 
-// exits finds what ends the process anywhere but in a command, in a TestMain
-// or in the function that stands in for one.
+// exits finds what ends the process anywhere but in a command, in an example
+// of one, in a TestMain or in the function that stands in for one.
 func exits(t tree) []string {
 	var found []string
 	for _, f := range t.files {
-		if f.ast.Name.Name == "main" || f.path == "internal/pgserver/pgtest/server.go" {
+		if f.ast.Name.Name == "main" || f.path == "internal/pgserver/pgtest/server.go" ||
+			path.Base(f.path) == "example_test.go" {
 			continue
 		}
 		for _, name := range []string{"Fatal", "Fatalf", "Fatalln"} {

@@ -112,7 +112,7 @@ func (t Tuple) AppendKey(buf []byte, key []bool) (entrain.Row, []byte) {
 }
 
 func appendFrom(b *entrain.RowBuilder, fill entrain.Row, i, n int) {
-	if fill == nil {
+	if len(fill) == 0 {
 		b.Unchanged()
 		return
 	}

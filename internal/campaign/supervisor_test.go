@@ -1,0 +1,136 @@
+package campaign
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
+)
+
+// supervisor runs the binary and starts it again at once whenever it ends, as
+// a service manager would.
+type supervisor struct {
+	file pipelineFile
+	wg   sync.WaitGroup
+
+	mu       sync.Mutex
+	current  *process
+	stopping bool
+	starts   int
+	unasked  []string // ends that nobody had asked for
+	last     string   // what the process before said
+}
+
+// restartPause keeps a program that cannot start from being started in a
+// tight loop.
+const restartPause = 50 * time.Millisecond
+
+// supervise starts the program. It ends by terminate, or with the test.
+func supervise(t testing.TB, file pipelineFile) *supervisor {
+	t.Helper()
+	if _, err := binary(); err != nil {
+		t.Fatal(err)
+	}
+	s := &supervisor{file: file}
+	s.wg.Go(func() { s.loop(t) })
+	t.Cleanup(func() {
+		s.give(syscall.SIGKILL)
+		s.wg.Wait()
+		if t.Failed() {
+			t.Logf("the last process before said: %s\nthe last one: %s", tail(s.last, 4000), tail(s.current.stderr.String(), 4000))
+		}
+	})
+	return s
+}
+
+func (s *supervisor) loop(t testing.TB) {
+	for {
+		p, err := start("run", s.file.path)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if !s.install(p) {
+			p.kill()
+			return
+		}
+		<-p.ended
+		if s.note(p) {
+			return
+		}
+		wait(t.Context(), restartPause)
+	}
+}
+
+// install makes p the current process unless the end has come meanwhile.
+func (s *supervisor) install(p *process) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current != nil {
+		s.last = s.current.stderr.String()
+	}
+	s.current = p
+	s.starts++
+	return !s.stopping
+}
+
+// note keeps what may not happen: an end by itself, except because a server
+// could not be reached at the start. It reports whether that was the last end.
+func (s *supervisor) note(p *process) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	named := p.stderr.has("stopped (") && !p.stderr.has("stopped (state_locked)")
+	if code := p.code(); !s.stopping && code != exitKilled && (code != exitEnvironment || named) {
+		s.unasked = append(s.unasked, fmt.Sprintf("exit code %d: %s", code, tail(p.stderr.String(), 1500)))
+	}
+	return s.stopping
+}
+
+// send sends the current process a signal and reports whether there was one.
+func (s *supervisor) send(sig syscall.Signal) bool {
+	s.mu.Lock()
+	p := s.current
+	s.mu.Unlock()
+	return p != nil && p.running() && p.cmd.Process.Signal(sig) == nil
+}
+
+// kill ends the current process by SIGKILL and waits for its successor.
+func (s *supervisor) kill(t testing.TB) {
+	t.Helper()
+	before := s.started()
+	pgtest.Eventually(t, patience, "the program is killed", func() bool { return s.send(syscall.SIGKILL) })
+	pgtest.Eventually(t, patience, "the program is started again", func() bool { return s.started() > before })
+}
+
+func (s *supervisor) started() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.starts
+}
+
+// give makes the next end the last one.
+func (s *supervisor) give(sig syscall.Signal) {
+	s.mu.Lock()
+	s.stopping = true
+	s.mu.Unlock()
+	s.send(sig)
+}
+
+// terminate asks the program to drain and returns it when it has ended.
+func (s *supervisor) terminate(t testing.TB) *process {
+	t.Helper()
+	s.give(syscall.SIGTERM)
+	s.wg.Wait()
+	return s.current
+}
+
+// surprises are the ends that nobody asked for.
+func (s *supervisor) surprises() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Join(s.unasked, "\n")
+}
