@@ -123,6 +123,7 @@ type sinkWriter struct {
 	pos    entrain.Position
 	opened bool // Position was called and has succeeded
 	inTx   bool // fragments of a transaction are applied, not committed
+	moved  bool // the transaction has moved the position to its end
 	broken error
 
 	catalog *catalog

@@ -132,3 +132,35 @@ func BenchmarkSinkTip(b *testing.B) {
 		f.write(tx(e))
 	}
 }
+
+// BenchmarkSinkTipFloor is the least that a transaction with a position costs:
+// two prepared statements in one round trip, with nothing checked.
+func BenchmarkSinkTipFloor(b *testing.B) {
+	srv := pgtest.Shared(b, 15)
+	url := pgtest.CreateDatabase(b, srv)
+	pgtest.Exec(b, url, benchTable, `CREATE TABLE at (id int4 PRIMARY KEY, position text)`, `INSERT INTO at VALUES (1, '')`)
+	conn := pgtest.Connect(b, url)
+	for name, sql := range map[string]string{
+		"move": `UPDATE at SET position = $1 WHERE id = 1`,
+		"row":  `INSERT INTO bench VALUES ($1, 1, 'status', $2, '2026-11-22 20:20:20.123456+00')`,
+	} {
+		if _, err := conn.Prepare(b.Context(), name, sql, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	note := []byte("note 1234 of a row that is about as long as such rows are")
+	i := 0
+	for b.Loop() {
+		i++
+		id := strconv.AppendInt(nil, int64(i), 10)
+		p := conn.StartPipeline(b.Context())
+		p.SendQueryPrepared("move", [][]byte{id}, nil, nil)
+		p.SendQueryPrepared("row", [][]byte{id, note}, nil, nil)
+		if err := p.Sync(); err != nil {
+			b.Fatal(err)
+		}
+		if err := p.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -17,8 +17,7 @@ func (w *sinkWriter) writeBulk(ctx context.Context, b *entrain.Batch) error {
 	if err := w.learn(ctx, b.Events); err != nil {
 		return w.explain(err, b.Events)
 	}
-	moved, err := w.begin(ctx, b)
-	if err != nil {
+	if err := w.begin(ctx, b); err != nil {
 		return err
 	}
 	if err := w.apply(ctx, b); err != nil {
@@ -28,14 +27,15 @@ func (w *sinkWriter) writeBulk(ctx context.Context, b *entrain.Batch) error {
 	if b.Through.IsZero() {
 		return nil
 	}
-	return w.commit(ctx, b, moved)
+	return w.commit(ctx, b)
 }
 
-// begin opens the transaction unless it is open, and reports whether the
-// position row already has its new value.
-func (w *sinkWriter) begin(ctx context.Context, b *entrain.Batch) (bool, error) {
+// begin opens the transaction unless it is open, and moves the position if it
+// is known how far.
+func (w *sinkWriter) begin(ctx context.Context, b *entrain.Batch) error {
 	if w.inTx {
-		return false, nil
+		w.moved = false
+		return nil
 	}
 	f := takeOff(ctx, w.conn, w.stmts, w.exec.sent)
 	f.add(call{sql: "BEGIN"})
@@ -47,23 +47,23 @@ func (w *sinkWriter) begin(ctx context.Context, b *entrain.Batch) (bool, error) 
 	w.exec.sent = f.sent
 	if err != nil && at == 1 && sqlState(err) == stateMoveFailed {
 		if _, err := queryRows(ctx, w.conn, "ROLLBACK"); err != nil {
-			return false, err
+			return err
 		}
-		return false, w.stopFenced(ctx)
+		return w.stopFenced(ctx)
 	}
 	if sqlState(err) == stateNoStatement {
 		err = entrain.Retryable(err) // somebody between us dropped what was prepared
 	}
 	if err != nil {
-		return false, fmt.Errorf("begin a transaction at the target: %w", err)
+		return fmt.Errorf("begin a transaction at the target: %w", err)
 	}
-	w.inTx = true
-	return !b.Through.IsZero(), nil
+	w.inTx, w.moved = true, !b.Through.IsZero()
+	return nil
 }
 
-func (w *sinkWriter) commit(ctx context.Context, b *entrain.Batch, moved bool) error {
+func (w *sinkWriter) commit(ctx context.Context, b *entrain.Batch) error {
 	f := takeOff(ctx, w.conn, w.stmts, w.exec.sent)
-	if !moved {
+	if !w.moved {
 		f.add(w.moveCall(b.Through, b.Events))
 	}
 	f.add(call{sql: "COMMIT"})
@@ -102,7 +102,8 @@ const maxCatalogAge = time.Minute
 
 // learn makes sure that the tables of the events are known.
 func (w *sinkWriter) learn(ctx context.Context, events []entrain.Event) error {
-	if w.catalog.graph != nil && time.Since(w.catalog.since) > maxCatalogAge {
+	old := w.catalog.graph != nil && time.Since(w.catalog.since) > maxCatalogAge
+	if old || len(w.catalog.tables) > maxCachedTables {
 		w.forgetTables()
 	}
 	return w.catalog.load(ctx, events)

@@ -98,10 +98,8 @@ func (c *catalog) load(ctx context.Context, events []entrain.Event) error {
 	for i := range events {
 		e := &events[i]
 		if e.Truncate != nil {
-			for _, t := range e.Truncate.Tables {
-				if err := c.learn(ctx, t); err != nil {
-					return err
-				}
+			if err := c.learn(ctx, e.Truncate.Tables...); err != nil {
+				return err
 			}
 		}
 		if e.Table == last || e.Table == nil {
@@ -115,21 +113,20 @@ func (c *catalog) load(ctx context.Context, events []entrain.Event) error {
 	return c.loadGraph(ctx)
 }
 
-func (c *catalog) learn(ctx context.Context, t *entrain.Table) error {
-	if c.tables[t] != nil {
-		return nil
+func (c *catalog) learn(ctx context.Context, tables ...*entrain.Table) error {
+	for _, t := range tables {
+		if c.tables[t] != nil {
+			continue
+		}
+		if err := c.loadGraph(ctx); err != nil {
+			return err
+		}
+		st, err := c.describe(ctx, t)
+		if err != nil {
+			return err
+		}
+		c.tables[t] = st
 	}
-	if len(c.tables) >= maxCachedTables {
-		c.reset()
-	}
-	if err := c.loadGraph(ctx); err != nil {
-		return err
-	}
-	st, err := c.describe(ctx, t)
-	if err != nil {
-		return err
-	}
-	c.tables[t] = st
 	return nil
 }
 
@@ -260,7 +257,7 @@ func newSinkColumn(row []string, source entrain.Column) sinkColumn {
 		oid:      parseOID(row[4]),
 		cast:     row[5],
 		equal:    "OPERATOR(" + quoteIdent(row[11]) + ".=)",
-		bytewise: row[9] == "true" && sameType(row, source) && bytewise(row[6], row[7] == "true", int32(modifier), source),
+		bytewise: row[9] == "true" && sameType(row, source) && bytewise(row, int32(modifier), source),
 	}
 }
 
@@ -276,7 +273,8 @@ var bytewiseTypes = []string{"bool", "bytea", "char", "date", "int2", "int4", "i
 
 // bytewise reports whether equality of values of the type, which is the
 // source's too, is equality of the texts that the source sends.
-func bytewise(typ string, enum bool, modifier int32, source entrain.Column) bool {
+func bytewise(row []string, modifier int32, source entrain.Column) bool {
+	typ, enum := row[6], row[7] == "true"
 	if !enum && !slices.Contains(bytewiseTypes, typ) {
 		return false
 	}

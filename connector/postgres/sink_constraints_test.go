@@ -47,9 +47,9 @@ func splits(t *testing.T, url string, work [][]entrain.Event, verify func(way st
 	}
 }
 
-// TestUniqueSwap (CO-10) proves P1 and P3: two rows that swap a unique value,
+// TestSinkUniqueSwap (CO-10) proves P1 and P3: two rows that swap a unique value,
 // and a key that is deleted and inserted again, in any split.
-func TestUniqueSwap(t *testing.T) {
+func TestSinkUniqueSwap(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		for _, unique := range []string{"UNIQUE", "UNIQUE DEFERRABLE", "UNIQUE DEFERRABLE INITIALLY DEFERRED"} {
 			reset := `DROP TABLE IF EXISTS seats; CREATE TABLE seats (id int8 PRIMARY KEY, who text ` + unique + `);
@@ -70,9 +70,9 @@ func TestUniqueSwap(t *testing.T) {
 	})
 }
 
-// TestForeignKeys (CO-09) proves P1 and P3 with references of every kind
+// TestSinkForeignKeys (CO-09) proves P1 and P3 with references of every kind
 // between three tables, in any split: constraints and actions stay on.
-func TestForeignKeys(t *testing.T) {
+func TestSinkForeignKeys(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		for _, action := range []string{"", "ON DELETE CASCADE", "ON DELETE SET NULL", "ON UPDATE CASCADE", "DEFERRABLE INITIALLY DEFERRED"} {
 			reset := `DROP TABLE IF EXISTS a, b, c CASCADE;
@@ -101,9 +101,9 @@ func TestForeignKeys(t *testing.T) {
 	})
 }
 
-// TestSelfReferenceAndCycle (CO-09) proves the same for a tree in one table and
+// TestSinkSelfReferenceAndCycle (CO-09) proves the same for a tree in one table and
 // for two tables that refer to each other.
-func TestSelfReferenceAndCycle(t *testing.T) {
+func TestSinkSelfReferenceAndCycle(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		for _, late := range []string{"", "DEFERRABLE INITIALLY IMMEDIATE"} {
 			reset := `DROP TABLE IF EXISTS tree, man, wife CASCADE;
@@ -134,9 +134,9 @@ func TestSelfReferenceAndCycle(t *testing.T) {
 	})
 }
 
-// TestDeferredToTheEnd proves P4: what the source checked at its commit only is
+// TestSinkDeferredToTheEnd proves P4: what the source checked at its commit only is
 // checked at ours, and a violation names the transaction.
-func TestDeferredToTheEnd(t *testing.T) {
+func TestSinkDeferredToTheEnd(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		reset := `DROP TABLE IF EXISTS a, b; CREATE TABLE a (id int8 PRIMARY KEY);
 			CREATE TABLE b (id int8 PRIMARY KEY, a int8 REFERENCES a DEFERRABLE)`
@@ -168,10 +168,10 @@ const auditSQL = `CREATE TABLE audit (n serial, what text);
 	INSERT INTO public.audit (what) VALUES (TG_OP || ' ' || TG_TABLE_NAME || ' ' || coalesce(NEW.id, OLD.id) || ' seats=' || (SELECT count(*) FROM public.seats));
 	RETURN NULL; END $$`
 
-// TestTriggersSeeSourceOrder proves P3: with a trigger at the target, rows are
+// TestSinkTriggersSeeSourceOrder proves P3: with a trigger at the target, rows are
 // applied one by one in source order, those of other tables too, and no
 // operation is left out.
-func TestTriggersSeeSourceOrder(t *testing.T) {
+func TestSinkTriggersSeeSourceOrder(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		reset := `DROP TABLE IF EXISTS orders, seats, audit; DROP FUNCTION IF EXISTS note; ` + ordersSQL +
 			`; CREATE TABLE seats (id int8 PRIMARY KEY, who text); ` + auditSQL
@@ -200,9 +200,9 @@ func TestTriggersSeeSourceOrder(t *testing.T) {
 	})
 }
 
-// TestGeneratedAndExtraColumns proves that the target's own columns keep what
+// TestSinkGeneratedAndExtraColumns proves that the target's own columns keep what
 // the target says: generated, with defaults, identity.
-func TestGeneratedAndExtraColumns(t *testing.T) {
+func TestSinkGeneratedAndExtraColumns(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		reset := `DROP TABLE IF EXISTS g; CREATE TABLE g (extra text DEFAULT 'd', id int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 			twice int8 GENERATED ALWAYS AS (id * 2) STORED, big text, seq int4 DEFAULT 7)`
@@ -221,9 +221,9 @@ func TestGeneratedAndExtraColumns(t *testing.T) {
 	})
 }
 
-// TestIdentityOutsideTheKey proves that a GENERATED ALWAYS column that is not
+// TestSinkIdentityOutsideTheKey proves that a GENERATED ALWAYS column that is not
 // the key follows the source all the same, unchanged columns included.
-func TestIdentityOutsideTheKey(t *testing.T) {
+func TestSinkIdentityOutsideTheKey(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		reset := `DROP TABLE IF EXISTS g; CREATE TABLE g (id text PRIMARY KEY, n int8 GENERATED ALWAYS AS IDENTITY, big text, extra text DEFAULT 'd')`
 		pgtest.Exec(t, url, reset)
@@ -248,9 +248,9 @@ func TestIdentityOutsideTheKey(t *testing.T) {
 	})
 }
 
-// TestKeylessTables proves P1 and P3 without a key: one of several equal rows
+// TestSinkKeylessTables proves P1 and P3 without a key: one of several equal rows
 // goes, whatever the types, NULLs and partitions.
-func TestKeylessTables(t *testing.T) {
+func TestSinkKeylessTables(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		for _, partition := range []string{"", "PARTITION BY LIST (n)"} {
 			reset := `DROP TABLE IF EXISTS k; CREATE TABLE k (doc json, n int4, x numeric, p point) ` + partition
@@ -276,9 +276,9 @@ func TestKeylessTables(t *testing.T) {
 	})
 }
 
-// TestFullIdentityUsesThePrimaryKey proves that before images of all columns
+// TestSinkFullIdentityUsesThePrimaryKey proves that before images of all columns
 // find rows by the target's key even when other columns have drifted.
-func TestFullIdentityUsesThePrimaryKey(t *testing.T) {
+func TestSinkFullIdentityUsesThePrimaryKey(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, ordersSQL, `INSERT INTO orders VALUES (1, 'drifted', 5), (2, 'drifted', 5)`)
 		k := keyless(describe(t, url, "public", "orders"))
@@ -289,9 +289,9 @@ func TestFullIdentityUsesThePrimaryKey(t *testing.T) {
 	})
 }
 
-// TestEqualityOfKeys proves P3 for keys that are equal without being the same
+// TestSinkEqualityOfKeys proves P3 for keys that are equal without being the same
 // text: they are never taken for two rows.
-func TestEqualityOfKeys(t *testing.T) {
+func TestSinkEqualityOfKeys(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, `CREATE SCHEMA x; CREATE EXTENSION citext SCHEMA x`)
 		for typ, values := range map[string][2]string{"numeric": {"1.0", "1.00"}, "x.citext": {"Ab", "aB"}, "float8": {"0", "-0"},
@@ -309,9 +309,9 @@ func TestEqualityOfKeys(t *testing.T) {
 	})
 }
 
-// TestTruncate (PG-07) proves that several tables are emptied in one operation,
+// TestSinkTruncate (PG-07) proves that several tables are emptied in one operation,
 // with what the event asks for and not more.
-func TestTruncate(t *testing.T) {
+func TestSinkTruncate(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, `CREATE TABLE a (id serial PRIMARY KEY); CREATE TABLE b (a int4 REFERENCES a); CREATE TABLE heir () INHERITS (a);
 			CREATE TABLE outside (a int4 REFERENCES a); CREATE TABLE p (id int4) PARTITION BY LIST (id); CREATE TABLE p1 PARTITION OF p DEFAULT`)
@@ -337,9 +337,9 @@ func TestTruncate(t *testing.T) {
 	})
 }
 
-// TestRowSecurity proves P5: policies that would hide rows are a stop whose SQL
+// TestSinkRowSecurity proves P5: policies that would hide rows are a stop whose SQL
 // works.
-func TestRowSecurity(t *testing.T) {
+func TestSinkRowSecurity(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		role := pgtest.Name(t)
 		pgtest.Exec(t, url, ordersSQL, `ALTER TABLE orders ENABLE ROW LEVEL SECURITY; CREATE POLICY large ON orders USING (n > 5)`,

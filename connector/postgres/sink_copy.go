@@ -155,12 +155,8 @@ func (a *arrays) build(columns []param, items []applyplan.Item, policy missPolic
 		}
 		taken++
 		for j, c := range columns {
-			image := item.Row
-			if c.fromKey {
-				image = item.Key
-			}
 			before := len(a.values[j])
-			a.values[j] = appendElement(a.values[j], image, c.column, n)
+			a.values[j] = appendElement(a.values[j], c.image.of(item), c.column, n)
 			size += len(a.values[j]) - before
 		}
 	}
@@ -197,11 +193,15 @@ func appendElement(dst []byte, row entrain.Row, column, n int) []byte {
 	return append(dst, v...)
 }
 
-// forget gives back buffers that one large value has made large.
+// forget gives the buffers back if they have become large.
 func (a *arrays) forget() {
 	values := a.values[:cap(a.values)]
-	for i := range values {
-		values[i] = shrink(values[i])
+	total := 0
+	for _, v := range values {
+		total += cap(v)
+	}
+	if total > setBytes {
+		clear(values)
 	}
 }
 

@@ -36,76 +36,89 @@ func wantRefused(t *testing.T, err error, id string) *entrain.Stop {
 	return stop
 }
 
-// TestOneBadEvent proves P1 and P4: whatever is wrong with one row among many,
-// it is named, and nothing of the batch stays; when it is mended, all is taken.
-func TestOneBadEvent(t *testing.T) {
-	const schema = `CREATE TABLE orders (id int8 PRIMARY KEY, note varchar(5), n int4 NOT NULL CHECK (n > 0));
+const badSchema = `CREATE TABLE orders (id int8 PRIMARY KEY, note varchar(5), n int4 NOT NULL CHECK (n > 0));
 		CREATE TABLE parent (id int4 PRIMARY KEY); INSERT INTO parent VALUES (1);
 		INSERT INTO orders VALUES (1, 'one', 1)`
-	cases := []struct {
-		name, state, mend string
-		bad               func(o *entrain.Table) entrain.Event
-	}{
-		{"check", "23514", `ALTER TABLE orders DROP CONSTRAINT orders_n_check`,
-			func(o *entrain.Table) entrain.Event { return ins(o, "500", "bad", "-1") }},
-		{"not null", "23502", `ALTER TABLE orders ALTER n DROP NOT NULL`,
-			func(o *entrain.Table) entrain.Event { return upd(o, "1", "bad", "∅") }},
-		{"too long", "22001", `ALTER TABLE orders ALTER note TYPE text`,
-			func(o *entrain.Table) entrain.Event { return ins(o, "500", "too long", "1") }},
-		{"too long in an update", "22001", `ALTER TABLE orders ALTER note TYPE text`,
-			func(o *entrain.Table) entrain.Event { return upd(o, "1", "too long", "1") }},
-		{"unique", "23505", `DROP INDEX one_note`,
-			func(o *entrain.Table) entrain.Event { return ins(o, "500", "one", "1") }},
-		{"foreign key", "23503", `ALTER TABLE orders DROP CONSTRAINT orders_parent`,
-			func(o *entrain.Table) entrain.Event { return ins(o, "500", "x", "77") }},
-		{"not a number", "22P02", `ALTER TABLE orders DROP CONSTRAINT orders_n_check; ALTER TABLE orders ALTER n TYPE text`,
-			func(o *entrain.Table) entrain.Event { return ins(o, "500", "x", "seven") }},
-		{"out of range", "22003", `ALTER TABLE orders ALTER n TYPE int8`,
-			func(o *entrain.Table) entrain.Event { return ins(o, "500", "x", "3000000000") }},
-	}
-	extra := map[string]string{
-		"unique":      `CREATE UNIQUE INDEX one_note ON orders (note) WHERE note = 'one'`,
-		"foreign key": `ALTER TABLE orders ADD CONSTRAINT orders_parent FOREIGN KEY (n) REFERENCES parent`,
-	}
+
+// badCases are one bad row each, and what mends the target.
+var badCases = []struct {
+	name, state, mend string
+	bad               func(o *entrain.Table) entrain.Event
+}{
+	{"check", "23514", `ALTER TABLE orders DROP CONSTRAINT orders_n_check`,
+		func(o *entrain.Table) entrain.Event { return ins(o, "500", "bad", "-1") }},
+	{"not null", "23502", `ALTER TABLE orders ALTER n DROP NOT NULL`,
+		func(o *entrain.Table) entrain.Event { return upd(o, "1", "bad", "∅") }},
+	{"too long", "22001", `ALTER TABLE orders ALTER note TYPE text`,
+		func(o *entrain.Table) entrain.Event { return ins(o, "500", "too long", "1") }},
+	{"too long in an update", "22001", `ALTER TABLE orders ALTER note TYPE text`,
+		func(o *entrain.Table) entrain.Event { return upd(o, "1", "too long", "1") }},
+	{"unique", "23505", `DROP INDEX one_note`,
+		func(o *entrain.Table) entrain.Event { return ins(o, "500", "one", "1") }},
+	{"foreign key", "23503", `ALTER TABLE orders DROP CONSTRAINT orders_parent`,
+		func(o *entrain.Table) entrain.Event { return ins(o, "500", "x", "77") }},
+	{"not a number", "22P02", `ALTER TABLE orders DROP CONSTRAINT orders_n_check; ALTER TABLE orders ALTER n TYPE text`,
+		func(o *entrain.Table) entrain.Event { return ins(o, "500", "x", "seven") }},
+	{"out of range", "22003", `ALTER TABLE orders ALTER n TYPE int8`,
+		func(o *entrain.Table) entrain.Event { return ins(o, "500", "x", "3000000000") }},
+}
+
+// badExtra is what the case needs besides badSchema.
+var badExtra = map[string]string{
+	"unique":      `CREATE UNIQUE INDEX one_note ON orders (note) WHERE note = 'one'`,
+	"foreign key": `ALTER TABLE orders ADD CONSTRAINT orders_parent FOREIGN KEY (n) REFERENCES parent`,
+}
+
+// TestSinkOneBadEvent proves P1 and P4: whatever is wrong with one row among many,
+// it is named, and nothing of the batch stays; when it is mended, all is taken.
+func TestSinkOneBadEvent(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
-		for _, c := range cases {
+		for i := range badCases {
 			for _, around := range []int{0, 100} {
-				pgtest.Exec(t, url, `DROP TABLE IF EXISTS orders, parent`, schema)
-				if sql := extra[c.name]; sql != "" {
+				pgtest.Exec(t, url, `DROP TABLE IF EXISTS orders, parent`, badSchema)
+				if sql := badExtra[badCases[i].name]; sql != "" {
 					pgtest.Exec(t, url, sql)
 				}
-				o := describe(t, url, "public", "orders")
-				f := newFeed(t, url)
-				start := f.w.pos
-				work := append(append(many(o, 1000, around), tx(ins(o, "400", "x", "1"), c.bad(o))), many(o, 2000, around)...)
-				f.seq = 10
-				b := f.batch(work...)
-				err := f.w.Write(t.Context(), b)
-				stop := wantRefused(t, err, fmt.Sprintf("source/i1/%d/1", 11+around))
-				if sqlState(err) != c.state {
-					t.Errorf("%s: SQLSTATE %s, want %s", c.name, sqlState(err), c.state)
-				}
-				if !strings.Contains(stop.What, "public.orders") || !strings.Contains(stop.Why, c.state) {
-					t.Errorf("%s: %v", c.name, stop)
-				}
-				_, query, _ := strings.Cut(strings.TrimSuffix(stop.Next, "; mend the table or the row at the target, then start the pipeline again"), ": ")
-				pgtest.Exec(t, url, query)
-				wantRows(t, url, `SELECT * FROM orders`, "1|one|1")
-				pgtest.Exec(t, url, c.mend)
-				if pos := f.open(); pos != start {
-					t.Fatalf("position %v after a refused batch, want %v", pos, start)
-				}
-				if err := f.w.Write(t.Context(), b); err != nil {
-					t.Fatalf("%s: after mending: %v", c.name, err)
-				}
+				checkOneBad(t, url, i, around)
 			}
 		}
 	})
 }
 
-// TestRefusedFragment proves P4: a bad row in the last part of a transaction
+// checkOneBad writes the bad row of a case with good ones around it.
+func checkOneBad(t *testing.T, url string, number, around int) {
+	t.Helper()
+	c := badCases[number]
+	o := describe(t, url, "public", "orders")
+	f := newFeed(t, url)
+	defer func() { f.w.Close() }()
+	start := f.w.pos
+	work := append(append(many(o, 1000, around), tx(ins(o, "400", "x", "1"), c.bad(o))), many(o, 2000, around)...)
+	f.seq = 10
+	b := f.batch(work...)
+	err := f.w.Write(t.Context(), b)
+	stop := wantRefused(t, err, fmt.Sprintf("source/i1/%d/1", 11+around))
+	if sqlState(err) != c.state {
+		t.Errorf("%s: SQLSTATE %s, want %s", c.name, sqlState(err), c.state)
+	}
+	if !strings.Contains(stop.What, "public.orders") || !strings.Contains(stop.Why, c.state) {
+		t.Errorf("%s: %v", c.name, stop)
+	}
+	query, _, _ := strings.Cut(strings.TrimPrefix(stop.Next, "compare: "), "; mend")
+	pgtest.Exec(t, url, query)
+	wantRows(t, url, `SELECT * FROM orders`, "1|one|1")
+	pgtest.Exec(t, url, c.mend)
+	if pos := f.open(); pos != start {
+		t.Fatalf("position %v after a refused batch, want %v", pos, start)
+	}
+	if err := f.w.Write(t.Context(), b); err != nil {
+		t.Fatalf("%s: after mending: %v", c.name, err)
+	}
+}
+
+// TestSinkRefusedFragment proves P4: a bad row in the last part of a transaction
 // takes its first parts along.
-func TestRefusedFragment(t *testing.T) {
+func TestSinkRefusedFragment(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, `CREATE TABLE orders (id int8 PRIMARY KEY, note text, n int4 CHECK (n > 0))`)
 		o := describe(t, url, "public", "orders")
@@ -127,9 +140,9 @@ func TestRefusedFragment(t *testing.T) {
 	})
 }
 
-// TestUpsertOnStepDown proves P1: an insert whose key the target has already
+// TestSinkUpsertOnStepDown proves P1: an insert whose key the target has already
 // replaces the row, with a usable index and without.
-func TestUpsertOnStepDown(t *testing.T) {
+func TestSinkUpsertOnStepDown(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		for _, key := range []string{"PRIMARY KEY (id)", "PRIMARY KEY (id) DEFERRABLE", "PRIMARY KEY (id) DEFERRABLE INITIALLY DEFERRED"} {
 			pgtest.Exec(t, url, `DROP TABLE IF EXISTS orders`,
@@ -145,9 +158,9 @@ func TestUpsertOnStepDown(t *testing.T) {
 	})
 }
 
-// TestMissingRows proves P1: updates and deletes of rows that the target lacks
+// TestSinkMissingRows proves P1: updates and deletes of rows that the target lacks
 // are counted, and logged once a table with a position.
-func TestMissingRows(t *testing.T) {
+func TestSinkMissingRows(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, ordersSQL)
 		o := describe(t, url, "public", "orders")
@@ -170,9 +183,9 @@ func TestMissingRows(t *testing.T) {
 	})
 }
 
-// TestPartialInsert proves P1: a row that the log carried only in part is
+// TestSinkPartialInsert proves P1: a row that the log carried only in part is
 // never stored.
-func TestPartialInsert(t *testing.T) {
+func TestSinkPartialInsert(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, ordersSQL)
 		o := describe(t, url, "public", "orders")
@@ -186,9 +199,9 @@ func TestPartialInsert(t *testing.T) {
 	})
 }
 
-// TestKeyOfSeveralRows proves P1: a key that is not one at the target is
+// TestSinkKeyOfSeveralRows proves P1: a key that is not one at the target is
 // found out before anything is committed.
-func TestKeyOfSeveralRows(t *testing.T) {
+func TestSinkKeyOfSeveralRows(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, `CREATE TABLE orders (id int8, note text, n int4)`, `INSERT INTO orders VALUES (1, 'a', 1), (1, 'b', 2)`)
 		o := describe(t, url, "public", "orders")
@@ -199,9 +212,9 @@ func TestKeyOfSeveralRows(t *testing.T) {
 	})
 }
 
-// TestUnknownNames proves that the stops for what the target lacks print SQL
+// TestSinkUnknownNames proves that the stops for what the target lacks print SQL
 // that works (P5).
-func TestUnknownNames(t *testing.T) {
+func TestSinkUnknownNames(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, `CREATE TABLE orders (id int8 PRIMARY KEY, note text, n int4)`, `CREATE TYPE "Mood.x" AS ENUM ('ok')`)
 		o := describe(t, url, "public", "orders")
@@ -231,9 +244,9 @@ func TestUnknownNames(t *testing.T) {
 	})
 }
 
-// TestSchemaChanges proves P9: what the session has prepared or learnt goes
+// TestSinkSchemaChanges proves P9: what the session has prepared or learnt goes
 // out of date while it runs, and it goes on.
-func TestSchemaChanges(t *testing.T) {
+func TestSinkSchemaChanges(t *testing.T) {
 	changes := []string{
 		`ALTER TABLE orders ALTER note TYPE varchar(100)`,
 		`ALTER TABLE orders ADD COLUMN extra text DEFAULT 'x'`,
@@ -285,9 +298,9 @@ func (f *feed) continueAfter(path string, o *entrain.Table) {
 	}
 }
 
-// TestLostStatements proves P9: a session whose statements are gone, as behind
+// TestSinkLostStatements proves P9: a session whose statements are gone, as behind
 // some poolers, asks for a new one.
-func TestLostStatements(t *testing.T) {
+func TestSinkLostStatements(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, ordersSQL)
 		o := describe(t, url, "public", "orders")
@@ -306,9 +319,9 @@ func TestLostStatements(t *testing.T) {
 	})
 }
 
-// TestStatementCache proves P6: what a session prepares is bounded at both
+// TestSinkStatementCache proves P6: what a session prepares is bounded at both
 // ends.
-func TestStatementCache(t *testing.T) {
+func TestSinkStatementCache(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		var columns, values []string
 		for i := range 12 {

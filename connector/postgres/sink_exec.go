@@ -53,7 +53,7 @@ type executor struct {
 func (x *executor) forget() {
 	clear(x.queue)
 	x.queue = x.queue[:0]
-	clear(x.values)
+	clear(x.values[:cap(x.values)])
 	x.arrays.forget()
 }
 
@@ -97,6 +97,7 @@ func (w *sinkWriter) runQueue(ctx context.Context, events []entrain.Event) error
 		}
 		queue = queue[n:]
 	}
+	clear(w.exec.queue)
 	w.exec.queue = w.exec.queue[:0]
 	return nil
 }
@@ -137,11 +138,7 @@ func (w *sinkWriter) itemCall(events []entrain.Event, item *applyplan.Item) (cal
 	}
 	values := w.exec.values[:0]
 	for _, p := range st.params {
-		image := item.Row
-		if p.fromKey {
-			image = item.Key
-		}
-		v, state := image.Column(p.column, len(t.columns))
+		v, state := p.image.of(item).Column(p.column, len(t.columns))
 		if state == entrain.Unchanged {
 			return call{}, errPartial
 		}

@@ -16,9 +16,9 @@ import (
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
 
-// TestPositionRow proves P2: the row moves with the data, whatever path, and
+// TestSinkPositionRow proves P2: the row moves with the data, whatever path, and
 // says which transaction was the last.
-func TestPositionRow(t *testing.T) {
+func TestSinkPositionRow(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, ordersSQL)
 		o := describe(t, url, "public", "orders")
@@ -39,9 +39,9 @@ func TestPositionRow(t *testing.T) {
 	})
 }
 
-// TestFence proves P2: once a session has taken the position over, the former
+// TestSinkFence proves P2: once a session has taken the position over, the former
 // one writes nothing more, on any path.
-func TestFence(t *testing.T) {
+func TestSinkFence(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, ordersSQL)
 		o := describe(t, url, "public", "orders")
@@ -63,9 +63,9 @@ func TestFence(t *testing.T) {
 	})
 }
 
-// TestTakeOverWaits proves P2 for an unknown outcome: the position is not read
+// TestSinkTakeOverWaits proves P2 for an unknown outcome: the position is not read
 // before the former session's transaction has ended.
-func TestTakeOverWaits(t *testing.T) {
+func TestSinkTakeOverWaits(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, ordersSQL)
 		o := describe(t, url, "public", "orders")
@@ -101,9 +101,9 @@ func TestTakeOverWaits(t *testing.T) {
 	})
 }
 
-// TestForeignPosition proves P2 and P5: a position that somebody else changed,
+// TestSinkForeignPosition proves P2 and P5: a position that somebody else changed,
 // or a target that was restored from a backup, is a stop.
-func TestForeignPosition(t *testing.T) {
+func TestSinkForeignPosition(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		for _, sql := range []string{`UPDATE entrain.position SET position = '7'`, `DELETE FROM entrain.position`} {
 			f := newFeed(t, url)
@@ -114,9 +114,9 @@ func TestForeignPosition(t *testing.T) {
 	})
 }
 
-// TestClonedTarget proves P5: a copy of the target does not take over, until
+// TestSinkClonedTarget proves P5: a copy of the target does not take over, until
 // the printed SQL says that it may.
-func TestClonedTarget(t *testing.T) {
+func TestSinkClonedTarget(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		newFeed(t, url).write(tx())
 		clone := pgtest.Name(t)
@@ -145,9 +145,9 @@ func TestClonedTarget(t *testing.T) {
 	})
 }
 
-// TestLeastPrivilege proves P5 and that the printed SQL works: a role that may
+// TestSinkLeastPrivilege proves P5 and that the printed SQL works: a role that may
 // not create the position table gets the statements that do.
-func TestLeastPrivilege(t *testing.T) {
+func TestSinkLeastPrivilege(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		role := pgtest.Name(t)
 		pgtest.Exec(t, url, ordersSQL, `CREATE ROLE "`+role+`" LOGIN`, `REVOKE CREATE ON SCHEMA public FROM PUBLIC`)
@@ -177,8 +177,8 @@ func TestLeastPrivilege(t *testing.T) {
 	})
 }
 
-// TestTeardown proves that a teardown takes what the sink made and no more.
-func TestTeardown(t *testing.T) {
+// TestSinkTeardown proves that a teardown takes what the sink made and no more.
+func TestSinkTeardown(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		s := testSink(t, url)
 		if list, err := s.Teardown(t.Context()); err != nil || len(list) != 0 {
@@ -217,8 +217,8 @@ func TestTeardown(t *testing.T) {
 	})
 }
 
-// TestTeardownByHand proves that the SQL of a teardown does the same.
-func TestTeardownByHand(t *testing.T) {
+// TestSinkTeardownByHand proves that the SQL of a teardown does the same.
+func TestSinkTeardownByHand(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		newFeed(t, url).w.Close()
 		list, err := testSink(t, url).Teardown(t.Context())
@@ -243,9 +243,9 @@ func (c countingConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// TestTipIsOneRoundTrip proves that a small batch costs one message each way
+// TestSinkTipIsOneRoundTrip proves that a small batch costs one message each way
 // once its statements are known, and one more answer the first time.
-func TestTipIsOneRoundTrip(t *testing.T) {
+func TestSinkTipIsOneRoundTrip(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, ordersSQL)
 		o := describe(t, url, "public", "orders")
@@ -275,9 +275,9 @@ func TestTipIsOneRoundTrip(t *testing.T) {
 	})
 }
 
-// TestLostConnection proves P9: what a new session can mend is marked so, and
+// TestSinkLostConnection proves P9: what a new session can mend is marked so, and
 // has no effect.
-func TestLostConnection(t *testing.T) {
+func TestSinkLostConnection(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, ordersSQL)
 		o := describe(t, url, "public", "orders")
@@ -294,8 +294,8 @@ func TestLostConnection(t *testing.T) {
 	})
 }
 
-// TestReadOnlyTarget and deadlocks (CO-03) prove P9: the engine may retry.
-func TestReadOnlyTarget(t *testing.T) {
+// TestSinkReadOnlyTarget and deadlocks (CO-03) prove P9: the engine may retry.
+func TestSinkReadOnlyTarget(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, ordersSQL)
 		o := describe(t, url, "public", "orders")
@@ -315,9 +315,9 @@ func TestReadOnlyTarget(t *testing.T) {
 	})
 }
 
-// TestDeadlock proves P9 for CO-03: the victim is told to retry, nothing of it
+// TestSinkDeadlock proves P9 for CO-03: the victim is told to retry, nothing of it
 // stays.
-func TestDeadlock(t *testing.T) {
+func TestSinkDeadlock(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, ordersSQL, `INSERT INTO orders VALUES (1, 'a', 1), (2, 'b', 2)`)
 		o := describe(t, url, "public", "orders")

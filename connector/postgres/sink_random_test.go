@@ -11,10 +11,10 @@ import (
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
 
-// TestRandomHistories proves P1 and P3 end to end: random transactions on
+// TestSinkRandomHistories proves P1 and P3 end to end: random transactions on
 // tables with references, a unique column and late constraints, in random
 // batches, leave the target as the same statements one by one left a twin.
-func TestRandomHistories(t *testing.T) {
+func TestSinkRandomHistories(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, `CREATE TABLE p (id int4 PRIMARY KEY, u int4 UNIQUE); 
 			CREATE TABLE c (id int4 PRIMARY KEY, p int4 REFERENCES p, v text)`)

@@ -17,10 +17,33 @@ const (
 	oidUUID      = 2950
 )
 
+// image says which row of an item is meant.
+type image uint8
+
+const (
+	rowImage image = iota // Item.Row
+	keyImage              // Item.Key
+)
+
+func (i image) of(item *applyplan.Item) entrain.Row {
+	if i == keyImage {
+		return item.Key
+	}
+	return item.Row
+}
+
+// keyColumns says whether an update sets the columns of the key, too.
+type keyColumns uint8
+
+const (
+	keepKey keyColumns = iota
+	setKey
+)
+
 // param says which value of an item a statement's parameter takes.
 type param struct {
-	column  int
-	fromKey bool // of Item.Key, else of Item.Row
+	column int
+	image  image
 }
 
 // rowSQL puts the statement for one row together. Values are parameters in
@@ -33,8 +56,8 @@ type rowSQL struct {
 }
 
 // arg adds a parameter and returns its place holder.
-func (b *rowSQL) arg(column int, fromKey bool) string {
-	b.params = append(b.params, param{column, fromKey})
+func (b *rowSQL) arg(column int, from image) string {
+	b.params = append(b.params, param{column, from})
 	b.oids = append(b.oids, b.t.columns[column].oid)
 	return "$" + strconv.Itoa(len(b.params))
 }
@@ -64,7 +87,7 @@ func (b *rowSQL) insert() *statement {
 	for i, col := range t.columns {
 		if !col.omit {
 			names = append(names, col.name)
-			values = append(values, b.arg(i, false))
+			values = append(values, b.arg(i, rowImage))
 		}
 	}
 	into := "INSERT INTO " + t.sql + " AS t (" + strings.Join(names, ", ") + ") " + t.overriding()
@@ -76,10 +99,10 @@ func (b *rowSQL) insert() *statement {
 	}
 	// No index can arbitrate: update first, insert what was not there.
 	known := "SELECT 1 FROM " + t.only + " AS t WHERE "
-	if set := b.setList(nil, false); set != "" {
+	if set := b.setList(nil, keepKey); set != "" {
 		known = "UPDATE " + t.only + " AS t SET " + set + " WHERE "
 	}
-	where := b.matchKey(false)
+	where := b.matchKey(rowImage)
 	if strings.HasPrefix(known, "UPDATE") {
 		where += " RETURNING 1"
 	}
@@ -122,12 +145,12 @@ func (t *sinkTable) settable(i int) bool { return !t.columns[i].omit && !t.key[i
 
 // setList is "a = $1, b = $2" for the columns that row carries (all, if row is
 // nil), with those of the key or without.
-func (b *rowSQL) setList(row entrain.Row, withKey bool) string {
+func (b *rowSQL) setList(row entrain.Row, key keyColumns) string {
 	var set []string
 	for i, col := range b.t.columns {
 		carried := row == nil || row.State(i) != entrain.Unchanged
-		if carried && !col.omit && !col.always && (withKey || !b.t.key[i]) {
-			set = append(set, col.name+" = "+b.arg(i, false))
+		if carried && !col.omit && !col.always && (key == setKey || !b.t.key[i]) {
+			set = append(set, col.name+" = "+b.arg(i, rowImage))
 		}
 	}
 	return strings.Join(set, ", ")
@@ -137,16 +160,19 @@ func (b *rowSQL) setList(row entrain.Row, withKey bool) string {
 // be set; where it changes, the row is made anew.
 func (b *rowSQL) update(item *applyplan.Item) *statement {
 	t := b.t
-	withKey := item.Op == applyplan.Rekey || len(t.Key) == 0
-	always := t.always >= 0 && (withKey || !t.key[t.always]) && item.Row.State(t.always) != entrain.Unchanged
-	set := b.setList(item.Row, withKey)
+	key := keepKey
+	if item.Op == applyplan.Rekey || len(t.Key) == 0 {
+		key = setKey
+	}
+	always := t.always >= 0 && (key == setKey || !t.key[t.always]) && item.Row.State(t.always) != entrain.Unchanged
+	set := b.setList(item.Row, key)
 	if !always {
 		if set == "" {
 			return nil
 		}
 		return b.statement("UPDATE " + t.only + " AS t SET " + set + " WHERE " + b.match(item.Key))
 	}
-	same := "t." + t.columns[t.always].name + " IS NOT DISTINCT FROM " + b.arg(t.always, false)
+	same := "t." + t.columns[t.always].name + " IS NOT DISTINCT FROM " + b.arg(t.always, rowImage)
 	match := b.match(item.Key)
 	kept := "SELECT 1 FROM " + t.only + " AS t WHERE " + match + " AND " + same
 	if set != "" {
@@ -168,7 +194,7 @@ func (b *rowSQL) remake(row entrain.Row) (names, values []string) {
 		}
 		value := "gone." + col.name
 		if row.State(i) != entrain.Unchanged {
-			value = b.arg(i, false)
+			value = b.arg(i, rowImage)
 		}
 		names, values = append(names, col.name), append(values, value)
 	}
@@ -182,16 +208,16 @@ func (b *rowSQL) remake(row entrain.Row) (names, values []string) {
 // one of the rows that are equal to it.
 func (b *rowSQL) match(image entrain.Row) string {
 	if len(b.t.Key) > 0 {
-		return b.matchKey(true)
+		return b.matchKey(keyImage)
 	}
 	return b.matchOne(image)
 }
 
-func (b *rowSQL) matchKey(fromKey bool) string {
+func (b *rowSQL) matchKey(from image) string {
 	parts := make([]string, len(b.t.Key))
 	for i, c := range b.t.Key {
 		col := b.t.columns[c]
-		parts[i] = "t." + col.name + " " + col.equal + " " + b.arg(c, fromKey)
+		parts[i] = "t." + col.name + " " + col.equal + " " + b.arg(c, from)
 	}
 	return strings.Join(parts, " AND ")
 }
@@ -211,7 +237,7 @@ func (b *rowSQL) matchOne(image entrain.Row) string {
 			conditions = append(conditions, name+" IS NULL")
 			continue
 		}
-		arg := b.arg(i, true)
+		arg := b.arg(i, keyImage)
 		columns, values = append(columns, name+"::"+col.cast), append(values, arg)
 		if col.bytewise {
 			conditions = append(conditions, name+" "+col.equal+" "+arg)
@@ -243,7 +269,7 @@ func updateSet(t *sinkTable, row entrain.Row) setSQL {
 	where, names := s.matchSet(t)
 	for i, col := range t.columns {
 		if t.settable(i) && row.State(i) != entrain.Unchanged {
-			name := s.add(i, false)
+			name := s.add(i, rowImage)
 			names = append(names, name)
 			set = append(set, col.name+" = s."+name+"::"+col.cast)
 		}
@@ -262,8 +288,8 @@ func deleteSet(t *sinkTable) setSQL {
 	return s
 }
 
-func (s *setSQL) add(column int, fromKey bool) string {
-	s.columns = append(s.columns, param{column, fromKey})
+func (s *setSQL) add(column int, from image) string {
+	s.columns = append(s.columns, param{column, from})
 	return "c" + strconv.Itoa(len(s.columns))
 }
 
@@ -271,7 +297,7 @@ func (s *setSQL) matchSet(t *sinkTable) (where string, names []string) {
 	parts := make([]string, len(t.Key))
 	for i, c := range t.Key {
 		col := t.columns[c]
-		name := s.add(c, true)
+		name := s.add(c, keyImage)
 		names = append(names, name)
 		parts[i] = "t." + col.name + " " + col.equal + " s." + name + "::" + col.cast
 	}

@@ -65,9 +65,9 @@ var valueCases = []struct {
 	{"xid8", []string{`'18446744073709551615'`}}, {"jsonpath", []string{`'$."a"[*] ? (@ > 1)'`}},
 }
 
-// TestValues proves P1 for values: what the source writes as canonical text is
+// TestSinkValues proves P1 for values: what the source writes as canonical text is
 // the same value at the target, bit by bit, on every path that a row can take.
-func TestValues(t *testing.T) {
+func TestSinkValues(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, valueTypes)
 		conn := sessionAt(t, url)
@@ -159,9 +159,9 @@ func checkValues(t *testing.T, url string, vt *entrain.Table, texts [][]string) 
 	wantRows(t, url, `SELECT count(*) FROM public.`+vt.Name, "0")
 }
 
-// TestNothingIsCutShort proves P1: a value that the target's column cannot
+// TestSinkNothingIsCutShort proves P1: a value that the target's column cannot
 // hold is refused by name, on every path, and never shortened.
-func TestNothingIsCutShort(t *testing.T) {
+func TestSinkNothingIsCutShort(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, valueTypes)
 		for i, c := range []struct{ typ, good, bad string }{
@@ -196,8 +196,8 @@ func TestNothingIsCutShort(t *testing.T) {
 	})
 }
 
-// TestIdentifiers proves SE-01 for the sink: no name breaks out of its quotes.
-func TestIdentifiers(t *testing.T) {
+// TestSinkIdentifiers proves SE-01 for the sink: no name breaks out of its quotes.
+func TestSinkIdentifiers(t *testing.T) {
 	names := []string{`select`, `UPPER lower`, `do.ts`, `quo"te`, `''; DROP TABLE victim; --`, "new\nline", `back\slash`, `$1`, `%s _`, `🎉`, ` `,
 		`"`, strings.Repeat("ä", 31)}
 	onMajors(t, func(t *testing.T, url string) {

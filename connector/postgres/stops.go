@@ -210,7 +210,7 @@ func createPublicationError(err error, cfg SourceConfig, create string) error {
 
 // isMissingPublication recognises what the server says when a publication does
 // not exist at the point it decodes: an error up to version 17, a warning from
-// 18 on.
+// 18 on. Messages may be translated; the names of the server's functions are not.
 func isMissingPublication(e *pgconn.PgError) bool {
 	return e.Code == "42704" && (e.Routine == "get_publication_oid" || strings.Contains(e.Message, "publication")) ||
 		e.Code == "55000" && (e.Routine == "LoadPublications" || strings.Contains(e.Message, "skipped loading publication"))

@@ -34,12 +34,12 @@ func TestKill60(t *testing.T) {
 	}
 }
 
-// seed is that of ENTRAIN_TEST_SEED, else a new one.
-func seed(t *testing.T) uint64 {
+// seedOr is ENTRAIN_TEST_SEED if it is set, else the other one.
+func seedOr(t *testing.T, other uint64) uint64 {
 	t.Helper()
 	text := os.Getenv("ENTRAIN_TEST_SEED")
 	if text == "" {
-		return rand.Uint64()
+		return other
 	}
 	n, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
@@ -49,7 +49,7 @@ func seed(t *testing.T) uint64 {
 }
 
 func killCampaign(t *testing.T, major, kills int) {
-	seed := seed(t)
+	seed := seedOr(t, rand.Uint64())
 	t.Logf("ENTRAIN_TEST_SEED=%d", seed)
 	durable := func() *pgserver.Server {
 		return pgtest.StartConfig(t, pgserver.Config{Install: pgtest.Install(t, major), Durable: true})

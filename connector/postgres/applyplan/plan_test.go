@@ -60,8 +60,19 @@ func drawWorld(t *rapid.T) *world {
 	return w
 }
 
-// drawCells makes a row; unchanged columns only outside the key.
-func drawCells(t *rapid.T, table *entrain.Table, key []string, unchanged bool) []entraintest.Cell {
+// drawCells makes a whole row with the key.
+func drawCells(t *rapid.T, table *entrain.Table, key []string) []entraintest.Cell {
+	cells := drawChange(t, table, key)
+	for i, c := range cells {
+		if c == entraintest.Unchanged {
+			cells[i] = entraintest.Text("whole")
+		}
+	}
+	return cells
+}
+
+// drawChange makes a row that leaves columns outside the key out.
+func drawChange(t *rapid.T, table *entrain.Table, key []string) []entraintest.Cell {
 	cells := make([]entraintest.Cell, len(table.Columns))
 	for i := range cells {
 		switch kind := rapid.IntRange(0, 5).Draw(t, "cell"); {
@@ -69,7 +80,7 @@ func drawCells(t *rapid.T, table *entrain.Table, key []string, unchanged bool) [
 			cells[i] = entraintest.Text(key[i])
 		case kind == 0:
 			cells[i] = entraintest.Null
-		case kind <= 2 && unchanged:
+		case kind <= 2:
 			cells[i] = entraintest.Unchanged
 		default:
 			cells[i] = entraintest.Text(strconv.Itoa(rapid.IntRange(0, 99).Draw(t, "value")))
@@ -122,16 +133,16 @@ func drawEvent(t *rapid.T, w *world, state database, table *entrain.Table) entra
 		// of what is.
 		return drawSurprise(t, table, key)
 	case !exists:
-		return entraintest.Insert(table, drawCells(t, table, key, false)...)
+		return entraintest.Insert(table, drawCells(t, table, key)...)
 	case kind <= 5:
 		return entraintest.Delete(table, key...)
 	case kind <= 8:
 		next := draw()
 		if _, taken := state.table(target)[quoted(next)]; !taken {
-			return entraintest.Rekey(table, key, drawCells(t, table, next, true)...)
+			return entraintest.Rekey(table, key, drawChange(t, table, next)...)
 		}
 	}
-	e := entraintest.Update(table, drawCells(t, table, key, true)...)
+	e := entraintest.Update(table, drawChange(t, table, key)...)
 	if rapid.Bool().Draw(t, "before") {
 		e.Before = entraintest.Delete(table, key...).Before
 	}
@@ -141,9 +152,9 @@ func drawEvent(t *rapid.T, w *world, state database, table *entrain.Table) entra
 func drawSurprise(t *rapid.T, table *entrain.Table, key []string) entrain.Event {
 	switch rapid.IntRange(0, 2).Draw(t, "surprise") {
 	case 0:
-		return entraintest.Insert(table, drawCells(t, table, key, false)...)
+		return entraintest.Insert(table, drawCells(t, table, key)...)
 	case 1:
-		return entraintest.Update(table, drawCells(t, table, key, true)...)
+		return entraintest.Update(table, drawChange(t, table, key)...)
 	default:
 		return entraintest.Delete(table, key...)
 	}

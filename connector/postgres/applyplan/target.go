@@ -89,12 +89,13 @@ type Kind uint8
 const (
 	// Rows is any mixture of items, to be applied one by one in order.
 	Rows Kind = iota
-	// Inserts, Updates and Deletes are items of that operation on one target,
-	// best applied by one statement. In a [Grouped] unit no key is in them
+	// Inserts are inserts on one target, best applied by one statement. This
+	// and the next two kinds are sets: in a [Grouped] unit no key is in a set
 	// twice and any order does; in others the order is that of the items.
-	// All rows of Updates carry the same columns.
 	Inserts
+	// Updates are updates on one target that all carry the same columns.
 	Updates
+	// Deletes are deletes on one target.
 	Deletes
 )
 
