@@ -43,9 +43,14 @@ func (w *sinkWriter) begin(ctx context.Context, b *entrain.Batch) error {
 	if len(w.catalog.late) > 0 {
 		f.add(call{sql: "SET CONSTRAINTS ALL DEFERRED"})
 	}
-	at, err := f.land(ignoreRows)
+	at, err := f.land(func(call int, rows int64) error {
+		if call == 1 {
+			return hasMoved(rows)
+		}
+		return nil
+	})
 	w.exec.sent = f.sent
-	if err != nil && at == 1 && sqlState(err) == stateMoveFailed {
+	if at == 1 && moveFailed(err) {
 		if _, err := queryRows(ctx, w.conn, "ROLLBACK"); err != nil {
 			return err
 		}

@@ -42,6 +42,9 @@ type sinkTable struct {
 	arbiter    bool // one that ON CONFLICT can use
 	always     int  // the column that is always, -1 for none
 	deferrable bool // has constraints that can be checked at the end
+	// own: rows refer to other rows of the table, so that several of them may
+	// have to be one statement, at whose end that is checked.
+	own bool
 	// partitioned tables need more than ctid to tell rows apart.
 	partitioned bool
 }
@@ -339,6 +342,7 @@ func (c *catalog) describeReferences(st *sinkTable, oid string) {
 		if ref.parent != oid {
 			continue
 		}
+		st.own = st.own || ref.child == oid
 		st.ActsOnDelete = st.ActsOnDelete || ref.deleteActs
 		if !ref.updateActs {
 			continue

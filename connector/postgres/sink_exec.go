@@ -64,7 +64,7 @@ func (w *sinkWriter) runSteps(ctx context.Context, events []entrain.Event, steps
 	x.queue = x.queue[:0]
 	for i := range steps {
 		s := &steps[i]
-		if s.Kind == applyplan.Rows || len(s.Items) <= smallSet {
+		if w.singly(s) {
 			x.queue = append(x.queue, s.Items...)
 			continue
 		}
@@ -76,6 +76,18 @@ func (w *sinkWriter) runSteps(ctx context.Context, events []entrain.Event, steps
 		}
 	}
 	return w.runQueue(ctx, events)
+}
+
+// singly reports whether a step is best done as single statements: a small set,
+// unless its rows may refer to each other.
+func (w *sinkWriter) singly(s *applyplan.Step) bool {
+	switch n := len(s.Items); {
+	case s.Kind == applyplan.Rows || n <= 1:
+		return true
+	case n <= smallSet:
+		return !w.catalog.table(s.Target.Table).own
+	}
+	return false
 }
 
 // runQueue applies the queued items one by one, many in a round trip.

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -48,13 +49,13 @@ ON CONFLICT DO NOTHING RETURNING fence::text, incarnation, position`
 FROM entrain.position WHERE pipeline = $1 AND source = $2 AND partition = 0`
 
 	// moveSQL is the compare-and-set that every transaction begins with. It
-	// fails with division_by_zero unless it hits exactly the row that this
-	// session took over, as it left it.
-	moveSQL = `WITH moved AS (UPDATE entrain.position
-SET incarnation = $6, position = $7, version = greatest(version, $8), updated_at = clock_timestamp()
-WHERE pipeline = $1 AND source = $2 AND partition = 0 AND owner = $3 AND fence = $4
-AND incarnation = $5 AND position = $9 RETURNING 1)
-SELECT 1 / count(*) FROM moved`
+	// fails with division_by_zero if the row is not as this session left it;
+	// that it hit no row at all is for the caller to see. The divisor is not a
+	// constant, so that it is not evaluated ahead of time.
+	moveSQL = `UPDATE entrain.position SET incarnation = $6, version = greatest(version, $8),
+updated_at = clock_timestamp(), position = CASE WHEN owner = $3 AND fence = $4
+AND incarnation = $5 AND position = $9 THEN $7 ELSE (1 / (fence - fence))::text END
+WHERE pipeline = $1 AND source = $2 AND partition = 0`
 	stateMoveFailed = "22012"
 )
 
@@ -202,6 +203,22 @@ func (w *sinkWriter) stopCloned(here sinkTarget, row []string) error {
 			quoteLiteral(here.systemID), here.databaseOID, quoteLiteral(here.database),
 			quoteLiteral(w.cfg.Pipeline), quoteLiteral(w.cfg.Source)),
 	}
+}
+
+// errNoPosition says that the position row was deleted under the session.
+var errNoPosition = errors.New("the position row is gone")
+
+// hasMoved judges the number of rows that moveSQL hit.
+func hasMoved(rows int64) error {
+	if rows != 1 {
+		return errNoPosition
+	}
+	return nil
+}
+
+// moveFailed reports whether err says that the position is not ours to move.
+func moveFailed(err error) bool {
+	return sqlState(err) == stateMoveFailed || errors.Is(err, errNoPosition)
 }
 
 // moveArgs are the parameters of moveSQL. Without through, the row stays as it

@@ -38,7 +38,7 @@ func (w *sinkWriter) writeTip(ctx context.Context, b *entrain.Batch) (bool, erro
 	}
 	at, err := f.land(func(call int, rows int64) error {
 		if call == 0 {
-			return nil
+			return hasMoved(rows)
 		}
 		return w.gotRows(&items[call-1], rows)
 	})
@@ -49,7 +49,7 @@ func (w *sinkWriter) writeTip(ctx context.Context, b *entrain.Batch) (bool, erro
 		return true, nil
 	}
 	w.pending = tally{}
-	if at == 0 && sqlState(err) == stateMoveFailed {
+	if at == 0 && moveFailed(err) {
 		return false, w.stopFenced(ctx)
 	}
 	if w.final(err) {

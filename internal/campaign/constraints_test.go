@@ -30,7 +30,20 @@ func TestCO09ForeignKeys(t *testing.T) {
 		tables: []string{"parent", "child", "node", "late_node", "egg", "hen", "house", "room", "lodger"},
 		next:   relatives,
 		count:  400,
+		whole:  familiesAtOnce,
 	}.run(t)
+}
+
+// familiesAtOnce are rows of a table that refers to itself, children before
+// their parents, by one statement.
+func familiesAtOnce(r *rand.Rand) string {
+	k, v := 50+3*r.IntN(few), r.IntN(1000)
+	return []string{
+		fmt.Sprintf("INSERT INTO node VALUES (%d, %d, %d), (%[2]d, %d, %[3]d), (%[4]d, %[4]d, %[3]d) ON CONFLICT DO NOTHING;\n", k, k+1, v, k+2),
+		fmt.Sprintf("DELETE FROM node WHERE id BETWEEN %d AND %d;\n", k, k+2),
+		fmt.Sprintf("DELETE FROM node WHERE id >= 50;\nINSERT INTO node SELECT i, nullif(i + 1, 90), %d FROM generate_series(50, 89) i;\n", v),
+		"UPDATE node SET up = (SELECT max(id) FROM node) WHERE id >= 50;\n",
+	}[r.IntN(4)]
 }
 
 const few = 12 // keys, so that they meet
