@@ -91,7 +91,7 @@ func (c splitCase) through(t *testing.T, srv *pgserver.Server, sp split) {
 	if accepted < c.count/4 {
 		t.Errorf("only %d of %d transactions were accepted at the source", accepted, c.count)
 	}
-	t.Logf("%d of %d transactions: %v", accepted, c.count, counts)
+	t.Logf("%d transactions: %v", accepted, counts)
 }
 
 // write commits the case's transactions and returns how many the source took.
