@@ -115,7 +115,6 @@ func copyEscape(c byte) byte {
 type arrays struct {
 	values  [][]byte
 	formats []int16
-	starts  []int
 }
 
 const (

@@ -17,15 +17,15 @@ type startPoint struct {
 
 // slotState is the slot as the server shows it.
 type slotState struct {
-	plugin, database      string
-	status, reason        string
-	confirmed             lsn
-	temporary, synced, is bool
+	plugin, database string
+	status, reason   string
+	confirmed        lsn
+	exists           bool
 }
 
 func (s *session) slot(ctx context.Context) (slotState, error) {
 	rows, err := s.query(ctx, `SELECT coalesce(plugin, ''), coalesce(database, ''), coalesce(wal_status, ''),
-		coalesce(to_jsonb(s) ->> 'invalidation_reason', ''), coalesce(confirmed_flush_lsn, '0/0'), temporary,
+		coalesce(to_jsonb(s) ->> 'invalidation_reason', ''), coalesce(confirmed_flush_lsn, '0/0'),
 		coalesce(to_jsonb(s) ->> 'conflicting', 'false')
 		FROM pg_replication_slots s WHERE slot_name = `+quoteLiteral(s.src.cfg.Slot))
 	if err != nil {
@@ -35,8 +35,8 @@ func (s *session) slot(ctx context.Context) (slotState, error) {
 		return slotState{}, nil
 	}
 	r := rows[0]
-	st := slotState{is: true, plugin: r[0], database: r[1], status: r[2], reason: r[3], temporary: r[5] == "t"}
-	if st.reason == "" && r[6] == "true" {
+	st := slotState{exists: true, plugin: r[0], database: r[1], status: r[2], reason: r[3]}
+	if st.reason == "" && r[5] == "true" {
 		st.reason = "conflict with recovery"
 	}
 	st.confirmed, err = parseLSN(r[4])
@@ -54,9 +54,9 @@ func (s *session) ensureSlot(ctx context.Context, from entrain.Position) (startP
 		return startPoint{}, err
 	}
 	switch {
-	case !st.is && !s.src.cfg.Create:
+	case !st.exists && !s.src.cfg.Create:
 		return startPoint{}, stopSlotNotMade(s.src.cfg)
-	case !st.is:
+	case !st.exists:
 		if st.confirmed, err = s.createSlot(ctx); err != nil {
 			return startPoint{}, err
 		}
@@ -118,7 +118,7 @@ func (s *session) resume(ctx context.Context, from entrain.Position) (startPoint
 	switch {
 	case err != nil:
 		return startPoint{}, err
-	case !st.is:
+	case !st.exists:
 		return startPoint{}, stopSlotMissing(s.src.cfg, from)
 	}
 	if err := s.checkSlot(st); err != nil {
