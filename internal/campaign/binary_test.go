@@ -172,19 +172,31 @@ func (p *process) peak() int64 {
 type pipelineFile struct{ dir, path, name string }
 
 // writePipeline writes a pipeline file with the given source and sink sections,
-// each as one line of YAML in braces, and further lines.
-func writePipeline(t testing.TB, name, source, sink string, more ...string) pipelineFile {
+// each as one line of YAML in braces.
+func writePipeline(t testing.TB, name, source, sink string) pipelineFile {
 	t.Helper()
 	dir := t.TempDir()
 	f := pipelineFile{dir: dir, path: filepath.Join(dir, name+".yaml"), name: name}
-	lines := append([]string{
+	for _, line := range []string{
 		"name: " + name, "source: " + source, "sink: " + sink,
 		fmt.Sprintf("state: {dir: %q}", filepath.Join(dir, "state")),
-	}, more...)
-	if err := os.WriteFile(f.path, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
-		t.Fatal(err)
+	} {
+		f.add(t, line)
 	}
 	return f
+}
+
+// add appends a line to the file.
+func (f pipelineFile) add(t testing.TB, line string) {
+	t.Helper()
+	out, err := os.OpenFile(f.path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	if _, err := fmt.Fprintln(out, line); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (f pipelineFile) state() string { return filepath.Join(f.dir, "state", f.name) }

@@ -67,7 +67,8 @@ func TestSignalDrains(t *testing.T) {
 // the end of the time to drain; the codes say which signal it was.
 func TestSignalsWhileTheSinkHangs(t *testing.T) {
 	s, _ := shop(t, someMajor(t))
-	file := writePipeline(t, s.name, fromPostgres(s.source), intoPostgres(s.target), "pipeline: {shutdown_timeout: 2s}")
+	file := writePipeline(t, s.name, fromPostgres(s.source), intoPostgres(s.target))
+	file.add(t, "pipeline: {shutdown_timeout: 2s}")
 	lock := pgtest.Connect(t, s.target)
 	for _, tt := range []struct {
 		name    string
@@ -153,7 +154,8 @@ func TestMistakesAreUsage(t *testing.T) {
 		"bad command": {func(string) []string { return []string{"rnu"} }, "", "run"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := writePipeline(t, "mistake", fromPostgres(s), intoPostgres(s), tt.more)
+			f := writePipeline(t, "mistake", fromPostgres(s), intoPostgres(s))
+			f.add(t, tt.more)
 			p := launch(t, tt.args(f.path)...)
 			p.exit(t, exitUsage)
 			if !p.stderr.has(tt.says) {

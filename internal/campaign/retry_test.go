@@ -200,7 +200,7 @@ func TestCO04LedgerAtomicity(t *testing.T) {
 	if err := tr.site.settle(t.Context(), livenessLimit); err != nil {
 		t.Fatal(err)
 	}
-	tr.program = c.program.current
+	tr.program = c.program.process()
 	tr.finish()
 	if text := c.program.surprises(); text != "" {
 		t.Errorf("the program ended by itself: %s", text)

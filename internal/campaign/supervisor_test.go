@@ -92,10 +92,15 @@ func (s *supervisor) note(p *process) bool {
 
 // send sends the current process a signal and reports whether there was one.
 func (s *supervisor) send(sig syscall.Signal) bool {
-	s.mu.Lock()
-	p := s.current
-	s.mu.Unlock()
+	p := s.process()
 	return p != nil && p.running() && p.cmd.Process.Signal(sig) == nil
+}
+
+// process is the current one, nil before the first.
+func (s *supervisor) process() *process {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current
 }
 
 // kill ends the current process by SIGKILL and waits for its successor.
