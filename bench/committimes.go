@@ -27,7 +27,16 @@ func readCommits(ctx context.Context, srv *pgserver.Server, from, to string) (co
 	if _, err := os.Stat(program); err != nil {
 		return nil, fmt.Errorf("commit times are read by pg_waldump, which is in the package postgresql-%d: %w", major, err)
 	}
-	p := newProcess(ctx, program, "--path", filepath.Join(srv.Dir(), "data", "pg_wal"), "--rmgr", "Transaction", "--start", from, "--end", to)
+	first, err := walFile(from)
+	if err != nil {
+		return nil, err
+	}
+	last, err := walFile(to)
+	if err != nil {
+		return nil, err
+	}
+	p := newProcess(ctx, program, "--path", filepath.Join(srv.Dir(), "data", "pg_wal"),
+		"--rmgr", "Transaction", "--start", from, "--end", to, first, last)
 	p.cmd.Env = append(os.Environ(), "TZ=UTC")
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -39,6 +48,17 @@ func readCommits(ctx context.Context, srv *pgserver.Server, from, to string) (co
 	times, err := parseCommits(out)
 	_, waitErr := p.wait(ctx)
 	return times, errors.Join(waitErr, err)
+}
+
+// walFile names the segment of 16 MB, on the first timeline, that holds a
+// position. Without it pg_waldump learns the size of segments from whichever it
+// finds first, which may be one that the server has only prepared.
+func walFile(lsn string) (string, error) {
+	var high, low uint32
+	if _, err := fmt.Sscanf(lsn, "%X/%X", &high, &low); err != nil {
+		return "", fmt.Errorf("position %q: %w", lsn, err)
+	}
+	return fmt.Sprintf("%08X%08X%08X", 1, high, low>>24), nil
 }
 
 var (
