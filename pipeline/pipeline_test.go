@@ -247,6 +247,53 @@ func TestKeepsTrying(t *testing.T) {
 	})
 }
 
+// replaced is a sink whose database is another one from the second session on.
+type replaced struct {
+	sinks []entrain.Sink
+	opens int
+}
+
+func (r *replaced) Open(ctx context.Context) (entrain.Writer, error) {
+	sink := r.sinks[min(r.opens, len(r.sinks)-1)]
+	r.opens++
+	return sink.Open(ctx)
+}
+
+// TestLostPosition proves P5: a sink that lost its position is a named stop,
+// while the pipeline runs and after a restart.
+func TestLostPosition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		keeps := entraintest.MemorySinkConfig{Keeps: entraintest.KeepsPosition}
+		old := entraintest.NewMemorySink(keeps)
+		anew := entraintest.NewMemorySink(keeps)
+		src := entraintest.NewMemorySource(entraintest.MemorySourceConfig{})
+		history(src, 3)
+		store := &memoryStore{}
+		p, err := pipeline.New(pipeline.Options{Source: src, Store: store, Sink: &replaced{sinks: []entrain.Sink{old, anew}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		go func() { done <- p.Run(t.Context()) }()
+		synctest.Wait()
+		src.Disconnect(entrain.ErrDisconnected)
+		wantStop(t, <-done, "position_lost")
+		_, err = run(t, pipeline.Options{Source: src, Store: store, Sink: anew})
+		wantStop(t, err, "position_lost")
+		if len(anew.IDs()) != 0 {
+			t.Errorf("the new sink got %v", anew.IDs())
+		}
+	})
+}
+
+func wantStop(t *testing.T, err error, code string) {
+	t.Helper()
+	var stop *entrain.Stop
+	if !errors.As(err, &stop) || stop.Code != code {
+		t.Errorf("%v, want stop %s", err, code)
+	}
+}
+
 // TestStopIsFinal proves P5: a named stop is not retried.
 func TestStopIsFinal(t *testing.T) {
 	stop := &entrain.Stop{Code: "slot_lost", What: "it is lost", Next: "type this"}

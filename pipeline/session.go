@@ -24,6 +24,8 @@ type session struct {
 	parts  []*entrain.Batch // of the write at hand
 	merged []entrain.Event  // scratch for merging them
 	fed    tracker          // guarded by p.mu
+
+	remembered bool // the store knows that the sink has a position
 }
 
 // session opens both ends, moves changes until one of them fails, the source
@@ -58,7 +60,7 @@ func (p *Pipeline) session(ctx context.Context, delays *backoff) error {
 // restore asks whoever keeps the position where to go on.
 func (p *Pipeline) restore(ctx context.Context, w entrain.Writer) (entrain.Position, error) {
 	if positioner, ok := w.(entrain.Positioner); ok {
-		return positioner.Position(ctx)
+		return p.takeOver(ctx, positioner)
 	}
 	if p.opt.Store == nil {
 		return entrain.Position{}, errors.New("the sink keeps no position and there is no store")
@@ -81,6 +83,35 @@ func (p *Pipeline) restore(ctx context.Context, w entrain.Writer) (entrain.Posit
 		err = p.opt.Store.Save(ctx, c)
 	}
 	return c.Position, err
+}
+
+// takeOver asks a sink that keeps the position. A sink that has none although
+// it had one has lost its data, too: to begin anew where the source stands would
+// be a silent jump (P5). What it had is remembered in the store, if there is
+// one, and while the pipeline runs.
+func (p *Pipeline) takeOver(ctx context.Context, sink entrain.Positioner) (entrain.Position, error) {
+	at, err := sink.Position(ctx)
+	if err != nil || !at.IsZero() {
+		return at, err
+	}
+	had := p.lastPosition()
+	if had.IsZero() && p.opt.Store != nil {
+		c, err := p.opt.Store.Load(ctx)
+		if err != nil {
+			return at, err
+		}
+		had = c.Position
+	}
+	if had.IsZero() {
+		return at, nil
+	}
+	return at, &entrain.Stop{
+		Code: "position_lost",
+		What: fmt.Sprintf("the sink has no position of this pipeline, but it had one: %s or later", had),
+		Why: "its database was made anew or restored from an older backup, or the sink's URL leads to another one; " +
+			"what was delivered before is not there",
+		Next: "entrain teardown FILE; copy the tables to the target again; entrain run FILE",
+	}
 }
 
 // run moves changes. The first error of either side is the session's; when
@@ -117,7 +148,7 @@ func (s *session) run(ctx, work context.Context) error {
 func (s *session) read(ctx context.Context) error {
 	for {
 		b, err := s.reader.Read(ctx)
-		if errors.Is(err, io.EOF) || err != nil && ctx.Err() != nil {
+		if err == io.EOF || err != nil && ctx.Err() != nil {
 			return s.p.becomeDraining()
 		}
 		if err != nil {
@@ -214,13 +245,22 @@ func (s *session) confirm(work context.Context, b *entrain.Batch) error {
 
 // save stores the position unless the sink has it.
 func (s *session) save(ctx context.Context, at entrain.Position) error {
-	if _, ok := s.writer.(entrain.Positioner); ok {
-		return nil
-	}
 	c := Checkpoint{Position: at}
+	if _, ok := s.writer.(entrain.Positioner); ok {
+		return s.remember(ctx, c)
+	}
 	if marker, ok := s.writer.(entrain.Marker); ok {
 		c.Mark = marker.Mark()
 	}
+	return s.p.opt.Store.Save(ctx, c)
+}
+
+// remember notes once a session that the sink has a position; see takeOver.
+func (s *session) remember(ctx context.Context, c Checkpoint) error {
+	if s.remembered || s.p.opt.Store == nil {
+		return nil
+	}
+	s.remembered = true
 	return s.p.opt.Store.Save(ctx, c)
 }
 

@@ -121,6 +121,13 @@ func (p *Pipeline) detach(s *session) {
 	p.state.session = nil
 }
 
+// lastPosition returns what a sink was last known to have.
+func (p *Pipeline) lastPosition() entrain.Position {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.state.position
+}
+
 func (p *Pipeline) wasUp() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -150,8 +150,15 @@ func TestSourceConfig(t *testing.T) {
 	}
 	named := good
 	named.Pipeline = "My-shop.v2"
-	if src, err = NewSource(named); err != nil || src.cfg.Slot != "entrain_my_shop_v2" {
+	if src, err = NewSource(named); err != nil || !strings.HasPrefix(src.cfg.Slot, "entrain_my_shop_v2_") {
 		t.Errorf("slot %v, %v", src, err)
+	}
+	slots := map[string]string{}
+	for _, name := range []string{"a-b", "a_b", "a.b", "A_b", "a_B"} {
+		slots[objectName(name)] = name
+	}
+	if len(slots) != 5 || slots["a_b"] != "a_b" {
+		t.Errorf("pipelines share slots: %v", slots)
 	}
 	bad := map[string]SourceConfig{
 		"source.url":             {},
@@ -165,11 +172,13 @@ func TestSourceConfig(t *testing.T) {
 		}
 	}
 	for _, target := range []string{"now", "16/B374D848"} {
-		if _, err := src.Until(target); err != nil || src.until != "" {
-			t.Errorf("until %s: %v, the source's own is %q", target, err, src.until)
+		if _, err := src.Until(target); err != nil || src.until != nil {
+			t.Errorf("until %s: %v, the source's own is %v", target, err, src.until)
 		}
 	}
-	if _, err := src.Until("tomorrow"); err == nil {
-		t.Error("until tomorrow was accepted")
+	for _, target := range []string{"tomorrow", "", "0"} {
+		if _, err := src.Until(target); err == nil {
+			t.Errorf("until %q was accepted", target)
+		}
 	}
 }

@@ -28,16 +28,16 @@ type reader struct {
 	asm    *assembler
 	fb     *feedback
 	watch  *slotWatch
-	until  lsn // 0: endless
+	bound  *lsn // where a bounded source ends; nil: never
 	quiet  time.Duration
 	ticked time.Time // when the position was last handed out
+	urged  bool      // the server asked how far we are since then
 
 	reading sync.Mutex // held by Read
 	closing atomic.Bool
 	broken  atomic.Pointer[error] // why no status can be sent, if so
 	ended   bool                  // a bounded source has delivered everything
 
-	unacked   atomic.Int64 // bytes handed out in batches that are not acknowledged yet
 	committed atomic.Int64 // commit time of the last transaction read, Unix µs
 	heard     atomic.Int64 // when the server last sent anything, Unix µs
 
@@ -104,7 +104,7 @@ func (r *reader) state(ctx context.Context) error {
 func (r *reader) batch() *entrain.Batch {
 	full := r.asm.full()
 	if !full && r.ws.ready() {
-		return nil
+		return r.passing()
 	}
 	b := r.asm.ended()
 	if b == nil && full {
@@ -113,23 +113,40 @@ func (r *reader) batch() *entrain.Batch {
 	if b == nil && r.idleDue() {
 		b = r.asm.idle()
 	}
-	if r.until > 0 && r.asm.handed >= r.until {
+	if r.bound != nil && r.asm.handed >= *r.bound {
 		r.ended = true
 	}
+	return r.noted(b)
+}
+
+// noted remembers when the position last moved.
+func (r *reader) noted(b *entrain.Batch) *entrain.Batch {
 	if b != nil {
-		r.ticked = time.Now()
+		r.ticked, r.urged = time.Now(), false
 		r.heard.Store(r.ticked.UnixMicro())
-		r.unacked.Add(int64(b.Bytes))
 	}
 	return b
 }
 
+// passing returns an idle position while the network has more at once, but
+// nothing of it was ours for long: a backlog of excluded changes must not hold
+// the slot back until its end.
+func (r *reader) passing() *entrain.Batch {
+	if r.asm.complete > 0 || r.asm.end-r.asm.handed < idleMinBytes || !r.idleDue() {
+		return nil
+	}
+	return r.noted(r.asm.idle())
+}
+
+// idleDue reports whether a position without events is worth handing out. A
+// server that asks, because it shuts down or its time-out is near, and one whose
+// commits wait for us are answered at once (P7).
 func (r *reader) idleDue() bool {
 	moved := r.asm.end - r.asm.handed
-	if moved <= 0 {
+	switch {
+	case moved == 0 || r.asm.end < r.asm.handed:
 		return false
-	}
-	if r.until > 0 && r.asm.end >= r.until {
+	case r.urged, r.fb.eager, r.bound != nil && r.asm.end >= *r.bound:
 		return true
 	}
 	since := time.Since(r.ticked)
@@ -179,15 +196,15 @@ func (r *reader) keepalive(data []byte) {
 	r.heard.Store(time.Now().UnixMicro())
 	r.setPace(0)
 	if data[keepaliveSize-1] == 1 {
+		r.urged = true
 		r.fb.poke()
 	}
 }
 
 // setPace lets the network wait for larger pieces while the session is late by
-// more than moments or the sink has much to do, unless the server's commits
-// wait for us.
+// more than moments, unless the server's commits wait for us.
 func (r *reader) setPace(late time.Duration) {
-	behind := !r.fb.eager && (late > behindBy || r.unacked.Load() > 2*chunkBytes)
+	behind := late > behindBy && !r.fb.eager
 	if r.net.behind.Load() != behind {
 		r.net.behind.Store(behind)
 	}
@@ -238,7 +255,6 @@ func (r *reader) Ack(ctx context.Context, through entrain.Position) error {
 	if err != nil || through.Incarnation != r.asm.stream.Incarnation {
 		return fmt.Errorf("acknowledge %s: not a position of this session", through)
 	}
-	r.unacked.Store(0)
 	r.fb.confirm(p.at)
 	return nil
 }

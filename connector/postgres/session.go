@@ -142,7 +142,7 @@ func (s *session) readSettings(ctx context.Context) error {
 // be lost before it gives up.
 func (s *session) statusInterval() time.Duration {
 	const shortest, longest = 100 * time.Millisecond, 10 * time.Second
-	if s.src.until != "" {
+	if s.src.until != nil {
 		return 2 * shortest // a bounded run asks the server how far it is
 	}
 	ms, err := strconv.Atoi(s.settings["wal_sender_timeout"])
@@ -151,6 +151,11 @@ func (s *session) statusInterval() time.Duration {
 	}
 	return min(max(time.Duration(ms)*time.Millisecond/3, shortest), longest)
 }
+
+// silence is how long a server may say nothing although it is asked. It is
+// generous: one that decodes a transaction with many schema changes answers
+// late, and a dead connection is noticed by TCP's keepalives long before.
+const silence = 5 * time.Minute
 
 // slotPatience is how long to wait for a slot that another walsender still
 // has: one whose client is gone gives up after the server's time-out.
@@ -177,32 +182,41 @@ func (s *session) open(ctx context.Context, from entrain.Position) (*reader, err
 	if err != nil {
 		return nil, err
 	}
-	until, err := s.target(ctx)
+	bound, err := s.bound(ctx)
 	if err != nil {
 		return nil, err
 	}
 	r := s.reader(start, from)
-	r.until = until
+	r.bound = bound
 	if err := s.stream(ctx, r, start.place); err != nil {
 		return nil, err
 	}
 	return r, nil
 }
 
-// target resolves where a bounded run ends; 0 means never.
-func (s *session) target(ctx context.Context) (lsn, error) {
-	switch s.src.until {
-	case "":
-		return 0, nil
-	case "now":
-		rows, err := s.query(ctx, "SELECT pg_current_wal_insert_lsn()")
-		if err != nil {
-			return 0, fmt.Errorf("ask for the end of the log: %w", err)
-		}
-		end, err := parseLSN(rows[0][0])
-		return end.reachable(), err
+// bound resolves where a bounded run ends, once for all sessions of the source;
+// nil means never.
+func (s *session) bound(ctx context.Context) (*lsn, error) {
+	u := s.src.until
+	if u == nil {
+		return nil, nil
 	}
-	return parseLSN(s.src.until)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.at != nil {
+		return u.at, nil
+	}
+	rows, err := s.query(ctx, "SELECT pg_current_wal_insert_lsn()")
+	if err != nil {
+		return nil, fmt.Errorf("ask for the end of the log: %w", err)
+	}
+	end, err := parseLSN(rows[0][0])
+	if err != nil {
+		return nil, err
+	}
+	end = end.reachable()
+	u.at = &end
+	return u.at, nil
 }
 
 // reader builds the reader around the connection, which is not streaming yet.
@@ -214,7 +228,7 @@ func (s *session) reader(start startPoint, from entrain.Position) *reader {
 	}
 	r := &reader{log: s.src.cfg.Log, net: s.net, asm: asm, watch: newSlotWatch(s.src)}
 	interval := s.statusInterval()
-	r.quiet = max(6*interval, time.Minute)
+	r.quiet = max(6*interval, silence)
 	r.ws = &walStream{limit: int(s.src.cfg.MaxEventBytes), note: r.noticed, describe: asm.describe}
 	r.fb = newFeedback(r.ws, start.at, interval)
 	r.fb.eager = s.synchronous()
@@ -245,9 +259,28 @@ func (s *session) stream(ctx context.Context, r *reader, from place) error {
 	if err != nil {
 		return errors.Join(streamError(err, s.src.cfg), r.conn.Close())
 	}
+	if err := s.confirmStart(ctx, r); err != nil {
+		return errors.Join(err, r.conn.Close())
+	}
 	go r.fb.run()
 	r.watch.start(ctx)
 	r.log.Info("streaming", "slot", s.src.cfg.Slot, "publication", s.src.cfg.Publication,
 		"from", from.offset(), "server", serverName(s.cfg))
+	return nil
+}
+
+// confirmStart makes sure that the stream begins where we are. The slot is ours
+// now, and nobody else can move it; while we waited for it, its former holder
+// may have confirmed more, and the server would silently begin there (P5).
+func (s *session) confirmStart(ctx context.Context, r *reader) error {
+	from := r.asm.at(r.asm.resume)
+	confirmed, err := r.watch.open(ctx)
+	if err != nil {
+		return fmt.Errorf("look at replication slot %s: %w", s.src.cfg.Slot, err)
+	}
+	if confirmed > from.at {
+		r.watch.hangUp(ctx)
+		return stopSlotAhead(s.src.cfg, confirmed, from)
+	}
 	return nil
 }

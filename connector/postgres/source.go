@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector"
@@ -19,9 +21,10 @@ type SourceConfig struct {
 	// URL of the database, as a URL or key=value string. See the package
 	// documentation for passwords and TLS.
 	URL connector.Secret `yaml:"url"`
-	// Name of the source in event ids and positions. Default: "source".
+	// Name of the source in event ids. Default: "source".
 	Name string `yaml:"name"`
-	// Slot and Publication to read from. Default: entrain_<pipeline>.
+	// Slot and Publication to read from. Default: entrain_<pipeline>; a name
+	// that a slot cannot have is changed and gets a mark of its own.
 	Slot        string `yaml:"slot"`
 	Publication string `yaml:"publication"`
 	// Create makes the publication and the slot if they are missing.
@@ -48,7 +51,13 @@ type SourceConfig struct {
 type Source struct {
 	cfg   SourceConfig
 	wants func(schema, name string) bool
-	until string // "", "now" or an LSN
+	until *until // nil: endless
+}
+
+// until is where a bounded source ends, for all its sessions.
+type until struct {
+	mu sync.Mutex
+	at *lsn // nil: where the log ends when the first session opens
 }
 
 const (
@@ -56,13 +65,15 @@ const (
 	maxMaxEvent     = 1 << 30
 )
 
+var notInSlots = regexp.MustCompile(`[^a-z0-9_]`)
+
 var slotName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
 
 // withDefaults fills in what was left out.
 func (cfg SourceConfig) withDefaults() SourceConfig {
 	cfg.Pipeline = cmp.Or(cfg.Pipeline, "default")
 	cfg.Name = cmp.Or(cfg.Name, "source")
-	own := "entrain_" + strings.NewReplacer("-", "_", ".", "_").Replace(strings.ToLower(cfg.Pipeline))
+	own := "entrain_" + objectName(cfg.Pipeline)
 	cfg.Slot = cmp.Or(cfg.Slot, own)
 	cfg.Publication = cmp.Or(cfg.Publication, own)
 	cfg.MaxEventBytes = cmp.Or(cfg.MaxEventBytes, defaultMaxEvent)
@@ -70,6 +81,18 @@ func (cfg SourceConfig) withDefaults() SourceConfig {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return cfg
+}
+
+// objectName makes a pipeline's name one that a slot can have. Names that it has
+// to change get a mark of the original, so that no two pipelines share a slot.
+func objectName(pipeline string) string {
+	name := notInSlots.ReplaceAllString(strings.ToLower(pipeline), "_")
+	if name == pipeline {
+		return name
+	}
+	h := fnv.New32a()
+	h.Write([]byte(pipeline))
+	return fmt.Sprintf("%s_%08x", name, h.Sum32())
 }
 
 // NewSource checks the configuration and returns the source; it does not dial.
@@ -96,13 +119,15 @@ func NewSource(cfg SourceConfig) (*Source, error) {
 
 // Until implements entrain.Bounder: "now" or an LSN such as 16/B374D848.
 func (s *Source) Until(target string) (entrain.Source, error) {
+	bounded := *s
+	bounded.until = &until{}
 	if target != "now" {
-		if _, err := parseLSN(target); err != nil {
+		at, err := parseLSN(target)
+		if err != nil {
 			return nil, err
 		}
+		bounded.until.at = &at
 	}
-	bounded := *s
-	bounded.until = target
 	return &bounded, nil
 }
 

@@ -19,7 +19,8 @@ type slotWatch struct {
 	cfg SourceConfig
 
 	end    atomic.Uint64 // of the source's log; 0 until known
-	warned int64         // bytes held when it last warned
+	conn   *pgconn.PgConn
+	warned int64 // bytes held when it last warned
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 }
@@ -31,6 +32,15 @@ const (
 )
 
 func newSlotWatch(src *Source) *slotWatch { return &slotWatch{src: src, cfg: src.cfg} }
+
+// open looks for the first time and returns what the slot has confirmed.
+func (w *slotWatch) open(ctx context.Context) (lsn, error) {
+	confirmed, err := w.look(ctx)
+	if err != nil {
+		w.hangUp(ctx)
+	}
+	return confirmed, err
+}
 
 // start begins watching; close ends it. The watch outlives the call that
 // opened the session, so it has a context of its own.
@@ -49,58 +59,59 @@ func (w *slotWatch) close() {
 func (w *slotWatch) run(ctx context.Context) {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
-	var conn *pgconn.PgConn
-	defer func() { w.hangUp(ctx, conn) }()
+	defer w.hangUp(ctx)
 	for {
-		var err error
-		if conn, err = w.look(ctx, conn); err != nil && ctx.Err() == nil {
-			w.cfg.Log.Debug("cannot look at the replication slot", "slot", w.cfg.Slot, "error", err)
-			w.hangUp(ctx, conn)
-			conn = nil
-		}
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
 			return
 		}
+		if _, err := w.look(ctx); err != nil && ctx.Err() == nil {
+			w.cfg.Log.Debug("cannot look at the replication slot", "slot", w.cfg.Slot, "error", err)
+			w.hangUp(ctx)
+		}
 	}
 }
 
-func (w *slotWatch) hangUp(ctx context.Context, conn *pgconn.PgConn) {
-	if conn == nil {
+func (w *slotWatch) hangUp(ctx context.Context) {
+	if w.conn == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
-	conn.Close(ctx)
+	w.conn.Close(ctx)
+	w.conn = nil
 }
 
-// look asks once, over conn or a new connection, which it returns.
-func (w *slotWatch) look(ctx context.Context, conn *pgconn.PgConn) (*pgconn.PgConn, error) {
+// look asks once and returns what the slot has confirmed.
+func (w *slotWatch) look(ctx context.Context) (lsn, error) {
 	ctx, cancel := context.WithTimeout(ctx, watchInterval)
 	defer cancel()
-	if conn == nil {
+	if w.conn == nil {
 		cfg, err := parseURL(w.cfg.URL, "entrain_"+w.cfg.Pipeline+"_watch")
 		if err != nil {
-			return nil, err
+			return 0, err
 		}
-		if conn, err = connect(ctx, cfg); err != nil {
-			return nil, err
+		if w.conn, err = connect(ctx, cfg); err != nil {
+			return 0, err
 		}
 	}
-	row, err := queryRow(ctx, conn, `SELECT e, e - coalesce(restart_lsn, e), coalesce(wal_status, '')
-		FROM pg_replication_slots, LATERAL (SELECT CASE WHEN pg_is_in_recovery()
+	row, err := queryRow(ctx, w.conn, `SELECT e, e - coalesce(restart_lsn, e), coalesce(wal_status, ''),
+		coalesce(confirmed_flush_lsn, '0/0') FROM pg_replication_slots, LATERAL (SELECT CASE WHEN pg_is_in_recovery()
 		THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_lsn() END AS e) AS wal
 		WHERE slot_name = $1`, w.cfg.Slot)
 	if err != nil || row == nil {
-		return conn, err
+		return 0, err
 	}
 	end, err := parseLSN(row[0])
 	if err != nil {
-		return conn, err
+		return 0, err
 	}
 	w.end.Store(uint64(end))
-	return conn, w.judge(row[1], row[2])
+	if err := w.judge(row[1], row[2]); err != nil {
+		return 0, err
+	}
+	return parseLSN(row[3])
 }
 
 // judge warns when the slot holds much, and again when it holds twice that.
