@@ -194,6 +194,42 @@ func TestSavedBeforeConfirmed(t *testing.T) {
 	})
 }
 
+// TestSavesAreSpaced: many small writes share a save, and the last of them does
+// not wait for the next write.
+func TestSavesAreSpaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := entraintest.NewMemorySource(entraintest.MemorySourceConfig{})
+		history(src, 200)
+		saves := 0
+		store := &memoryStore{fail: func() error { saves++; return nil }}
+		sink := entraintest.NewMemorySink(entraintest.MemorySinkConfig{
+			Keeps: entraintest.KeepsMark,
+			BeforeWrite: func(context.Context, *entrain.Batch) error {
+				<-time.After(time.Millisecond)
+				return nil
+			},
+		})
+		p, err := pipeline.New(pipeline.Options{Source: src, Sink: sink, Store: store, BatchBytes: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- p.Run(ctx) }()
+		<-time.After(time.Second)
+		if saves < 2 || saves > 10 || store.saved.Position.Offset != "200" {
+			t.Errorf("%d saves of 200 writes in 200 ms, the last at %s", saves, store.saved.Position)
+		}
+		if acks := src.Acks(); len(acks) == 0 || acks[len(acks)-1].Offset != "200" {
+			t.Errorf("acknowledged %v", acks)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestFirstErrorIsFinal: a pipeline that never ran says so at once, and one
 // that ran keeps trying (P9).
 func TestFirstErrorIsFinal(t *testing.T) {

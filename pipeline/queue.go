@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/entrainsync/entrain"
 )
@@ -50,31 +51,53 @@ func (q *queue) put(ctx context.Context, b *entrain.Batch) error {
 	}
 }
 
-// take waits for batches and returns as many from the front as belong in one
-// write of up to limit bytes, appended to into; none when the queue is closed
-// and empty, or ctx ended. A write consists of whole transactions, after the
-// rest of one that was begun, or of a part of one; see [entrain.Batch].
-func (q *queue) take(ctx context.Context, limit int, into []*entrain.Batch) []*entrain.Batch {
+// arrival is what ended a wait.
+type arrival uint8
+
+const (
+	arrived arrival = iota // there is something to take
+	ended                  // nothing will come any more: closed and empty, or ctx ended
+	expired                // the time was up first
+)
+
+// wait blocks until there is something to take, nothing can come any more, or
+// the timer fires; a nil timer never does.
+func (q *queue) wait(ctx context.Context, timer <-chan time.Time) arrival {
 	for {
 		q.mu.Lock()
-		if n := together(q.batches, limit); n > 0 {
-			into = append(into, q.batches[:n]...)
-			q.drop(n)
-			q.signal()
-			q.mu.Unlock()
-			return into
-		}
-		closed, changed := q.closed, q.changed
+		some, closed, changed := len(q.batches) > 0, q.closed, q.changed
 		q.mu.Unlock()
-		if closed {
-			return into
+		switch {
+		case some:
+			return arrived
+		case closed:
+			return ended
 		}
 		select {
 		case <-changed:
+		case <-timer:
+			return expired
 		case <-ctx.Done():
-			return into
+			return ended
 		}
 	}
+}
+
+// take returns as many batches from the front as belong in one write of up to
+// limit bytes, appended to into; none if there are none. A write consists of
+// whole transactions, after the rest of one that was begun, or of a part of
+// one; see [entrain.Batch].
+func (q *queue) take(limit int, into []*entrain.Batch) []*entrain.Batch {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := together(q.batches, limit)
+	if n == 0 {
+		return into
+	}
+	into = append(into, q.batches[:n]...)
+	q.drop(n)
+	q.signal()
+	return into
 }
 
 // together returns how many batches from the front make one write.

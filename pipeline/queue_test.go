@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -58,7 +59,7 @@ func TestQueueBounds(t *testing.T) {
 			t.Fatal("a full queue took a batch")
 		default:
 		}
-		if got := q.take(t.Context(), 100, nil); len(got) != 1 || got[0].Bytes != 50 {
+		if got := q.take(100, nil); len(got) != 1 || got[0].Bytes != 50 {
 			t.Fatalf("took %v", got)
 		}
 		if err := <-blocked; err != nil || q.held() != 1 {
@@ -83,10 +84,10 @@ func TestQueueClose(t *testing.T) {
 	}
 	q.close()
 	q.close()
-	if got := q.take(t.Context(), 100, nil); len(got) != 1 || freed != 2 {
+	if got := q.take(100, nil); len(got) != 1 || freed != 2 {
 		t.Errorf("%d batches left, %d freed, want 1 and 2", len(got), freed)
 	}
-	if got := q.take(t.Context(), 100, nil); len(got) != 0 || q.held() != 0 {
+	if got := q.take(100, nil); len(got) != 0 || q.held() != 0 {
 		t.Errorf("closed and empty, but %v and %d bytes", got, q.held())
 	}
 	if err := q.put(t.Context(), batch(whole(1))); err == nil || freed != 3 {
@@ -94,12 +95,21 @@ func TestQueueClose(t *testing.T) {
 	}
 }
 
-func TestQueueTakeEndsWithContext(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if got := newQueue(1).take(ctx, 1, nil); len(got) != 0 {
-		t.Errorf("took %v from an empty queue", got)
-	}
+func TestQueueWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(1)
+		if got := q.wait(t.Context(), time.After(time.Second)); got != expired {
+			t.Errorf("with a timer the wait ended by %d", got)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if got := q.wait(ctx, nil); got != ended || len(q.take(1, nil)) != 0 {
+			t.Errorf("without a context the wait ended by %d", got)
+		}
+		if err := q.put(t.Context(), whole(1)); err != nil || q.wait(t.Context(), nil) != arrived {
+			t.Errorf("a batch did not end the wait: %v", err)
+		}
+	})
 }
 
 // TestTrackerInvariants drives the tracker by random steps that an engine can

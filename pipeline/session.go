@@ -25,7 +25,9 @@ type session struct {
 	merged []entrain.Event  // scratch for merging them
 	fed    tracker          // guarded by p.mu
 
-	remembered bool // the store knows that the sink has a position
+	remembered bool             // the store knows that the sink has a position
+	owed       entrain.Position // durable, but not yet saved and confirmed; zero if none
+	saved      time.Time        // when the position was last saved
 }
 
 // session opens both ends, moves changes until one of them fails, the source
@@ -167,21 +169,48 @@ func (s *session) read(ctx context.Context) error {
 	}
 }
 
+// saveEvery is how often the position of a sink that cannot keep it is saved: a
+// save costs a sync of its own. A crash in between repeats what a marker cuts
+// off, and what any other sink has to recognise by its id.
+const saveEvery = 50 * time.Millisecond
+
 // write empties the queue until it is closed and empty.
 func (s *session) write(work context.Context) error {
 	for {
-		s.parts = s.queue.take(work, s.p.opt.BatchBytes, s.parts[:0])
-		if len(s.parts) == 0 {
-			return context.Cause(work)
-		}
-		err := s.deliver(work, s.merge())
-		for _, b := range s.parts {
-			free(b)
-		}
-		if err != nil {
-			return err
+		switch s.queue.wait(work, s.saveTimer()) {
+		case arrived:
+			if err := s.deliverQueued(work); err != nil {
+				return err
+			}
+		case expired:
+			if err := s.settle(work); err != nil {
+				return err
+			}
+		case ended:
+			if err := context.Cause(work); err != nil {
+				return err
+			}
+			return s.settle(work)
 		}
 	}
+}
+
+// saveTimer fires when an owed position is to be saved; nil if none is owed.
+func (s *session) saveTimer() <-chan time.Time {
+	if s.owed.IsZero() {
+		return nil
+	}
+	return time.After(time.Until(s.saved.Add(saveEvery)))
+}
+
+// deliverQueued delivers what belongs in one write and frees it.
+func (s *session) deliverQueued(work context.Context) error {
+	s.parts = s.queue.take(s.p.opt.BatchBytes, s.parts[:0])
+	err := s.deliver(work, s.merge())
+	for _, b := range s.parts {
+		free(b)
+	}
+	return err
 }
 
 // merge makes one batch of the parts at hand.
@@ -217,27 +246,38 @@ func (s *session) deliver(work context.Context, b *entrain.Batch) error {
 	if err != nil || b.Through.IsZero() {
 		return err
 	}
-	return s.confirm(work, b)
-}
-
-func (s *session) confirm(work context.Context, b *entrain.Batch) error {
+	if n := len(b.Events); n > 0 {
+		s.p.committed(b.Events[n-1].Tx.CommitTime)
+	}
 	if err := s.p.point(PointDurable); err != nil {
 		return err
 	}
-	if err := s.save(work, b.Through); err != nil {
-		return fmt.Errorf("save position %s: %w", b.Through, err)
+	s.owed = b.Through
+	_, kept := s.writer.(entrain.Positioner)
+	if !kept && time.Since(s.saved) < saveEvery {
+		return nil
 	}
+	return s.settle(work)
+}
+
+// settle saves the position that is owed and then tells the source.
+func (s *session) settle(work context.Context) error {
+	at := s.owed
+	if at.IsZero() {
+		return nil
+	}
+	if err := s.save(work, at); err != nil {
+		return fmt.Errorf("save position %s: %w", at, err)
+	}
+	s.owed, s.saved = entrain.Position{}, time.Now()
 	if err := s.p.point(PointSaved); err != nil {
 		return err
 	}
-	if err := s.reader.Ack(work, b.Through); err != nil {
-		return fmt.Errorf("confirm %s to the source: %w", b.Through, err)
+	if err := s.reader.Ack(work, at); err != nil {
+		return fmt.Errorf("confirm %s to the source: %w", at, err)
 	}
 	s.p.mu.Lock()
 	s.fed.noteAcked()
-	if n := len(b.Events); n > 0 {
-		s.p.state.committed = b.Events[n-1].Tx.CommitTime
-	}
 	s.p.mu.Unlock()
 	s.delays.reset()
 	return s.p.point(PointAcked)

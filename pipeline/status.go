@@ -141,6 +141,13 @@ func (p *Pipeline) writing(since time.Time) {
 	p.state.writing = since
 }
 
+// committed notes the commit time of the last transaction that is durable.
+func (p *Pipeline) committed(at time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.state.committed = at
+}
+
 // totals sums the past sessions and the one at work.
 func (p *Pipeline) totals() counts {
 	c := counts{captured: p.state.past.captured, applied: p.state.past.applied, extra: map[string]int64{}}
