@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"syscall"
 
 	"github.com/entrainsync/entrain"
@@ -50,7 +49,7 @@ func (p *program) report(err error) int {
 	}
 	var stop *entrain.Stop
 	if errors.As(err, &stop) {
-		fmt.Fprint(p.stderr, describeStop(stop))
+		fmt.Fprint(p.stderr, describeStop(stop, p.place))
 	} else {
 		fmt.Fprintf(p.stderr, "entrain: %v\n", err)
 	}
@@ -77,21 +76,4 @@ func exitCode(err error) int {
 		return exitEnvironment
 	}
 	return exitRuntime
-}
-
-// describeStop answers the three questions, a labelled line each.
-func describeStop(stop *entrain.Stop) string {
-	what := stop.What
-	if stop.Err != nil {
-		what += ": " + stop.Err.Error()
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "entrain: stopped (%s)\n", stop.Code)
-	for _, answer := range [][2]string{{"what happened", what}, {"why", stop.Why}, {"next", stop.Next}} {
-		if answer[1] != "" {
-			text := strings.ReplaceAll(strings.TrimRight(answer[1], "\n"), "\n", "\n                 ")
-			fmt.Fprintf(&b, "%15s: %s\n", answer[0], text)
-		}
-	}
-	return b.String()
 }

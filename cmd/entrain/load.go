@@ -5,6 +5,7 @@ import (
 	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/connector/all"
 	"github.com/entrainsync/entrain/internal/config"
+	"github.com/entrainsync/entrain/internal/store"
 )
 
 // loaded is a pipeline file with its ends built, nothing dialled.
@@ -17,7 +18,7 @@ type loaded struct {
 // load reads a pipeline file and builds what it describes. Its errors are
 // mistakes in the file.
 func (p *program) load(path string) (*loaded, error) {
-	file, err := config.Load(path, p.env)
+	file, err := p.loadFile(path)
 	if err != nil {
 		return nil, err
 	}
@@ -30,6 +31,16 @@ func (p *program) load(path string) (*loaded, error) {
 		return nil, file.SinkError(err)
 	}
 	return l, nil
+}
+
+// loadFile reads a pipeline file; what is said from now on is about it.
+func (p *program) loadFile(path string) (*config.File, error) {
+	file, err := config.Load(path, p.env)
+	if err != nil {
+		return nil, err
+	}
+	p.place = place{file: path, state: store.Folder(file.State.Dir, file.Name)}
+	return file, nil
 }
 
 func buildSource(env connector.Env, file *config.File) (entrain.Source, error) {

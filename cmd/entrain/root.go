@@ -15,6 +15,7 @@ type program struct {
 	quiet    bool
 	logLevel string
 	log      *slog.Logger
+	place    place // what advice in stops is about
 }
 
 // run does what the arguments say and returns the exit code.

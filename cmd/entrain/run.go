@@ -23,7 +23,7 @@ func (p *program) runCommand() *cobra.Command {
 		Args:  exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, err := p.load(args[0])
-			if err == nil && until != "" {
+			if err == nil && cmd.Flags().Changed("until") {
 				err = l.bound(until)
 			}
 			if err != nil {
@@ -38,6 +38,9 @@ func (p *program) runCommand() *cobra.Command {
 
 // bound makes the source end by itself.
 func (l *loaded) bound(until string) error {
+	if until == "" {
+		return usageError{errors.New("--until is empty: expected now or an LSN (is a variable not set?)")}
+	}
 	bounder, ok := l.source.(entrain.Bounder)
 	if !ok {
 		typ, _ := l.file.Source()

@@ -16,7 +16,6 @@ import (
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/internal/admin"
-	"github.com/entrainsync/entrain/internal/config"
 	"github.com/entrainsync/entrain/internal/store"
 )
 
@@ -36,7 +35,7 @@ func (p *program) statusCommand() *cobra.Command {
 			}
 			report, err := admin.Ask(cmd.Context(), folder)
 			if errors.Is(err, admin.ErrNotRunning) {
-				return notRunning(args[0], folder)
+				return p.notRunning(args[0], folder)
 			}
 			if err != nil {
 				return err
@@ -60,17 +59,17 @@ func (p *program) folderOf(what, dir string) (string, error) {
 	if !isFile && !strings.ContainsAny(what, "./") {
 		return store.Folder(dir, what), nil
 	}
-	file, err := config.Load(what, p.env)
+	file, err := p.loadFile(what)
 	if err != nil {
 		return "", err
 	}
 	return store.Folder(file.State.Dir, file.Name), nil
 }
 
-func notRunning(what, folder string) error {
-	next := "entrain run " + what
-	if !strings.ContainsAny(what, "./") {
-		next = "entrain run FILE   # or, if it runs from another folder: entrain status FILE"
+func (p *program) notRunning(what, folder string) error {
+	next := "entrain run FILE"
+	if p.place.file == "" {
+		next += "   # or, if it runs from another folder: entrain status FILE"
 	}
 	return &entrain.Stop{
 		Code: "not_running",

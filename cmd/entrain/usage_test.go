@@ -29,6 +29,10 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"run", "a", "b"}, "2 arguments"},
 		{[]string{"run", "--untli", "now", file}, "unknown flag: --untli; see: entrain run --help"},
 		{[]string{"run", "--until", "yesterday", file}, "--until yesterday"},
+		{[]string{"run", "--until", "", file}, "--until is empty"},
+		{[]string{"run", "--until=", file}, "--until is empty"},
+		{[]string{"run", "--until", " ", file}, "is not an LSN such as 16/B374D848"},
+		{[]string{"run", "--until", "0/1/2", file}, "is not an LSN such as 16/B374D848"},
 		{[]string{"run", "no/such.yaml"}, "no/such.yaml: cannot read the pipeline file: no such file or directory"},
 		{[]string{"version", "--log-level", "loud"}, `--log-level "loud": expected debug, info, warn or error`},
 		{[]string{"status", "-o", "xml", "shop"}, "-o xml: expected table or json"},
@@ -85,7 +89,7 @@ func TestStopIsThreeLines(t *testing.T) {
 	file := writeFile(t, strings.Replace(toFile, "DIR/out", "DIR/no/such/out", 1))
 	got := invoke(t, source, "run", file)
 	got.want(t, exitEnvironment, "entrain: stopped (folder_missing)\n  what happened: the folder ",
-		"\n            why: entrain makes files", fmt.Sprintf("\n           next: mkdir -p %q\n", filepath.Join(filepath.Dir(file), "no", "such")))
+		"\n            why: entrain makes files", fmt.Sprintf("\n           next: mkdir -p '%s'\n", filepath.Join(filepath.Dir(file), "no", "such")))
 	if err := os.MkdirAll(filepath.Join(filepath.Dir(file), "no", "such"), 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ func TestConformance(t *testing.T) {
 
 func newSink(t testing.TB, path string) *Sink {
 	t.Helper()
-	s, err := NewSink(SinkConfig{Path: path, Pipeline: "shop"})
+	s, err := NewSink(SinkConfig{Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}

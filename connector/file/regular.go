@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,15 +14,15 @@ import (
 	"github.com/entrainsync/entrain"
 )
 
-// regular writes to a regular file. Invariant: durable <= written; what lies
-// behind durable is cut off by Close and Restore.
+// regular writes to a regular file, which it holds an exclusive lock on.
+// Invariant: durable <= written; what it wrote behind durable is cut off by
+// Close and Restore, what something else appended never is.
 type regular struct {
 	*lines
-	pipeline string
-	file     *os.File // nil until there is one
-	inode    uint64
-	written  int64
-	durable  int64
+	file    *os.File // nil until there is one
+	inode   uint64
+	written int64
+	durable int64
 }
 
 // mark is the durable state. The device is not part of it: its number may
@@ -31,8 +32,16 @@ type mark struct {
 	Inode uint64 `json:"inode"`
 }
 
-// attach takes a file over, everything that is in it.
+// attach locks a file until it is closed, and takes over everything that is in
+// it.
 func (w *regular) attach(f *os.File) error {
+	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return stopInUse(w.path)
+	}
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", w.path, err)
+	}
 	info, err := f.Stat()
 	if err != nil {
 		return fmt.Errorf("open sink: %w", err)
@@ -55,10 +64,11 @@ func (w *regular) Mark() []byte {
 	return text
 }
 
-// Restore cuts the file back to the mark. Without a mark, a file that is there
-// is kept and appended to; it must end with a whole line. A file that is not
-// the marked one (code file_replaced) or shorter than the mark (file_truncated)
-// is an [*entrain.Stop].
+// Restore cuts the file back to the mark. Without a mark it makes the file, or
+// takes an empty one. An [*entrain.Stop] is a file that has lines although there
+// is no mark (code file_foreign), that is not the marked one (file_replaced), is
+// shorter than the mark (file_truncated), or goes on behind it with something
+// that no crash of ours can have left (file_changed).
 func (w *regular) Restore(ctx context.Context, text []byte) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("restore %s: %w", w.path, err)
@@ -72,37 +82,33 @@ func (w *regular) Restore(ctx context.Context, text []byte) error {
 	}
 	switch {
 	case w.file == nil:
-		return w.stop("file_replaced", "is gone", nil)
+		return stopGone(w.path, nil)
 	case w.inode != m.Inode:
-		return w.stop("file_replaced", "is another file than the one that was written to", nil)
+		return stopReplaced(w.path)
 	case w.written < m.Size:
-		return w.stop("file_truncated", fmt.Sprintf("has %d bytes; %d were written and confirmed", w.written, m.Size), nil)
+		return stopSize(w.path, w.written, m.Size)
+	}
+	ours, err := isTail(io.NewSectionReader(w.file, m.Size, w.written-m.Size))
+	if err != nil {
+		return fmt.Errorf("restore %s: %w", w.path, err)
+	}
+	if !ours {
+		return stopSize(w.path, w.written, m.Size)
 	}
 	w.durable = m.Size
 	return w.cut()
 }
 
-// begin starts in a file that no mark is known of.
+// begin starts a file of our own: lines of another pipeline stay as that
+// pipeline left them, since it cuts the file back to its own mark.
 func (w *regular) begin() error {
 	if err := w.create(); err != nil {
 		return err
 	}
-	if w.written == 0 {
-		return nil
+	if w.written > 0 {
+		return stopForeign(w.path, w.written)
 	}
-	last := make([]byte, 1)
-	if _, err := w.file.ReadAt(last, w.written-1); err != nil {
-		return fmt.Errorf("restore %s: %w", w.path, err)
-	}
-	if last[0] == '\n' {
-		return nil
-	}
-	return &entrain.Stop{
-		Code: "file_torn",
-		What: fmt.Sprintf("the file %s does not end with a whole line, and no mark of it is stored", w.path),
-		Why:  "something else wrote it; a line appended to it could not be read",
-		Next: fmt.Sprintf("mv %q %q", w.path, w.path+".old"),
-	}
+	return nil
 }
 
 // create makes the file if there is none, and makes its name durable.
@@ -128,15 +134,11 @@ func (w *regular) create() error {
 	return nil
 }
 
-// cut undoes what is not durable. It never makes a file longer that something
-// else made shorter.
+// cut undoes what was written but is not durable. A file that something else
+// changed stays as it is.
 func (w *regular) cut() error {
-	info, err := w.file.Stat()
-	if err != nil {
-		return fmt.Errorf("cut %s: %w", w.path, err)
-	}
-	if info.Size() <= w.durable {
-		return nil
+	if err := w.checkSize(); err != nil || w.written == w.durable {
+		return err
 	}
 	if err := w.file.Truncate(w.durable); err != nil {
 		return fmt.Errorf("cut %s back to %d bytes: %w", w.path, w.durable, err)
@@ -190,20 +192,24 @@ func (w *regular) checkSize() error {
 		return w.failure(w.written, err)
 	}
 	if info.Size() != w.written {
-		return w.stop("file_truncated", fmt.Sprintf("has %d bytes; %d were written", info.Size(), w.written), nil)
+		return stopSize(w.path, info.Size(), w.written)
 	}
 	return nil
 }
 
 // sync makes what was written durable, after a look whether it is still the
-// file that the path names: else the lines would go where nobody reads them.
+// file that the path names, else the lines would go where nobody reads them,
+// and whether it still ends with them.
 func (w *regular) sync() error {
 	info, err := os.Stat(w.path)
 	if err != nil {
-		return w.stop("file_replaced", "is gone", err)
+		return stopGone(w.path, err)
 	}
 	if inode(info) != w.inode {
-		return w.stop("file_replaced", "is another file than the one that was written to", nil)
+		return stopReplaced(w.path)
+	}
+	if info.Size() != w.written {
+		return stopSize(w.path, info.Size(), w.written)
 	}
 	if w.written == w.durable {
 		return nil
@@ -215,22 +221,8 @@ func (w *regular) sync() error {
 	return nil
 }
 
-// stop refuses to go on with a file that is not as it was left (P5).
-func (w *regular) stop(code, what string, cause error) error {
-	name := w.pipeline
-	if name == "" {
-		name = "NAME"
-	}
-	return &entrain.Stop{
-		Code: code,
-		What: fmt.Sprintf("the file %s %s", w.path, what),
-		Why:  "it was moved, replaced, cut or written to by something other than entrain; lines that were confirmed to the source are missing from it or in doubt",
-		Next: fmt.Sprintf("put the file back as it was; or go on without the missing lines: mv %q %q; rm .entrain/%s/state.db   # in the folder of state: dir", w.path, w.path+".old", name),
-		Err:  cause,
-	}
-}
-
-// Close cuts off what is not durable and closes the file.
+// Close cuts off what is not durable, unless something else changed the file
+// (an [*entrain.Stop]), closes it and thereby gives up the lock.
 func (w *regular) Close() error {
 	w.over = errClosed
 	if w.file == nil {

@@ -3,8 +3,9 @@
 //
 // A regular file is exactly once: its size and inode are the session's
 // [entrain.Marker] mark, the file is synced before the position is saved, and
-// what a crash left behind the mark is cut off on restart. Its lines can be
-// read before they are durable. Everything else takes no mark and is at least
+// what a crash left behind the mark is cut off on restart. The file is locked
+// meanwhile and belongs to one pipeline. Its lines can be read before they are
+// durable. Everything else takes no mark and is at least
 // once; the event id tells repetitions.
 package file
 
@@ -30,22 +31,19 @@ type SinkConfig struct {
 	Path string `yaml:"path"`
 	// Format of the lines; see package encoding. Default "native".
 	Format string `yaml:"format"`
-	// Pipeline is the pipeline's name, for advice in messages.
-	Pipeline string `yaml:"-"`
 }
 
 // Sink writes to one file. It is safe for several goroutines, its writers are
 // not.
 type Sink struct {
-	path     string
-	format   string
-	pipeline string
-	stdout   *os.File
+	path   string
+	format string
+	stdout *os.File
 }
 
 // NewSink checks the configuration; it opens nothing.
 func NewSink(cfg SinkConfig) (*Sink, error) {
-	s := &Sink{path: cfg.Path, format: cfg.Format, pipeline: cfg.Pipeline, stdout: os.Stdout}
+	s := &Sink{path: cfg.Path, format: cfg.Format, stdout: os.Stdout}
 	if s.path == "" {
 		s.path = "-"
 	}
@@ -62,8 +60,8 @@ func NewSink(cfg SinkConfig) (*Sink, error) {
 func Spec() connector.Spec {
 	return connector.Spec{
 		Type: "file",
-		Sink: func(env connector.Env, decode connector.Decode) (entrain.Sink, error) {
-			cfg := SinkConfig{Path: "-", Format: "native", Pipeline: env.Pipeline}
+		Sink: func(_ connector.Env, decode connector.Decode) (entrain.Sink, error) {
+			cfg := SinkConfig{Path: "-", Format: "native"}
 			if err := decode(&cfg); err != nil {
 				return nil, err
 			}
@@ -86,7 +84,7 @@ func (s *Sink) Open(ctx context.Context) (entrain.Writer, error) {
 	lines := &lines{enc: enc, path: s.path}
 	if s.path == "-" {
 		_ = s.stdout.SetWriteDeadline(time.Time{}) // an ended session may have left one
-		return &stream{lines: lines, file: s.stdout, keepOpen: true}, nil
+		return s.openStdout(lines)
 	}
 	info, err := os.Stat(s.path)
 	switch {
@@ -108,6 +106,19 @@ func (s *Sink) Open(ctx context.Context) (entrain.Writer, error) {
 	return &stream{lines: lines, file: f}, nil
 }
 
+// openStdout syncs standard output if it leads into a file.
+func (s *Sink) openStdout(lines *lines) (entrain.Writer, error) {
+	info, err := s.stdout.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("open sink: %w", err)
+	}
+	w := &stream{lines: lines, file: s.stdout, keepOpen: true}
+	if info.Mode().IsRegular() {
+		w.sync = s.stdout.Sync
+	}
+	return w, nil
+}
+
 // openMissing makes sure that the file can be made later.
 func (s *Sink) openMissing(lines *lines) (entrain.Writer, error) {
 	folder := filepath.Dir(s.path)
@@ -116,10 +127,10 @@ func (s *Sink) openMissing(lines *lines) (entrain.Writer, error) {
 			Code: "folder_missing",
 			What: fmt.Sprintf("the folder %s of the file %s does not exist", folder, s.path),
 			Why:  "entrain makes files, not the folders they are in: the name may be mistyped or a disk not mounted",
-			Next: fmt.Sprintf("mkdir -p %q", folder),
+			Next: "mkdir -p " + quote(folder),
 		}
 	}
-	return &regular{lines: lines, pipeline: s.pipeline}, nil
+	return &regular{lines: lines}, nil
 }
 
 func (s *Sink) openRegular(lines *lines) (entrain.Writer, error) {
@@ -127,7 +138,7 @@ func (s *Sink) openRegular(lines *lines) (entrain.Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open sink: %w", err)
 	}
-	w := &regular{lines: lines, pipeline: s.pipeline}
+	w := &regular{lines: lines}
 	if err := w.attach(f); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}

@@ -16,11 +16,12 @@ type stream struct {
 	*lines
 	file     *os.File
 	keepOpen bool
-	offset   int64 // bytes written in this session
+	sync     func() error // nil for what cannot be made durable
+	offset   int64        // bytes written in this session
 }
 
-// Write writes the batch's lines; they left the process when a batch with
-// Through returns. ctx interrupts a write to a FIFO that nobody empties;
+// Write writes the batch's lines; they left the process, and are durable where
+// standard output is a regular file (P1), when a batch with Through returns. ctx interrupts a write to a FIFO that nobody empties;
 // standard output knows no such thing.
 func (s *stream) Write(ctx context.Context, b *entrain.Batch) error {
 	return s.write(ctx, func() error {
@@ -30,7 +31,13 @@ func (s *stream) Write(ctx context.Context, b *entrain.Batch) error {
 		if err := s.encode(b, flush); err != nil || b.Through.IsZero() {
 			return err
 		}
-		return flush()
+		if err := flush(); err != nil || s.sync == nil {
+			return err
+		}
+		if err := s.sync(); err != nil {
+			return s.failure(s.offset, err)
+		}
+		return nil
 	})
 }
 

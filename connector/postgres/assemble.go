@@ -175,26 +175,19 @@ func (a *assembler) row(m *pgoutput.Message) error {
 		return nil
 	}
 	c := a.cur
-	var before, after entrain.Row
+	var before, after, full entrain.Row // full: where values that the log left out are
 	switch m.OldKind {
 	case 'K':
 		before, c.buf = m.Old.AppendKey(c.buf, rel.key)
 	case 'O':
 		before, c.buf = m.Old.AppendRow(c.buf, nil)
+		full = before
 	}
 	if m.Kind != pgoutput.Delete {
-		after, c.buf = m.New.AppendRow(c.buf, a.fill(m.OldKind, before))
+		after, c.buf = m.New.AppendRow(c.buf, full)
 	}
 	e := a.event(rowOp(m.Kind), rel.table)
 	e.Before, e.After = before, after
-	return nil
-}
-
-// fill is where unchanged values can be taken from: a full old image.
-func (a *assembler) fill(oldKind byte, before entrain.Row) entrain.Row {
-	if oldKind == 'O' {
-		return before
-	}
 	return nil
 }
 

@@ -113,16 +113,53 @@ func redact(err error, s connector.Secret) error {
 	return fmt.Errorf("%s", strings.ReplaceAll(err.Error(), s.Reveal(), s.String()))
 }
 
-// connect opens a session; its error is classified and names the server.
+// noTimeoutsSQL lifts the time-outs that not every version has, so that they
+// cannot be among the session's parameters.
+const noTimeoutsSQL = `SELECT set_config(name, '0', false) FROM pg_settings
+WHERE name IN ('transaction_timeout', 'idle_session_timeout')`
+
+// connect opens a session; its error is classified and names the server. To a
+// replication session its caller applies noTimeoutsSQL.
 func connect(ctx context.Context, cfg *pgconn.Config) (*pgconn.PgConn, error) {
 	conn, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, classify(fmt.Errorf("connect to %s: %w", serverName(cfg), err))
+		err = fmt.Errorf("connect to %s: %w", serverName(cfg), err)
+		if !replicates(cfg) && sqlState(err) == stateNoPrivilege {
+			return nil, stopNoConnectRight(cfg, err)
+		}
+		return nil, classify(err)
+	}
+	if replicates(cfg) {
+		return conn, nil
+	}
+	if _, err := queryRows(ctx, conn, noTimeoutsSQL); err != nil {
+		closeConn(ctx, conn)
+		return nil, fmt.Errorf("connect to %s: lift the time-outs: %w", serverName(cfg), err)
 	}
 	return conn, nil
+}
+
+func replicates(cfg *pgconn.Config) bool { return cfg.RuntimeParams["replication"] != "" }
+
+// inSession runs do in a session of its own, whose end rolls back what do leaves
+// open.
+func inSession(ctx context.Context, cfg *pgconn.Config, do func(conn *pgconn.PgConn) error) error {
+	conn, err := connect(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer closeConn(ctx, conn)
+	return do(conn)
+}
+
+// closeConn says good-bye even if ctx is over; the answer changes nothing.
+func closeConn(ctx context.Context, conn *pgconn.PgConn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	_ = conn.Close(ctx)
 }
 
 // serverName is host:port/database, for messages.

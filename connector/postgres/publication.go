@@ -8,23 +8,50 @@ import (
 	"github.com/entrainsync/entrain"
 )
 
-// ensurePublication makes the publication if it is missing and may be made:
-// before the slot, since changes decoded at a point where it does not exist
-// are gone. Later in a history its absence is a named stop.
+// publication is what the catalog says about ours.
+type publication struct {
+	exists, viaRoot bool
+	unpublished     []string // actions that it leaves out
+}
+
+func (s *session) publication(ctx context.Context) (publication, error) {
+	rows, err := s.query(ctx, `SELECT pubviaroot, concat_ws(',', CASE WHEN NOT pubinsert THEN 'insert' END,
+		CASE WHEN NOT pubupdate THEN 'update' END, CASE WHEN NOT pubdelete THEN 'delete' END,
+		CASE WHEN NOT pubtruncate THEN 'truncate' END)
+		FROM pg_publication WHERE pubname = `+quoteLiteral(s.src.cfg.Publication))
+	if err != nil {
+		return publication{}, fmt.Errorf("look for publication %s: %w", s.src.cfg.Publication, err)
+	}
+	if len(rows) == 0 {
+		return publication{}, nil
+	}
+	p := publication{exists: true, viaRoot: rows[0][0] == "t"}
+	if rows[0][1] != "" {
+		p.unpublished = strings.Split(rows[0][1], ",")
+	}
+	return p, nil
+}
+
+// ensurePublication checks the publication, and makes it if it is missing and
+// may be made: before the slot, since changes decoded at a point where it does
+// not exist are gone. Later in a history its absence is a named stop.
 func (s *session) ensurePublication(ctx context.Context, from entrain.Position) error {
 	cfg := s.src.cfg
-	rows, err := s.query(ctx, "SELECT 1 FROM pg_publication WHERE pubname = "+quoteLiteral(cfg.Publication))
+	pub, err := s.publication(ctx)
 	if err != nil {
-		return fmt.Errorf("look for publication %s: %w", cfg.Publication, err)
+		return err
 	}
-	if len(rows) > 0 {
-		return nil
-	}
-	if !from.IsZero() {
+	if !pub.exists && !from.IsZero() {
 		return stopPublicationGone(cfg, nil)
 	}
-	tables, err := s.publishable(ctx)
+	tables, err := s.tables(ctx)
 	if err != nil {
+		return err
+	}
+	if pub.exists {
+		return s.checkPublication(pub, tables)
+	}
+	if tables, err = publishable(cfg, tables); err != nil {
 		return err
 	}
 	create := createPublication(cfg.Publication, tables)
@@ -35,48 +62,113 @@ func (s *session) ensurePublication(ctx context.Context, from entrain.Position) 
 		return createPublicationError(err, cfg, create)
 	}
 	cfg.Log.Info("created publication", "publication", cfg.Publication, "tables", len(tables))
+	s.warnPartitioned(tables)
 	return nil
 }
 
-func createPublication(name string, tables []string) string {
+func createPublication(name string, tables []sourceTable) string {
+	names := make([]string, len(tables))
+	for i, t := range tables {
+		names[i] = t.name
+	}
 	return fmt.Sprintf("CREATE PUBLICATION %s FOR TABLE %s WITH (publish_via_partition_root = true)",
-		quoteIdent(name), strings.Join(tables, ", "))
+		quoteIdent(name), strings.Join(names, ", "))
 }
 
-// publishable lists the tables to publish, quoted: those that the patterns
-// take, permanent ones, partitioned ones instead of their partitions. A table
-// without a replica identity is a named stop: published, its updates and
-// deletes would fail at the source.
-func (s *session) publishable(ctx context.Context) ([]string, error) {
-	rows, err := s.query(ctx, `SELECT n.nspname, c.relname,
-		CASE c.relreplident WHEN 'f' THEN true WHEN 'n' THEN false
-		WHEN 'i' THEN EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = c.oid AND i.indisreplident)
-		ELSE EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary) END
-		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence = 'p'
-		AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
-		AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
-			AND d.objid = c.oid AND d.deptype = 'e')
-		ORDER BY 1, 2`)
-	if err != nil {
-		return nil, fmt.Errorf("list tables: %w", err)
-	}
-	var tables, bare []string
-	for _, row := range rows {
-		if !s.src.wants(row[0], row[1]) {
+// publishable returns what a new publication is for: partitioned tables
+// instead of their partitions. A table without a replica identity is a named
+// stop: published, its updates and deletes would fail at the source.
+func publishable(cfg SourceConfig, tables []sourceTable) ([]sourceTable, error) {
+	var roots []sourceTable
+	var bare, mend []string
+	for _, t := range tables {
+		if t.partition {
 			continue
 		}
-		quoted := quoteTable(row[0], row[1])
-		tables = append(tables, quoted)
-		if row[2] != "t" {
-			bare = append(bare, quoted)
+		roots = append(roots, t)
+		if names := t.bare(); len(names) > 0 {
+			bare = append(bare, names...)
+			mend = append(mend, t.mend()...)
 		}
 	}
 	switch {
-	case len(tables) == 0:
-		return nil, stopNoTables(s.src.cfg)
+	case len(roots) == 0:
+		return nil, stopNoTables(cfg)
 	case len(bare) > 0:
-		return nil, stopNoIdentity(s.src.cfg, bare)
+		return nil, stopNoIdentity(bare, mend)
 	}
-	return tables, nil
+	return roots, checkMixed(roots)
+}
+
+// checkMixed refuses tables whose rows the log would describe wrongly.
+func checkMixed(tables []sourceTable) error {
+	var mixed, mend []string
+	for _, t := range tables {
+		if names := t.mixed(); len(names) > 0 {
+			mixed = append(mixed, names...)
+			mend = append(mend, t.mend()...)
+		}
+	}
+	if len(mixed) > 0 {
+		return stopPartitionIdentity(mixed, mend)
+	}
+	return nil
+}
+
+// checkPublication judges a publication that exists. What is merely left out
+// or already failing at the source is said; what would be read wrongly is a
+// named stop.
+func (s *session) checkPublication(pub publication, tables []sourceTable) error {
+	cfg := s.src.cfg
+	var published []sourceTable
+	var bare, mend []string
+	for _, t := range tables {
+		if !t.published {
+			s.warnMissing(pub, t)
+			continue
+		}
+		published = append(published, t)
+		if names := t.bare(); len(names) > 0 {
+			bare = append(bare, names...)
+			mend = append(mend, t.mend()...)
+		}
+	}
+	if len(pub.unpublished) > 0 {
+		cfg.Log.Warn("the publication leaves actions out: what they change is not carried",
+			"publication", cfg.Publication, "actions", strings.Join(pub.unpublished, ", "),
+			"next", "ALTER PUBLICATION "+quoteIdent(cfg.Publication)+" SET (publish = 'insert, update, delete, truncate');")
+	}
+	if len(bare) > 0 {
+		cfg.Log.Warn("published tables without a replica identity: UPDATE and DELETE on them fail at the source",
+			"tables", strings.Join(bare, ", "), "next", strings.Join(mend, " "))
+	}
+	s.warnPartitioned(published)
+	return checkMixed(published)
+}
+
+// warnMissing names a wanted table that the publication does not have. Without
+// include and create, what is wanted is what the publication has.
+func (s *session) warnMissing(pub publication, t sourceTable) {
+	cfg := s.src.cfg
+	if t.partition || t.carried(pub.viaRoot) || len(cfg.Tables.Include) == 0 && !cfg.Create {
+		return
+	}
+	cfg.Log.Warn("a table that source.tables takes is not in the publication: its changes are not carried",
+		"table", t.name, "publication", cfg.Publication,
+		"next", fmt.Sprintf("ALTER PUBLICATION %s ADD TABLE %s;", quoteIdent(cfg.Publication), t.name))
+}
+
+// warnPartitioned names the tables of which the log has, published through the
+// root, only the rows' changes.
+func (s *session) warnPartitioned(published []sourceTable) {
+	var names []string
+	for _, t := range published {
+		if t.partitioned {
+			names = append(names, t.name)
+		}
+	}
+	if len(names) > 0 {
+		s.src.cfg.Log.Warn("of partitioned tables, TRUNCATE, ATTACH, DETACH and DROP of a single partition are not carried",
+			"tables", strings.Join(names, ", "))
+	}
 }

@@ -10,6 +10,11 @@ import (
 // relations is what a session has learnt about tables and types from the log.
 // Which shape a row has is decided by the last Relation message before it, so
 // the cache follows the stream, in mid-transaction too.
+//
+// Nothing is ever dropped from it: the server describes a table once a session
+// and would not do so again. It holds a small entry for each table that changed
+// during the session, just as the server's end of the session does, and goes
+// with it.
 type relations struct {
 	byOID map[uint32]*relation
 	types map[uint32]string

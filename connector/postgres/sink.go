@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"sync"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -51,8 +50,6 @@ var sinkSettings = map[string]string{
 	"tcp_keepalives_interval": "10",
 	"tcp_keepalives_count":    "3",
 }
-
-const sinkCloseTimeout = 2 * time.Second
 
 // NewSink checks the configuration; it does not dial.
 func NewSink(cfg SinkConfig) (*Sink, error) {

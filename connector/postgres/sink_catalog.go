@@ -65,6 +65,9 @@ type catalog struct {
 // reference is a foreign key between two tables, by their oids.
 type reference struct {
 	child, parent string
+	// For messages, quoted; constraint is empty for the copies that partitions
+	// have of a reference of the whole table.
+	childName, constraint string
 	// What happens to the child when the parent is deleted or updated.
 	updateActs, deleteActs, cascades bool
 	columns                          []string // attnums of the parent
@@ -158,7 +161,10 @@ func (c *catalog) loadGraph(ctx context.Context) error {
 	keys := make([]applyplan.ForeignKey, len(fks))
 	for i, row := range fks {
 		ref := reference{child: row[0], parent: row[1], updateActs: row[3] == "true",
-			deleteActs: row[4] == "true", cascades: row[5] == "true", columns: strings.Fields(row[6])}
+			deleteActs: row[4] == "true", cascades: row[5] == "true", columns: strings.Fields(row[6]), childName: row[7]}
+		if row[8] != "" {
+			ref.constraint = quoteIdent(row[8])
+		}
 		c.refs = append(c.refs, ref)
 		keys[i] = applyplan.ForeignKey{Child: parseOID(row[0]), Parent: parseOID(row[1]), Deferrable: row[2] == "true"}
 	}

@@ -82,7 +82,7 @@ func (d *descent) transactions(ctx context.Context, u *applyplan.Unit, cause err
 	events := d.work.Events
 	for rest := u.Events; len(rest) > 0; {
 		n := 1
-		for n < len(rest) && events[rest[n]].Tx == events[rest[0]].Tx {
+		for n < len(rest) && sameTransaction(events[rest[n]].Tx, events[rest[0]].Tx) {
 			n++
 		}
 		if err := d.transaction(ctx, u.Mode, rest[:n]); err != nil {
@@ -128,11 +128,17 @@ func (d *descent) tryTransaction(ctx context.Context, steps []applyplan.Step, pi
 	})
 }
 
-// complete reports whether the batch has the end of the transaction that the
-// events are of.
+// complete reports whether the batch holds the end of the transaction that the
+// events are of: it ends with one, or goes on with a later transaction.
 func (d *descent) complete(pick []int32) bool {
 	last := &d.work.Events[len(d.work.Events)-1]
-	return d.ends || d.work.Events[pick[0]].Tx != last.Tx
+	return d.ends || !sameTransaction(d.work.Events[pick[0]].Tx, last.Tx)
+}
+
+// sameTransaction compares what identifies a source transaction: its parts may
+// come with copies of the rest.
+func sameTransaction(a, b *entrain.Transaction) bool {
+	return a == b || a.Version == b.Version && *a.Stream == *b.Stream
 }
 
 // checkLate checks the constraints that wait for the end of a transaction, if

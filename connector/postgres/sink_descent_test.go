@@ -212,6 +212,31 @@ func TestSinkKeyOfSeveralRows(t *testing.T) {
 	})
 }
 
+// TestSinkLostUniqueIndex proves P2: a key that turns out to be several rows only
+// when the batch is committed is a stop that says so, and nothing is applied again.
+func TestSinkLostUniqueIndex(t *testing.T) {
+	onMajors(t, func(t *testing.T, url string) {
+		pgtest.Exec(t, url, ordersSQL)
+		o := describe(t, url, "public", "orders")
+		f := newFeed(t, url)
+		f.write(tx(ins(o, "1", "a", "1"), upd(o, "1", "b", "1")))
+		pgtest.Exec(t, url, `ALTER TABLE orders DROP CONSTRAINT orders_pkey; INSERT INTO orders VALUES (1, 'twin', 1)`)
+		stop := wantStop(t, f.w.Write(t.Context(), f.batch(tx(upd(o, "1", "c", "2")))), "key_not_unique")
+		if !strings.Contains(stop.What, "everything through "+position(2).String()) || !strings.Contains(stop.What, "source/i1/2/0") {
+			t.Errorf("the stop does not say what is applied: %s", stop.What)
+		}
+		wantRows(t, url, `SELECT note FROM orders`, "c\nc")
+		if n := f.w.Counts()["updated"]; n != 2 {
+			t.Errorf("updated = %d, want 2", n)
+		}
+		pgtest.Exec(t, url, `DELETE FROM orders`, `ALTER TABLE orders ADD PRIMARY KEY (id)`)
+		if pos := f.open(); pos != position(2) {
+			t.Fatalf("position %v, want that of the batch", pos)
+		}
+		f.write(tx(ins(o, "1", "d", "1")))
+	})
+}
+
 // TestSinkUnknownNames proves that the stops for what the target lacks print SQL
 // that works (P5).
 func TestSinkUnknownNames(t *testing.T) {

@@ -30,7 +30,7 @@ const (
   PRIMARY KEY (pipeline, source, partition)
 ) WITH (fillfactor = 50)`
 
-	identitySQL = `SELECT s.system_identifier::text, d.oid::text, d.datname::text, current_user::text,
+	targetSQL = `SELECT s.system_identifier::text, d.oid::text, d.datname::text, current_user::text,
   (SELECT count(*)::text FROM pg_namespace WHERE nspname = 'entrain'),
   (SELECT count(*)::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
    WHERE n.nspname = 'entrain' AND c.relname = 'position')
@@ -114,7 +114,7 @@ func (w *sinkWriter) takeOver(ctx context.Context) (entrain.Position, error) {
 }
 
 func (w *sinkWriter) identify(ctx context.Context) (sinkTarget, error) {
-	row, err := queryRow(ctx, w.conn, identitySQL)
+	row, err := queryRow(ctx, w.conn, targetSQL)
 	if err != nil {
 		return sinkTarget{}, fmt.Errorf("identify %s: %w", w.server, err)
 	}
@@ -246,7 +246,7 @@ func (w *sinkWriter) stopFenced(ctx context.Context) error {
 	case err != nil:
 		stop.What, stop.Err = fmt.Sprintf("the position row of pipeline %q is no longer as this session left it", w.cfg.Pipeline), err
 	case row == nil:
-		stop.What = fmt.Sprintf("the position row of pipeline %q was removed", w.cfg.Pipeline)
+		w.explainRemoved(stop)
 	case row[0] != w.fence || row[1] != w.owner:
 		stop.What = fmt.Sprintf("another session took pipeline %q over (fence %s, ours was %s)", w.cfg.Pipeline, row[0], w.fence)
 	default:
@@ -254,4 +254,16 @@ func (w *sinkWriter) stopFenced(ctx context.Context) error {
 			w.cfg.Pipeline, w.pos, entrain.Position{Incarnation: row[2], Offset: row[3]})
 	}
 	return stop
+}
+
+// explainRemoved says how to put the position row back.
+func (w *sinkWriter) explainRemoved(stop *entrain.Stop) {
+	stop.What = fmt.Sprintf("the position row of pipeline %q was removed while it ran; what is applied at the target ends at position %q of incarnation %q",
+		w.cfg.Pipeline, w.pos.Offset, w.pos.Incarnation)
+	stop.Why = "without the row the next session would not know where to go on"
+	stop.Next = fmt.Sprintf("INSERT INTO entrain.position (pipeline, source, partition, incarnation, position, version, fence, owner, "+
+		"system_id, database_oid, database, updated_at) SELECT %s, %s, 0, %s, %s, 0, %s, %s, s.system_identifier::text, d.oid, d.datname, now() "+
+		"FROM pg_control_system() s, pg_database d WHERE d.datname = current_database();",
+		quoteLiteral(w.cfg.Pipeline), quoteLiteral(w.cfg.Source), quoteLiteral(w.pos.Incarnation), quoteLiteral(w.pos.Offset),
+		w.fence, quoteLiteral(w.owner))
 }

@@ -114,6 +114,66 @@ func TestSinkForeignPosition(t *testing.T) {
 	})
 }
 
+// TestSinkRemovedPosition proves P2 and P5: when the position row is removed under
+// a session, nothing is applied twice, and the printed SQL leads back.
+func TestSinkRemovedPosition(t *testing.T) {
+	onMajors(t, func(t *testing.T, url string) {
+		pgtest.Exec(t, url, ordersSQL)
+		o := describe(t, url, "public", "orders")
+		for name, c := range map[string]struct {
+			write func(f *feed) error
+			want  entrain.Position
+		}{
+			"tip":  {func(f *feed) error { return f.w.Write(t.Context(), f.batch(tx(ins(o, "2", "b", "1")))) }, position(2)},
+			"bulk": {func(f *feed) error { return f.bulkErr(t.Context(), tx(ins(o, "2", "b", "1"))) }, position(1)},
+		} {
+			pgtest.Exec(t, url, `TRUNCATE orders`)
+			f := newFeed(t, url)
+			f.write(tx(ins(o, "1", "a", "1")))
+			pgtest.Exec(t, url, `DELETE FROM entrain.position`)
+			stop := wantStop(t, c.write(f), "fenced")
+			wantRows(t, url, `SELECT count(*) FROM orders`, c.want.Offset)
+			if !strings.Contains(stop.What, fmt.Sprintf("position %q", c.want.Offset)) {
+				t.Errorf("%s: the stop does not say where the target is: %s", name, stop.What)
+			}
+			pgtest.Exec(t, url, stop.Next)
+			if pos := f.open(); pos != c.want {
+				t.Errorf("%s: position %v after putting it back, want %v", name, pos, c.want)
+			}
+			f.w.Close()
+			pgtest.Exec(t, url, `DELETE FROM entrain.position`)
+		}
+	})
+}
+
+// TestSinkSession proves P5 and P9: no time-out of the server's ends our sessions,
+// and a role that may not connect is told what it lacks.
+func TestSinkSession(t *testing.T) {
+	onMajors(t, func(t *testing.T, url string) {
+		role := pgtest.Name(t)
+		db := rowsOf(t, url, `SELECT current_database()`)
+		pgtest.Exec(t, url, `CREATE ROLE `+role+` LOGIN`, `REVOKE CONNECT ON DATABASE `+db+` FROM public`)
+		for _, row := range pgtest.Query(t, url, `SELECT name FROM pg_settings WHERE name ~ '_timeout$' AND context = 'user'`) {
+			pgtest.Exec(t, url, fmt.Sprintf(`ALTER ROLE %s SET %s = '10s'`, role, row[0]))
+		}
+		s := testSink(t, strings.Replace(url, "postgres@", role+"@", 1))
+		_, err := s.Open(t.Context())
+		pgtest.Exec(t, url, wantStop(t, err, "no_connect_right").Next)
+		w, err := s.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		rows, err := queryRows(t.Context(), w.(*sinkWriter).conn, `SELECT name, setting FROM pg_settings WHERE setting <> '0'
+			AND name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout', 'idle_session_timeout', 'idle_in_transaction_session_timeout')`)
+		if err != nil || len(rows) > 0 {
+			t.Errorf("time-outs in force: %v, %v", rows, err)
+		}
+		w.Close()
+		pgtest.Exec(t, url, `DROP OWNED BY `+role, `DROP ROLE `+role)
+	})
+}
+
 // TestSinkClonedTarget proves P5: a copy of the target does not take over, until
 // the printed SQL says that it may.
 func TestSinkClonedTarget(t *testing.T) {

@@ -323,8 +323,9 @@ func copySQL(t *sinkTable) string {
 	return "COPY " + t.sql + " (" + strings.Join(names, ", ") + ") FROM STDIN"
 }
 
-// truncateSQL empties several tables in one operation. Tables that inherit
-// from one of them were named by the source, if they were emptied there.
+// truncateSQL empties several tables in one operation, and no others: whatever
+// the statement at the source reached by CASCADE or by inheritance is named in
+// the event, if it is captured.
 func truncateSQL(tr *entrain.Truncate, find func(*entrain.Table) *sinkTable) string {
 	names := make([]string, len(tr.Tables))
 	for i, t := range tr.Tables {
@@ -333,9 +334,6 @@ func truncateSQL(tr *entrain.Truncate, find func(*entrain.Table) *sinkTable) str
 	sql := "TRUNCATE TABLE " + strings.Join(names, ", ")
 	if tr.RestartIdentity {
 		sql += " RESTART IDENTITY"
-	}
-	if tr.Cascade {
-		sql += " CASCADE"
 	}
 	return sql
 }

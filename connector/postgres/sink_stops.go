@@ -80,13 +80,7 @@ func (w *sinkWriter) stopRefused(e *entrain.Event, item applyplan.Item, err erro
 	failed := entrain.FailedEvent{ID: e.ID(), Op: e.Op, Err: err}
 	stop := &entrain.Stop{Code: "row_refused", Data: true}
 	if item.Target == nil {
-		names := make([]string, len(e.Truncate.Tables))
-		for i, t := range e.Truncate.Tables {
-			names[i] = t.String()
-		}
-		failed.Table = strings.Join(names, ", ")
-		stop.What = fmt.Sprintf("the target refused to truncate %s (event %s)", failed.Table, failed.ID)
-		stop.Next = "look at what refers to the tables at the target, then start the pipeline again"
+		w.explainTruncate(stop, &failed, e.Truncate)
 	} else {
 		failed.Table = e.Table.String()
 		where := w.catalog.table(e.Table).describeRow(item)
@@ -94,11 +88,57 @@ func (w *sinkWriter) stopRefused(e *entrain.Event, item applyplan.Item, err erro
 		stop.Next = fmt.Sprintf("compare: SELECT * FROM %s WHERE %s; mend the table or the row at the target, then start the pipeline again",
 			quoteTable(e.Table.Schema, e.Table.Name), where)
 	}
-	if state := sqlState(err); state != "" {
+	if state := sqlState(err); state != "" && stop.Why == "" {
 		stop.Why = "SQLSTATE " + state
 	}
 	stop.Err = &entrain.BatchError{Failed: []entrain.FailedEvent{failed}}
 	return stop
+}
+
+// explainTruncate names the references from tables that the event does not
+// empty: the server refuses a truncate because of them, even if they are empty.
+func (w *sinkWriter) explainTruncate(stop *entrain.Stop, failed *entrain.FailedEvent, tr *entrain.Truncate) {
+	names := make([]string, len(tr.Tables))
+	emptied := map[string]string{} // name by oid
+	for i, t := range tr.Tables {
+		names[i] = t.String()
+		emptied[fmt.Sprint(w.catalog.table(t).Relation)] = names[i]
+	}
+	failed.Table = strings.Join(names, ", ")
+	stop.What = fmt.Sprintf("the target refused to truncate %s (event %s)", failed.Table, failed.ID)
+	stop.Next = "look at what refers to the tables at the target, then start the pipeline again"
+	if sqlState(failed.Err) != stateNotSupported {
+		return
+	}
+	var drops []string
+	for _, ref := range w.catalog.refs {
+		parent, hit := emptied[ref.parent]
+		if _, inside := emptied[ref.child]; !hit || inside || ref.constraint == "" {
+			continue
+		}
+		stop.What += fmt.Sprintf("; table %s refers to %s", ref.childName, parent)
+		drops = append(drops, fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT %s;", ref.childName, ref.constraint))
+	}
+	if drops != nil {
+		stop.Code = "truncate_referenced"
+		stop.Why = "only the tables that the source emptied are emptied; CASCADE would take rows of others"
+		stop.Next = strings.Join(drops, "\n") + "\n-- then start the pipeline again; the other tables keep their rows"
+	}
+}
+
+// stopSeveralRows is for a key that has turned out not to be one only when the
+// batch was committed.
+func (w *sinkWriter) stopSeveralRows(e *entrain.Event, item applyplan.Item) error {
+	where := w.catalog.table(e.Table).describeRow(item)
+	return &entrain.Stop{
+		Code: "key_not_unique",
+		What: fmt.Sprintf("the %s of %s (event %s) changed several rows at the target, and everything through %s is applied",
+			item.Op, e.Table, e.ID(), w.pos),
+		Why: "the target lost its unique index on the key while the session ran",
+		Next: fmt.Sprintf("compare: SELECT * FROM %s WHERE %s; mend the rows, make the key unique at the target, then start the pipeline again",
+			quoteTable(e.Table.Schema, e.Table.Name), where),
+		Err: errTooManyRows,
+	}
 }
 
 // stopTransaction names the source transaction whose rows are all taken, but

@@ -60,7 +60,7 @@ func (s *Sink) removeRow() entrain.Removal {
 		What: fmt.Sprintf("position of pipeline %q in %s", s.cfg.Pipeline, serverName(s.conn)),
 		SQL:  sql + ";",
 		Do: func(ctx context.Context) error {
-			return s.session(ctx, func(conn *pgconn.PgConn) error { return run(ctx, conn, sql) })
+			return inSession(ctx, s.conn, func(conn *pgconn.PgConn) error { return run(ctx, conn, sql) })
 		},
 	}
 }
@@ -71,7 +71,7 @@ func (s *Sink) removeSchema() entrain.Removal {
 		What: fmt.Sprintf("schema entrain in %s", serverName(s.conn)),
 		SQL:  "DROP TABLE entrain.position;\nDROP SCHEMA entrain;",
 		Do: func(ctx context.Context) error {
-			return s.session(ctx, func(conn *pgconn.PgConn) error { return s.dropSchema(ctx, conn) })
+			return inSession(ctx, s.conn, func(conn *pgconn.PgConn) error { return s.dropSchema(ctx, conn) })
 		},
 	}
 }
@@ -102,26 +102,9 @@ func (s *Sink) dropSchema(ctx context.Context, conn *pgconn.PgConn) error {
 	return nil
 }
 
-// session runs do in a session of its own, and rolls back what it leaves open.
-func (s *Sink) session(ctx context.Context, do func(conn *pgconn.PgConn) error) error {
-	conn, err := connect(ctx, s.conn)
-	if err != nil {
-		return err
-	}
-	defer closeConn(ctx, conn)
-	return do(conn)
-}
-
 func run(ctx context.Context, conn *pgconn.PgConn, sql string) error {
 	if _, err := queryRows(ctx, conn, sql); err != nil {
 		return fmt.Errorf("%s: %w", sql, err)
 	}
 	return nil
-}
-
-// closeConn says good-bye even if ctx is over; the answer changes nothing.
-func closeConn(ctx context.Context, conn *pgconn.PgConn) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sinkCloseTimeout)
-	defer cancel()
-	_ = conn.Close(ctx)
 }

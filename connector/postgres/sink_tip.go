@@ -36,17 +36,18 @@ func (w *sinkWriter) writeTip(ctx context.Context, b *entrain.Batch) (bool, erro
 	if n < len(items) || refused != nil {
 		return false, w.abandon(&f, refused)
 	}
+	odd := -1 // the first call that hit another number of rows than it should
 	at, err := f.land(func(call int, rows int64) error {
-		if call == 0 {
-			return hasMoved(rows)
+		if odd < 0 && (call == 0 && hasMoved(rows) != nil || call > 0 && w.gotRows(&items[call-1], rows) != nil) {
+			odd = call
 		}
-		return w.gotRows(&items[call-1], rows)
+		return nil // what the server takes, the Sync commits
 	})
 	w.exec.sent = f.sent
 	if err == nil {
 		w.tallyEvents(b.Events)
 		w.committed(b.Through)
-		return true, nil
+		return true, w.judgeTip(ctx, b.Events, items, odd)
 	}
 	w.pending = tally{}
 	if at == 0 && moveFailed(err) {
@@ -56,6 +57,19 @@ func (w *sinkWriter) writeTip(ctx context.Context, b *entrain.Batch) (bool, erro
 		return false, w.explain(err, b.Events)
 	}
 	return false, nil
+}
+
+// judgeTip returns the stop for a call that hit a wrong number of rows, which is
+// known only when the batch is committed: it must not be applied again.
+func (w *sinkWriter) judgeTip(ctx context.Context, events []entrain.Event, items []applyplan.Item, odd int) error {
+	switch {
+	case odd < 0:
+		return nil
+	case odd == 0:
+		return w.stopFenced(ctx)
+	}
+	item := items[odd-1]
+	return w.stopSeveralRows(&events[item.Event], item)
 }
 
 // fitsTip reports whether row statements alone are right for the tables: each

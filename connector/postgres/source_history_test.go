@@ -1,12 +1,15 @@
 package postgres
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector"
@@ -55,6 +58,7 @@ func TestStopSlotLostWAL(t *testing.T) {
 			t.Errorf("the session that had the slot ends with %v, want a retryable error", err)
 		}
 		closeReader(t, r)
+		refusedSlot(t, src, at)
 		stop := expectStop(t, openError(t, src, at), "slot_lost")
 		if !strings.Contains(stop.What, "wal_removed") || !strings.Contains(stop.Why, "max_slot_wal_keep_size") {
 			t.Errorf("stop %+v", stop)
@@ -62,6 +66,27 @@ func TestStopSlotLostWAL(t *testing.T) {
 		expectStop(t, openError(t, src, entrain.Position{}), "slot_lost")
 		startOver(t, src, url, stop)
 	})
+}
+
+// refusedSlot starts the stream of a lost slot as if it were lost after it was
+// looked at: the server's refusal is recognised without its words.
+func refusedSlot(t *testing.T, src *Source, at entrain.Position) {
+	t.Helper()
+	sess, err := src.connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := parsePlace(at.Offset)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := sess.reader(startPoint{p, at.Incarnation}, at)
+	stop := expectStop(t, sess.stream(t.Context(), r, p), "slot_lost")
+	var cause *pgconn.PgError
+	if !errors.As(stop.Err, &cause) {
+		t.Fatalf("the stop has not the server's words: %+v", stop)
+	}
+	t.Logf("refused by %s: %s", cause.Routine, cause.Message)
 }
 
 // TestStopSlotLostIdle: PG-23. From version 18 on a slot can be lost by lying

@@ -210,10 +210,11 @@ func TestStopNoReplicaIdentity(t *testing.T) {
 	eachShared(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, oneTable, "CREATE TABLE keyless (v text)", "CREATE TABLE fine (v text); ALTER TABLE fine REPLICA IDENTITY FULL",
 			`CREATE TABLE "no thing" (id int PRIMARY KEY); ALTER TABLE "no thing" REPLICA IDENTITY NOTHING`,
+			"CREATE TABLE late (id int PRIMARY KEY DEFERRABLE)",
 			"CREATE TABLE lost_index (v text NOT NULL); CREATE UNIQUE INDEX i ON lost_index (v); ALTER TABLE lost_index REPLICA IDENTITY USING INDEX i; DROP INDEX i")
 		src := newTestSource(t, url)
 		stop := expectStop(t, openError(t, src, entrain.Position{}), "no_replica_identity")
-		for _, table := range []string{`"public"."keyless"`, `"public"."no thing"`, `"public"."lost_index"`} {
+		for _, table := range []string{`"public"."keyless"`, `"public"."no thing"`, `"public"."late"`, `"public"."lost_index"`} {
 			if !strings.Contains(stop.What, table) {
 				t.Errorf("%s is not named: %s", table, stop.What)
 			}
@@ -226,6 +227,7 @@ func TestStopNoReplicaIdentity(t *testing.T) {
 		}
 		pgtest.Exec(t, url, stop.Next)
 		startOver(t, src, url, &entrain.Stop{})
+		pgtest.Exec(t, url, "INSERT INTO late VALUES (1)", "UPDATE late SET id = 2")
 	})
 }
 

@@ -64,6 +64,17 @@ func stopSlotLost(cfg SourceConfig, st slotState) error {
 	}
 }
 
+// stopSlotRefused is for a slot that was lost after we had looked at it.
+func stopSlotRefused(cfg SourceConfig, err error) error {
+	return &entrain.Stop{
+		Code: "slot_lost",
+		What: fmt.Sprintf("replication slot %q is lost: the server no longer reads from it", cfg.Slot),
+		Why:  "the server invalidated it",
+		Next: dropAndRestart(cfg),
+		Err:  err,
+	}
+}
+
 func stopSlotMissing(cfg SourceConfig, from entrain.Position) error {
 	return &entrain.Stop{
 		Code: "slot_missing",
@@ -167,36 +178,61 @@ func stopNoTables(cfg SourceConfig) error {
 	}
 }
 
-func stopNoIdentity(cfg SourceConfig, tables []string) error {
-	var alter []string
-	for _, t := range tables {
-		alter = append(alter, "ALTER TABLE "+t+" REPLICA IDENTITY FULL;")
-	}
+func stopNoIdentity(tables, mend []string) error {
 	return &entrain.Stop{
 		Code: "no_replica_identity",
 		What: "tables without a primary key or replica identity: " + strings.Join(tables, ", "),
 		Why:  "once published, UPDATE and DELETE on them would fail at the source",
-		Next: strings.Join(alter, " "),
+		Next: strings.Join(mend, " "),
 	}
 }
 
-// connectError names a missing right.
+func stopPartitionIdentity(leaves, mend []string) error {
+	return &entrain.Stop{
+		Code: "partition_identity",
+		What: "partitions with another replica identity than their partitioned table: " + strings.Join(leaves, ", "),
+		Why: "the server logs a row by the partition's identity but describes it by the partitioned table's, " +
+			"so that old values would be read wrongly",
+		Next: strings.Join(mend, " "),
+	}
+}
+
+func stopNoConnectRight(cfg *pgconn.Config, err error) error {
+	return &entrain.Stop{
+		Code: "no_connect_right",
+		What: fmt.Sprintf("role %q may not connect to database %q", cfg.User, cfg.Database),
+		Why:  "that needs the CONNECT privilege",
+		Next: fmt.Sprintf("GRANT CONNECT ON DATABASE %s TO %s; -- as the owner of the database",
+			quoteIdent(cfg.Database), quoteIdent(cfg.User)),
+		Err: err,
+	}
+}
+
+// connectError names a missing right by the function of the server that
+// refused; its messages may be translated. Any other refusal stays as it is.
 func connectError(err error, cfg *pgconn.Config) error {
-	if sqlState(err) == "42501" {
+	var pgErr *pgconn.PgError
+	if !errors.As(err, &pgErr) || pgErr.Code != stateNoPrivilege {
+		return err
+	}
+	switch pgErr.Routine {
+	case "InitPostgres":
 		return stopNoReplication(cfg.User, err)
+	case "CheckMyDatabase":
+		return stopNoConnectRight(cfg, err)
 	}
 	return err
 }
 
 func createSlotError(err error, cfg SourceConfig, user string) error {
-	if sqlState(err) == "42501" {
+	if sqlState(err) == stateNoPrivilege {
 		return stopNoReplication(user, err)
 	}
 	return fmt.Errorf("create replication slot %s: %w", cfg.Slot, err)
 }
 
 func createPublicationError(err error, cfg SourceConfig, create string) error {
-	if sqlState(err) != "42501" {
+	if sqlState(err) != stateNoPrivilege {
 		return fmt.Errorf("create publication %s: %w", cfg.Publication, err)
 	}
 	return &entrain.Stop{
@@ -216,6 +252,23 @@ func isMissingPublication(e *pgconn.PgError) bool {
 		e.Code == "55000" && (e.Routine == "LoadPublications" || strings.Contains(e.Message, "skipped loading publication"))
 }
 
+// isLostSlot recognises the server's refusal to read from an invalidated slot:
+// when it is acquired (from version 18 on), when replication starts (up to 15)
+// or when decoding does (between). There a slot that a standby keeps in step
+// with its primary is refused, too, with a hint to use another one.
+func isLostSlot(e *pgconn.PgError) bool {
+	if e.Code != "55000" {
+		return false
+	}
+	switch e.Routine {
+	case "ReplicationSlotAcquire", "StartLogicalReplication":
+		return true
+	case "CreateDecodingContext":
+		return e.Detail != "" && e.Hint == ""
+	}
+	return false
+}
+
 // streamError classifies what ended a stream.
 func streamError(err error, cfg SourceConfig) error {
 	var pgErr *pgconn.PgError
@@ -225,9 +278,8 @@ func streamError(err error, cfg SourceConfig) error {
 	if isMissingPublication(pgErr) {
 		return stopPublicationGone(cfg, err)
 	}
-	if pgErr.Code == "55000" && (strings.Contains(pgErr.Message, "can no longer") ||
-		strings.Contains(pgErr.Message, "cannot read from logical replication slot")) {
-		return stopSlotLost(cfg, slotState{reason: "wal_removed"})
+	if isLostSlot(pgErr) {
+		return stopSlotRefused(cfg, err)
 	}
 	return fmt.Errorf("read from replication slot %s: %w", cfg.Slot, classify(err))
 }

@@ -10,8 +10,9 @@ import (
 )
 
 // Teardown implements entrain.Teardowner: the slot, which otherwise holds back
-// the source's log for ever, and the publication if it was made here
-// (Create). What does not exist is not listed.
+// the source's log for ever, and the publication, if they were made here
+// (Create). What does not exist is not listed. A slot that was made by hand
+// stays; the log says so, and how to drop it.
 func (s *Source) Teardown(ctx context.Context) ([]entrain.Removal, error) {
 	cfg, err := parseURL(s.cfg.URL, "entrain")
 	if err != nil {
@@ -24,15 +25,22 @@ func (s *Source) Teardown(ctx context.Context) ([]entrain.Removal, error) {
 		if err != nil {
 			return fmt.Errorf("look for replication slot %s: %w", s.cfg.Slot, err)
 		}
-		if row != nil {
-			removals = append(removals, s.removal(
-				fmt.Sprintf("replication slot %q on %s", s.cfg.Slot, server), dropSlot(s.cfg.Slot)))
+		slot := s.removal(fmt.Sprintf("replication slot %q on %s", s.cfg.Slot, server), dropSlot(s.cfg.Slot))
+		switch {
+		case row != nil && !s.cfg.Create:
+			s.cfg.Log.Warn("slot and publication were not made by entrain (source.create is not set) and stay; "+
+				"an unused slot holds back the source's log for ever", "what", slot.What, "drop it by", slot.SQL)
+		case row != nil:
+			removals = append(removals, slot)
+		}
+		if !s.cfg.Create {
+			return nil
 		}
 		row, err = queryRow(ctx, conn, "SELECT 1 FROM pg_publication WHERE pubname = $1", s.cfg.Publication)
 		if err != nil {
 			return fmt.Errorf("look for publication %s: %w", s.cfg.Publication, err)
 		}
-		if row != nil && s.cfg.Create {
+		if row != nil {
 			removals = append(removals, s.removal(
 				fmt.Sprintf("publication %q on %s", s.cfg.Publication, server),
 				"DROP PUBLICATION IF EXISTS "+quoteIdent(s.cfg.Publication)))
@@ -62,10 +70,5 @@ func (s *Source) withConn(ctx context.Context, do func(conn *pgconn.PgConn) erro
 	if err != nil {
 		return err
 	}
-	conn, err := connect(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(ctx)
-	return do(conn)
+	return inSession(ctx, cfg, do)
 }

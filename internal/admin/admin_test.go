@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -91,12 +92,21 @@ func TestAsk(t *testing.T) {
 	}
 }
 
+// Only the owner may connect, whatever the umask and wherever the socket is.
 func TestSocketIsPrivate(t *testing.T) {
-	folder := folders(t)["short"]
-	listen(t, folder)
-	info, err := os.Stat(filepath.Join(folder, socketName))
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("mode %v, %v", info.Mode(), err)
+	old := syscall.Umask(0)
+	defer syscall.Umask(old)
+	for what, folder := range folders(t) {
+		listen(t, folder)
+		path := filepath.Join(folder, socketName)
+		if note, err := os.ReadFile(filepath.Join(folder, addressName)); err == nil {
+			path = strings.TrimSpace(string(note))
+		}
+		for name, want := range map[string]os.FileMode{path: 0o600, filepath.Dir(path): 0o700} {
+			if info, err := os.Stat(name); err != nil || info.Mode().Perm() != want {
+				t.Errorf("%s: %s has mode %v, %v; want %v", what, name, info.Mode().Perm(), err, want)
+			}
+		}
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"github.com/entrainsync/entrain"
 )
 
+// FILE in a command stands for the pipeline's file; the command line puts it in.
+
 func locked(folder, name, pid string) error {
 	who := "another process"
 	if pid != "" {
@@ -16,7 +18,7 @@ func locked(folder, name, pid string) error {
 		Code: "state_locked",
 		What: fmt.Sprintf("the state of pipeline %s in %s is in use by %s", name, folder, who),
 		Why:  "two processes that run one pipeline would write every change twice",
-		Next: "entrain status " + name + "   # and stop the running process before starting another",
+		Next: "entrain status FILE   # and stop the running process before starting another",
 	}
 }
 

@@ -63,6 +63,22 @@ func stopCode(err error) string {
 	return stop.Code
 }
 
+// Others can neither read nor replace the state, whatever the umask.
+func TestStateIsPrivate(t *testing.T) {
+	old := syscall.Umask(0)
+	defer syscall.Umask(old)
+	dir := filepath.Join(t.TempDir(), "state")
+	s := open(t, dir, "shop")
+	save(t, s, checkpoint(1))
+	for name, want := range map[string]os.FileMode{
+		dir: 0o700, s.Folder(): 0o700, s.path(): 0o600, filepath.Join(s.Folder(), lockName): 0o600,
+	} {
+		if info, err := os.Stat(name); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s has mode %v, %v; want %v", name, info.Mode().Perm(), err, want)
+		}
+	}
+}
+
 // What was saved is there after a new start, and nothing was before the first
 // save.
 func TestReopen(t *testing.T) {

@@ -186,3 +186,38 @@ func TestPlannerKeepsNothing(t *testing.T) {
 		t.Errorf("%.3f allocations an event, want none", perEvent)
 	}
 }
+
+// TestMergedRowsAreBounded proves P6 and P3: large values that many updates
+// leave alone are not copied for each of them, and when rows no longer fit the
+// result is still that of source order.
+func TestMergedRowsAreBounded(t *testing.T) {
+	const rounds, body = 6000, 300 << 10
+	for _, rows := range []int{1, 2, 60} {
+		f := newFixed()
+		large := et.Text(strings.Repeat("x", body))
+		var events []entrain.Event
+		for i := range rows {
+			events = append(events, et.Insert(f.p, row4(f.p, fmt.Sprint(i), large)...))
+		}
+		for i := range rounds {
+			events = append(events, update(f.p, fmt.Sprint(i%rows), et.Unchanged, et.Text(fmt.Sprint(i))))
+		}
+		var p Planner
+		work := Work{Events: events, Lookup: f.lookup, Graph: f.graph}
+		planned, want := database{}, database{}
+		for _, u := range p.Plan(work) {
+			if err := planned.run(u, events, f.lookup); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if held := cap(p.window.arena) + cap(p.window.draft); held > 2*maxArena {
+			t.Errorf("%d rows: %d bytes for merged rows, want %d at most", rows, held, 2*maxArena)
+		}
+		if err := want.run(Unit{Mode: Strict, Steps: p.Rows(work)}, events, f.lookup); err != nil {
+			t.Fatal(err)
+		}
+		if planned.String() != want.String() {
+			t.Errorf("%d rows: the plan does not do what the events do", rows)
+		}
+	}
+}

@@ -42,7 +42,8 @@ func (g *Graph) Component(rel uint32) uint32 {
 	}
 }
 
-// Linked reports whether any reference starts or ends at rel.
+// Linked reports whether a reference starts or ends at rel, to itself
+// included, or rel is part of another relation or has parts.
 func (g *Graph) Linked(rel uint32) bool {
 	_, ok := g.component[rel]
 	return ok

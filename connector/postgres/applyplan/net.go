@@ -15,8 +15,10 @@ const (
 // net is the net operation on one key.
 type net struct {
 	state state
-	table int32 // in window.tables
-	item  Item
+	// merged: item.Row is in the arena, and this net's alone to write.
+	merged bool
+	table  int32 // in window.tables
+	item   Item
 }
 
 // window collects the net operations of one unit between two barriers.
@@ -25,9 +27,15 @@ type window struct {
 	keys   keyIndex
 	tables []tableWork
 	byRank []*tableWork
-	// arena holds rows that were put together from several events.
+	// arena holds rows that were put together from several events, for the
+	// whole plan: len(arena) <= maxArena.
 	arena []byte
+	draft []byte // the row that is being put together
 }
+
+// maxArena bounds the memory for merged rows of one plan. Merged rows can be
+// far larger than their events, which leave out what did not change.
+const maxArena = 4 << 20
 
 // tableWork counts what a window does to one target.
 type tableWork struct {
@@ -129,14 +137,18 @@ func (w *window) merge(n *net, e *entrain.Event, index int32) bool {
 	switch {
 	case e.Op == entrain.OpInsert && !exists:
 		n.state, n.item.Op, n.item.Row = replaced, Insert, e.After
+	case e.Op == entrain.OpUpdate && exists && !partial(n.item.Target, e.After):
+		n.item.Row, n.merged = e.After, false
 	case e.Op == entrain.OpUpdate && exists:
-		n.item.Row = w.overlay(n.item.Target, n.item.Row, e.After)
+		if !w.overlay(n, e.After) {
+			return false
+		}
 	case e.Op == entrain.OpDelete && exists:
 		// A row that only this window made is gone without a trace, unless
 		// the target had one with its key: the delete settles both.
 		n.item.MayMiss = n.item.MayMiss || n.state == inserted || n.item.Target.Cascaded
 		n.state, n.item.Op = deleted, Delete
-		n.item.Key, n.item.Row = e.Before, nil
+		n.item.Key, n.item.Row, n.merged = e.Before, nil, false
 	default:
 		return false
 	}
@@ -144,14 +156,28 @@ func (w *window) merge(n *net, e *entrain.Event, index int32) bool {
 	return true
 }
 
-// overlay returns old with the columns that newer carries.
-func (w *window) overlay(t *Target, old, newer entrain.Row) entrain.Row {
-	if !partial(t, newer) {
-		return newer
+// overlay sets the columns that newer carries in the net's row. It reports
+// false if there is no room for the result.
+func (w *window) overlay(n *net, newer entrain.Row) bool {
+	w.draft = appendOverlay(w.draft[:0], n.item.Target, n.item.Row, newer)
+	if n.merged && len(w.draft) <= cap(n.item.Row) {
+		n.item.Row = append(n.item.Row[:0], w.draft...)
+		return true
 	}
+	start := len(w.arena)
+	if start+len(w.draft) > maxArena {
+		return false
+	}
+	w.arena = append(w.arena, w.draft...)
+	n.item.Row, n.merged = w.arena[start:len(w.arena):len(w.arena)], true
+	return true
+}
+
+// appendOverlay appends old with the columns that newer carries.
+func appendOverlay(dst []byte, t *Target, old, newer entrain.Row) []byte {
 	n := len(t.Table.Columns)
 	var b entrain.RowBuilder
-	b.Begin(w.arena, n)
+	b.Begin(dst, n)
 	for c := range n {
 		v, state := newer.Column(c, n)
 		if state == entrain.Unchanged {
@@ -166,9 +192,8 @@ func (w *window) overlay(t *Target, old, newer entrain.Row) entrain.Row {
 			b.Unchanged()
 		}
 	}
-	var row entrain.Row
-	row, w.arena = b.End()
-	return row
+	_, dst = b.End()
+	return dst
 }
 
 // partial reports whether row leaves a column out.

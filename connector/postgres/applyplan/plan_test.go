@@ -102,7 +102,7 @@ func drawHistory(t *rapid.T, w *world, state database) []entrain.Event {
 		if e.Op == entrain.OpMessage {
 			continue
 		}
-		item, _ := classify(&e, 0, w.lookup)
+		item, _ := itemOf(&e, 0, w.lookup)
 		if err := state.apply(&item, &e, w.lookup); err != nil {
 			t.Fatalf("the history itself is wrong: %v", err)
 		}

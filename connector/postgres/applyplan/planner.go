@@ -42,7 +42,7 @@ type Planner struct {
 	graph  *Graph
 }
 
-// retainArena is how much memory for merged rows a Planner keeps.
+// retainArena is how large a buffer for merged rows a Planner keeps.
 const retainArena = 1 << 20
 
 // Reset drops every reference to the events of the last plan.
@@ -54,10 +54,16 @@ func (p *Planner) Reset() {
 	p.used, p.first = 0, 0
 	p.units = p.units[:0]
 	p.window.reset()
-	if cap(p.window.arena) > retainArena {
-		p.window.arena = nil
+	p.window.arena = retain(p.window.arena)
+	p.window.draft = retain(p.window.draft)
+}
+
+// retain empties a buffer, and gives it back if it has become large.
+func retain(buf []byte) []byte {
+	if cap(buf) > retainArena {
+		return nil
 	}
-	p.window.arena = p.window.arena[:0]
+	return buf[:0]
 }
 
 // Plan splits the work into units and groups each as far as its mode allows.
@@ -90,7 +96,7 @@ func (p *Planner) Runs(w Work) []Step {
 	p.order, p.graph = w.Order, w.Graph
 	for _, i := range w.Pick {
 		e := &w.Events[i]
-		item, kind := classify(e, i, w.Lookup)
+		item, kind := itemOf(e, i, w.Lookup)
 		if item.Target != nil && item.Target.Mode != Grouped {
 			kind = Rows
 		}
@@ -170,14 +176,14 @@ func (p *Planner) row(w Work, i int32) {
 	if e.Op == entrain.OpMessage {
 		return
 	}
-	item, _ := classify(e, i, w.Lookup)
+	item, _ := itemOf(e, i, w.Lookup)
 	p.push(item)
 }
 
 // ordered keeps source order and joins neighbouring inserts of one target.
 func (p *Planner) ordered(w Work, pick []int32) {
 	for _, i := range pick {
-		item, kind := classify(&w.Events[i], i, w.Lookup)
+		item, kind := itemOf(&w.Events[i], i, w.Lookup)
 		if kind != Inserts || item.Target.Mode == Strict {
 			p.push(item)
 			continue
@@ -199,7 +205,7 @@ func (p *Planner) grouped(w Work, pick []int32) {
 	p.window.reset()
 	for _, i := range pick {
 		e := &w.Events[i]
-		item, kind := classify(e, i, w.Lookup)
+		item, kind := itemOf(e, i, w.Lookup)
 		if kind == Rows {
 			p.flush()
 			p.push(item)
@@ -238,9 +244,9 @@ func (p *Planner) step(kind Kind, t *Target) int32 {
 	return int32(p.used - 1)
 }
 
-// classify makes the item that one event is by itself, and says which kind of
+// itemOf makes the item that one event is by itself, and says which kind of
 // set it may be part of; Rows if none.
-func classify(e *entrain.Event, i int32, lookup Lookup) (Item, Kind) {
+func itemOf(e *entrain.Event, i int32, lookup Lookup) (Item, Kind) {
 	if e.Op == entrain.OpTruncate {
 		return Item{Op: Truncate, Event: i}, Rows
 	}

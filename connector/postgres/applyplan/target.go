@@ -112,8 +112,9 @@ type Unit struct {
 	// Events are the indexes in the batch of the unit's events, ascending.
 	Events []int32
 	Mode   Mode
-	// Linked says that foreign keys or truncates connect several tables of
-	// the unit, so that another [Order] may fare better.
+	// Linked says that a table of the unit refers to another one or is
+	// referred to, or is part of another one, so that another [Order] may fare
+	// better; see [Graph.Linked].
 	Linked bool
 	Steps  []Step
 }

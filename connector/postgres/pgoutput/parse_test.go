@@ -131,10 +131,14 @@ func checkRow(t *testing.T, tuple Tuple) {
 		t.Fatalf("a row of %d bytes, at most %d were announced", len(row), tuple.Size())
 	}
 	states := map[byte]entrain.State{'t': entrain.Present, 'n': entrain.Null, 'u': entrain.Unchanged}
-	tuple.columns(func(i int, kind byte, text []byte) {
+	rest := tuple.data
+	for i := range tuple.Len() {
+		var kind byte
+		var text []byte
+		kind, text, rest = column(rest)
 		value, state := row.Column(i, tuple.Len())
 		if state != states[kind] || string(value) != string(text) {
 			t.Fatalf("column %d is %q (%v), want %c %q", i, value, state, kind, text)
 		}
-	})
+	}
 }

@@ -42,12 +42,15 @@ func show(m *Message) string {
 
 func showTuple(t Tuple) string {
 	var cols []string
-	t.columns(func(_ int, kind byte, text []byte) {
+	for rest := t.data; len(rest) > 0; {
+		var kind byte
+		var text []byte
+		kind, text, rest = column(rest)
 		if kind == 't' {
 			cols = append(cols, fmt.Sprintf("%q", text))
-			return
+			continue
 		}
 		cols = append(cols, string(kind))
-	})
+	}
 	return "(" + strings.Join(cols, " ") + ")"
 }

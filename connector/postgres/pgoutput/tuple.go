@@ -54,21 +54,14 @@ func (c *cursor) tuple(t *Tuple) error {
 	return nil
 }
 
-// Columns calls visit for every column in order with its kind ('t' a value,
-// 'n' NULL, 'u' unchanged) and text. The text aliases the message.
-func (t Tuple) columns(visit func(i int, kind byte, text []byte)) {
-	data := t.data
-	for i := range t.n {
-		kind := data[0]
-		data = data[1:]
-		if kind != 't' {
-			visit(i, kind, nil)
-			continue
-		}
-		size := binary.BigEndian.Uint32(data)
-		visit(i, kind, data[4:4+size])
-		data = data[4+size:]
+// column reads one column from the front of a tuple's data: its kind ('t' a
+// value, 'n' NULL, 'u' unchanged), its text and what follows.
+func column(data []byte) (kind byte, text, rest []byte) {
+	if data[0] != 't' {
+		return data[0], nil, data[1:]
 	}
+	end := 5 + binary.BigEndian.Uint32(data[1:])
+	return 't', data[5:end], data[end:]
 }
 
 // AppendRow appends the tuple to buf as a row. Columns that the log left out
@@ -78,13 +71,11 @@ func (t Tuple) AppendRow(buf []byte, fill entrain.Row) (entrain.Row, []byte) {
 	b.Begin(buf, t.n)
 	data := t.data
 	for i := range t.n {
-		kind := data[0]
-		data = data[1:]
+		kind, text, rest := column(data)
+		data = rest
 		switch kind {
 		case 't':
-			size := binary.BigEndian.Uint32(data)
-			b.Value(data[4 : 4+size])
-			data = data[4+size:]
+			b.Value(text)
 		case 'n':
 			b.Null()
 		default:
@@ -98,7 +89,10 @@ func (t Tuple) AppendRow(buf []byte, fill entrain.Row) (entrain.Row, []byte) {
 func (t Tuple) AppendKey(buf []byte, key []bool) (entrain.Row, []byte) {
 	var b entrain.RowBuilder
 	b.Begin(buf, t.n)
-	t.columns(func(i int, kind byte, text []byte) {
+	data := t.data
+	for i := range t.n {
+		kind, text, rest := column(data)
+		data = rest
 		switch {
 		case !key[i] || kind == 'u':
 			b.Unchanged()
@@ -107,22 +101,19 @@ func (t Tuple) AppendKey(buf []byte, key []bool) (entrain.Row, []byte) {
 		default:
 			b.Value(text)
 		}
-	})
+	}
 	return b.End()
 }
 
+// appendFrom adds column i of fill if that has a value. A column that the log
+// left out was not NULL: where fill says so it does not know the value (the
+// old image of a partition that is identified by less than its root).
 func appendFrom(b *entrain.RowBuilder, fill entrain.Row, i, n int) {
-	if len(fill) == 0 {
-		b.Unchanged()
-		return
+	if len(fill) > 0 {
+		if value, state := fill.Column(i, n); state == entrain.Present {
+			b.Value(value)
+			return
+		}
 	}
-	value, state := fill.Column(i, n)
-	switch state {
-	case entrain.Present:
-		b.Value(value)
-	case entrain.Null:
-		b.Null()
-	default:
-		b.Unchanged()
-	}
+	b.Unchanged()
 }

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/entrainsync/entrain"
+)
+
+// place is where the pipeline at hand is described and kept; empty while there
+// is none.
+type place struct {
+	file  string // the pipeline file, as it was given
+	state string // its state folder
+}
+
+// blanks finds the words in a stop's advice that stand for the pipeline's file
+// and its state folder. Quoted text is left alone: it may name a table so.
+var blanks = regexp.MustCompile(`"[^"]*"|\B'[^']*'|\bFILE\b|\bSTATE\b`)
+
+// fill puts the place into advice, so that it can be typed as it is.
+func (at place) fill(advice string) string {
+	return blanks.ReplaceAllStringFunc(advice, func(word string) string {
+		switch {
+		case word == "FILE" && at.file != "":
+			return shellWord(at.file)
+		case word == "STATE" && at.state != "":
+			return shellWord(at.state)
+		}
+		return word
+	})
+}
+
+var plainWord = regexp.MustCompile(`^[\w./][\w./-]*$`)
+
+// shellWord returns s so that a shell takes it as one word.
+func shellWord(s string) string {
+	if plainWord.MatchString(s) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// describeStop answers the three questions, a labelled line each.
+func describeStop(stop *entrain.Stop, at place) string {
+	what := stop.What
+	if stop.Err != nil {
+		what += ": " + stop.Err.Error()
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "entrain: stopped (%s)\n", stop.Code)
+	for _, answer := range [][2]string{{"what happened", what}, {"why", stop.Why}, {"next", at.fill(stop.Next)}} {
+		if answer[1] != "" {
+			text := strings.ReplaceAll(strings.TrimRight(answer[1], "\n"), "\n", "\n                 ")
+			fmt.Fprintf(&b, "%15s: %s\n", answer[0], text)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	core "github.com/entrainsync/entrain"
+)
+
+func TestAdviceNamesThePlace(t *testing.T) {
+	at := place{file: "my pipes/it's.yaml", state: ".entrain/shop"}
+	for advice, want := range map[string]string{
+		"entrain teardown FILE; entrain run FILE": `entrain teardown 'my pipes/it'\''s.yaml'; entrain run 'my pipes/it'\''s.yaml'`,
+		"mv STATE/state.db STATE/state.db.old":    "mv .entrain/shop/state.db .entrain/shop/state.db.old",
+		"the source's x in FILE: y's":             `the source's x in 'my pipes/it'\''s.yaml': y's`,
+		`DROP "A FILE"; mv 'FILE' "STATE"`:        `DROP "A FILE"; mv 'FILE' "STATE"`,
+		"PROFILE FILES ESTATE":                    "PROFILE FILES ESTATE",
+	} {
+		if got := at.fill(advice); got != want {
+			t.Errorf("%s:\ngot  %s\nwant %s", advice, got, want)
+		}
+		if got := (place{}).fill(advice); got != advice {
+			t.Errorf("without a pipeline %s became %s", advice, got)
+		}
+	}
+	p, stderr := talk(source)
+	p.place = at
+	p.report(&core.Stop{Code: "x", What: "y", Next: "entrain run FILE"})
+	if !strings.Contains(stderr.String(), `next: entrain run 'my pipes/`) {
+		t.Errorf("report says %s", stderr)
+	}
+}
+
+// Whatever command loaded the file, its stops are about it.
+func TestEveryCommandKnowsItsFile(t *testing.T) {
+	file := writeFile(t, toFile)
+	got := invoke(t, source, "status", file)
+	got.want(t, exitEnvironment, "(not_running)", "next: entrain run "+file+"\n")
+	p, _ := talk(source)
+	if _, err := p.load(file); err != nil {
+		t.Fatal(err)
+	}
+	want := place{file: file, state: filepath.Join(filepath.Dir(file), "state", "shop")}
+	if p.place != want {
+		t.Errorf("place %+v; want %+v", p.place, want)
+	}
+}
+
+// No advice in the repository has a blank that stays open: every capitalised
+// stand-in next to our own commands is one that is filled in.
+func TestAllAdviceCanBeFilledIn(t *testing.T) {
+	command := regexp.MustCompile(`entrain (?:run|teardown|status|config show) ([A-Z]+)`)
+	seen := 0
+	for _, root := range []string{"../../connector", "../../pipeline", "../../internal/store"} {
+		err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			for _, m := range command.FindAllStringSubmatch(readText(t, path), -1) {
+				seen++
+				if m[1] != "FILE" {
+					t.Errorf("%s: %q does not name the file", path, m[0])
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if seen < 5 {
+		t.Errorf("%d commands found in advice; the search finds nothing", seen)
+	}
+}
+
+// advice returns the commands that a stop printed behind what it says first.
+func (p *process) advice(t *testing.T, code string) string {
+	t.Helper()
+	p.exit(t, exitEnvironment)
+	text := p.stderr.String()
+	_, next, _ := strings.Cut(text, "           next: ")
+	at := strings.Index(next, ": mv ")
+	if !strings.Contains(text, "stopped ("+code+")") || at < 0 {
+		t.Fatalf("not the stop %s with a command: %s", code, text)
+	}
+	return strings.TrimSpace(next[at+2:])
+}
+
+// shell executes advice; entrain in it is this program, with an end.
+func shell(t *testing.T, url, advice string) {
+	t.Helper()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := "entrain() { " + asProgram + `=1 "$PROGRAM" "$@" --until now; }` + "\n" + advice
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", script)
+	cmd.Env = append(os.Environ(), "PROGRAM="+program, "SOURCE_URL="+url)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", advice, err, out)
+	}
+}
+
+// The advice for a file that is not as it was left is executed as it is
+// printed, wherever the state is; what was not confirmed arrives (P1, P5).
+func TestAdviceOnAChangedFile(t *testing.T) {
+	for code, harm := range map[string]func(path string) error{
+		"file_replaced":  func(path string) error { return os.Rename(path, path+".1") },
+		"file_truncated": func(path string) error { return os.Truncate(path, 10) },
+		"file_changed":   func(path string) error { return os.WriteFile(path, []byte(strings.Repeat("note\n", 9999)), 0) },
+		"file_foreign":   nil,
+	} {
+		t.Run(code, func(t *testing.T) {
+			url := shop(t)
+			file := writeFile(t, strings.ReplaceAll(strings.Replace(toFile, "DIR/state", `"DIR/my state"`, 1), "out.jsonl", "o'ut.jsonl"))
+			out := filepath.Join(filepath.Dir(file), "o'ut.jsonl")
+			if harm == nil {
+				harm = func(path string) error {
+					return os.RemoveAll(filepath.Join(filepath.Dir(file), "my state"))
+				}
+			}
+			launch(t, url, "run", "--until", "now", file).exit(t, exitOK)
+			order(t, url, -10, -1)
+			launch(t, url, "run", "--until", "now", file).exit(t, exitOK)
+			if err := harm(out); err != nil {
+				t.Fatal(err)
+			}
+			order(t, url, 1, 20)
+			shell(t, url, launch(t, url, "run", "--until", "now", file).advice(t, code))
+			orders(t, readText(t, out), 20)
+		})
+	}
+}
