@@ -39,6 +39,7 @@ type state struct {
 	writing   time.Time // since when the sink is at work, zero if it is not
 	committed time.Time // commit time of the last durable transaction
 	position  entrain.Position
+	unsettled int64 // events that the last session left durable at position, unconfirmed
 }
 
 type counts struct {
@@ -66,8 +67,8 @@ type Status struct {
 	// BufferedBytes are read but not yet handed to the sink.
 	BufferedBytes int `json:"buffered_bytes"`
 	// Captured counts the events read from the source, Applied those durable
-	// at the sink, Reread those that a broken session had read but not made
-	// durable, and which were read again. At rest captured = applied + reread
+	// at the sink whose position is saved, Reread those that a broken session
+	// had read but not brought that far, and which were read again. At rest captured = applied + reread
 	// (P1).
 	Captured int64 `json:"captured"`
 	Applied  int64 `json:"applied"`
@@ -106,9 +107,12 @@ func (p *Pipeline) attach(s *session) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if s.fed.at == p.state.position {
+		p.state.past.applied += p.state.unsettled // the sink has kept them
+	}
 	p.state.session = s
 	p.state.up = true
-	p.state.position = s.fed.at
+	p.state.position, p.state.unsettled = s.fed.at, 0
 	return nil
 }
 
@@ -118,6 +122,7 @@ func (p *Pipeline) detach(s *session) {
 	defer p.mu.Unlock()
 	p.state.past = p.totals()
 	p.state.position = s.fed.at
+	p.state.unsettled = s.fed.events.durable - s.fed.events.acked
 	p.state.session = nil
 }
 
@@ -157,7 +162,7 @@ func (p *Pipeline) totals() counts {
 		return c
 	}
 	c.captured += s.fed.events.read
-	c.applied += s.fed.events.durable
+	c.applied += s.fed.events.acked
 	for _, end := range []any{s.reader, s.writer} {
 		if counter, ok := end.(entrain.Counter); ok {
 			for name, n := range counter.Counts() {
@@ -200,7 +205,7 @@ func (p *Pipeline) Status() Status {
 
 // describe fills in what only a session at work knows.
 func (p *Pipeline) describe(st *Status, s *session, now time.Time) {
-	inFlight := s.fed.events.read - s.fed.events.durable
+	inFlight := s.fed.events.read - s.fed.events.acked
 	st.Reread = p.state.past.captured - p.state.past.applied
 	var lag entrain.Lag
 	if lagger, ok := s.reader.(entrain.Lagger); ok {

@@ -14,9 +14,9 @@ type tracker struct {
 	durable uint64 // through a batch with a position that the sink has durably
 	acked   uint64 // confirmed to the source
 
-	events struct{ read, durable int64 } // of these batches
-	open   int64                         // events written but not durable
-	at     entrain.Position              // of durable
+	events struct{ read, durable, acked int64 } // of these batches
+	open   int64                                // events written but not durable
+	at     entrain.Position                     // of durable
 }
 
 // noteRead counts a batch that came from the source.
@@ -44,7 +44,10 @@ func (t *tracker) noteWritten(batches uint64, b *entrain.Batch) error {
 }
 
 // noteAcked counts everything durable as confirmed to the source.
-func (t *tracker) noteAcked() { t.acked = t.durable }
+func (t *tracker) noteAcked() {
+	t.acked = t.durable
+	t.events.acked = t.events.durable
+}
 
 // valid returns the violated invariant, if any.
 func (t *tracker) valid() error {
@@ -52,8 +55,9 @@ func (t *tracker) valid() error {
 		return fmt.Errorf("acked %d ≤ durable %d ≤ written %d ≤ read %d does not hold",
 			t.acked, t.durable, t.written, t.read)
 	}
-	if t.events.durable+t.open > t.events.read || t.open < 0 {
-		return fmt.Errorf("%d events durable and %d open of %d read", t.events.durable, t.open, t.events.read)
+	e := t.events
+	if e.acked > e.durable || e.durable+t.open > e.read || t.open < 0 {
+		return fmt.Errorf("%d events acked, %d durable and %d open of %d read", e.acked, e.durable, t.open, e.read)
 	}
 	return nil
 }

@@ -44,7 +44,7 @@ func (s *session) ensurePublication(ctx context.Context, from entrain.Position) 
 	if !pub.exists && !from.IsZero() {
 		return stopPublicationGone(cfg, nil)
 	}
-	tables, err := s.tables(ctx)
+	tables, err := s.src.tables(ctx)
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (s *session) checkPublication(pub publication, tables []sourceTable) error 
 // include and create, what is wanted is what the publication has.
 func (s *session) warnMissing(pub publication, t sourceTable) {
 	cfg := s.src.cfg
-	if t.partition || t.carried(pub.viaRoot) || len(cfg.Tables.Include) == 0 && !cfg.Create {
+	if t.partition || t.carried(pub) || len(cfg.Tables.Include) == 0 && !cfg.Create {
 		return
 	}
 	cfg.Log.Warn("a table that source.tables takes is not in the publication: its changes are not carried",

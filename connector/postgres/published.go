@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // sourceTable is a table that could be published, as the catalog shows it.
@@ -44,11 +46,14 @@ func replicaIdentitySQL(alias string) string {
 }
 
 // tables lists the wanted tables of the database and which of them the
-// publication publishes.
-func (s *session) tables(ctx context.Context) ([]sourceTable, error) {
-	published := "(SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = " +
-		quoteLiteral(s.src.cfg.Publication) + ")"
-	rows, err := s.query(ctx, `SELECT n.nspname, c.relname, c.relispartition, `+replicaIdentitySQL("c")+`,
+// publication publishes. It asks by a connection of its own: what a walsender
+// looks up about a table stays in its cache, and from there it would describe
+// rows of the past by the table's present shape.
+func (s *Source) tables(ctx context.Context) ([]sourceTable, error) {
+	published := "(SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = $1)"
+	var rows [][]string
+	err := s.withConn(ctx, func(conn *pgconn.PgConn) (err error) {
+		rows, err = queryRows(ctx, conn, `SELECT n.nspname, c.relname, c.relispartition, `+replicaIdentitySQL("c")+`,
 		c.relreplident = 'd', c.relkind = 'p', (n.nspname, c.relname) IN `+published+`,
 		m.nspname, l.relname, `+replicaIdentitySQL("l")+`, (m.nspname, l.relname) IN `+published+`
 		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -59,13 +64,15 @@ func (s *session) tables(ctx context.Context) ([]sourceTable, error) {
 		AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
 		AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
 			AND d.objid = c.oid AND d.deptype = 'e')
-		ORDER BY 1, 2, 8, 9`)
+		ORDER BY 1, 2, 8, 9`, s.cfg.Publication)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list tables: %w", err)
 	}
 	var tables []sourceTable
 	for _, r := range rows {
-		if !s.src.wants(r[0], r[1]) {
+		if !s.wants(r[0], r[1]) {
 			continue
 		}
 		name := quoteTable(r[0], r[1])
@@ -132,8 +139,8 @@ func (t *sourceTable) mend() []string {
 
 // carried reports whether the publication publishes the table's rows, as its
 // own or as those of its leaves.
-func (t *sourceTable) carried(viaRoot bool) bool {
-	if t.published || viaRoot || !t.partitioned {
+func (t *sourceTable) carried(pub publication) bool {
+	if t.published || pub.viaRoot || !t.partitioned {
 		return t.published
 	}
 	for _, leaf := range t.leaves {

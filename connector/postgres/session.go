@@ -66,9 +66,7 @@ func (s *Source) connect(ctx context.Context) (*session, error) {
 // has ended.
 func (s *session) close(ctx context.Context) {
 	if s.conn != nil {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-		defer cancel()
-		s.conn.Close(ctx)
+		closeConn(ctx, s.conn)
 	}
 }
 

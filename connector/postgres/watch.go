@@ -74,13 +74,10 @@ func (w *slotWatch) run(ctx context.Context) {
 }
 
 func (w *slotWatch) hangUp(ctx context.Context) {
-	if w.conn == nil {
-		return
+	if w.conn != nil {
+		closeConn(ctx, w.conn)
+		w.conn = nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-	defer cancel()
-	w.conn.Close(ctx)
-	w.conn = nil
 }
 
 // look asks once and returns what the slot has confirmed.
