@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
@@ -71,15 +72,33 @@ sink: {type: file, path: DIR/out.jsonl}
 state: {dir: DIR/state}
 `
 
+// transcript is a buffer that may be read while it is written.
+type transcript struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (s *transcript) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buf.Write(b)
+}
+
+func (s *transcript) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buf.String()
+}
+
 // talk is a program for tests of its parts, and what it says.
-func talk(env map[string]string) (*program, *bytes.Buffer) {
-	var stderr bytes.Buffer
+func talk(env map[string]string) (*program, *transcript) {
+	stderr := &transcript{}
 	p := &program{
-		world: world{stdin: strings.NewReader(""), stdout: io.Discard, stderr: &stderr, env: func(name string) (string, bool) {
+		world: world{stdin: strings.NewReader(""), stdout: io.Discard, stderr: stderr, env: func(name string) (string, bool) {
 			v, ok := env[name]
 			return v, ok
 		}},
-		log: slog.New(slog.NewTextHandler(&stderr, nil)),
+		log: slog.New(slog.NewTextHandler(stderr, nil)),
 	}
-	return p, &stderr
+	return p, stderr
 }

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 	"github.com/entrainsync/entrain/pipeline"
 )
 
@@ -83,8 +84,11 @@ func start(t *testing.T, e engine, timeout time.Duration) (result chan error, sa
 func TestFirstSignalDrains(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		result, said, heard := start(t, fakeEngine{}, time.Minute)
-		send(t, syscall.SIGHUP)
 		send(t, syscall.SIGPIPE)
+		send(t, syscall.SIGHUP)
+		pgtest.Eventually(t, time.Minute, "SIGHUP is heard", func() bool {
+			return strings.Contains(said(), "SIGHUP ignored")
+		})
 		send(t, signal)
 		if got := heard(); got != "STOPPING=1" {
 			t.Errorf("the service manager heard %q", got)

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -89,6 +90,9 @@ func record(t *testing.T, url string) []string {
 	pgtest.Exec(t, url, sql...)
 	rows := pgtest.Query(t, url, fmt.Sprintf(`SELECT encode(data, 'hex') FROM pg_logical_slot_get_binary_changes('%s', NULL, NULL,
 		'proto_version', '1', 'publication_names', 'p', 'messages', 'true')`, slot))
+	pgtest.Eventually(t, time.Minute, "the session that had the origin is gone", func() bool {
+		return pgtest.QueryOne(t, url, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()") == "1"
+	})
 	pgtest.Exec(t, url, fmt.Sprintf("SELECT pg_replication_origin_drop('%s')", slot))
 	out := make([]string, len(rows))
 	for i, row := range rows {
