@@ -39,7 +39,8 @@ func stopColumnMissing(t *entrain.Table, c entrain.Column) error {
 	return &entrain.Stop{
 		Code: "column_missing",
 		What: fmt.Sprintf("table %s has no column %s at the target", t, quoteIdent(c.Name)),
-		Why:  "a column that the source sends must not be lost",
+		Why: "a column that the source sends must not be lost; rows that are already here get the DEFAULT that you add " +
+			"to the statement, which should be the one that the source gave its rows",
 		Next: fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s;", quoteTable(t.Schema, t.Name), quoteIdent(c.Name), quoteType(c.Type)),
 	}
 }

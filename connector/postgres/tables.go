@@ -3,6 +3,7 @@ package postgres
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // Tables chooses tables by patterns over schema.table, both unquoted: * stands
@@ -53,10 +54,7 @@ func glob(pattern, name string) bool {
 			continue
 		case p < len(pattern) && pattern[p] == '?':
 			p++
-			n++
-			for n < len(name) && name[n]&0xC0 == 0x80 {
-				n++ // the rest of a UTF-8 character
-			}
+			n += charSize(name[n:])
 			continue
 		case p+1 < len(pattern) && pattern[p] == '\\' && pattern[p+1] == name[n]:
 			p += 2
@@ -70,8 +68,15 @@ func glob(pattern, name string) bool {
 		if star < 0 {
 			return false
 		}
-		mark++
+		mark += charSize(name[mark:])
 		p, n = star+1, mark
 	}
 	return strings.Trim(pattern[p:], "*") == ""
+}
+
+// charSize returns the bytes of the first character; what is not UTF-8 is one
+// a byte.
+func charSize(s string) int {
+	_, size := utf8.DecodeRuneInString(s)
+	return size
 }
