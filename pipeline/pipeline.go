@@ -17,7 +17,8 @@ import (
 )
 
 // Options say what to run. Source and Sink are required; Store too unless the
-// sink's writers are an [entrain.Positioner].
+// sink's writers are an [entrain.Positioner]. With those it is what notices,
+// after a restart, that the sink has lost its position.
 type Options struct {
 	Source entrain.Source
 	Sink   entrain.Sink

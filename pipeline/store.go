@@ -7,7 +7,8 @@ import (
 )
 
 // Checkpoint is what a pipeline has to remember between runs when its sink
-// cannot.
+// cannot. For a sink that keeps the position itself it is a position that the
+// sink once had: a sink that then has none has lost its data (P5).
 type Checkpoint struct {
 	// Position that the sink has durably.
 	Position entrain.Position `json:"position"`

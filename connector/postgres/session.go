@@ -143,11 +143,17 @@ func (s *session) statusInterval() time.Duration {
 	if s.src.until != nil {
 		return 2 * shortest // a bounded run asks the server how far it is
 	}
+	return min(max(s.senderTimeout()/3, shortest), longest)
+}
+
+// senderTimeout is how long the server waits for us; its default if it waits
+// for ever.
+func (s *session) senderTimeout() time.Duration {
 	ms, err := strconv.Atoi(s.settings["wal_sender_timeout"])
 	if err != nil || ms == 0 {
-		return longest
+		return time.Minute
 	}
-	return min(max(time.Duration(ms)*time.Millisecond/3, shortest), longest)
+	return time.Duration(ms) * time.Millisecond
 }
 
 // silence is how long a server may say nothing although it is asked. It is
@@ -158,11 +164,7 @@ const silence = 5 * time.Minute
 // slotPatience is how long to wait for a slot that another walsender still
 // has: one whose client is gone gives up after the server's time-out.
 func (s *session) slotPatience() time.Duration {
-	ms, err := strconv.Atoi(s.settings["wal_sender_timeout"])
-	if err != nil || ms == 0 {
-		ms = 60_000
-	}
-	return time.Duration(ms)*time.Millisecond + 5*time.Second
+	return s.senderTimeout() + 5*time.Second
 }
 
 // synchronous reports whether commits at the source may wait for us.
