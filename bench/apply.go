@@ -24,21 +24,29 @@ func apply(ctx context.Context, h *harness) (err error) {
 		load
 		name string
 		want limits
+		// workMem: the same is wanted with this decoding_work_mem, too.
+		workMem string
 	}{
-		{pairs, fmt.Sprintf("apply %d x (insert; update of another row), each a transaction", pairs.count), limits{rate: 1.8}},
-		{big, fmt.Sprintf("apply %d inserts of one transaction", big.count), limits{rate: 1.4}},
+		{pairs, fmt.Sprintf("apply %d x (insert; update of another row), each a transaction", pairs.count), limits{rate: 1.8}, ""},
+		{big, fmt.Sprintf("apply %d inserts of one transaction", big.count), limits{rate: 1.4}, "1GB"},
 	} {
 		p, err := h.prepare(ctx, source, w.load)
 		if err != nil {
 			return err
 		}
 		h.say("%s", w.name)
-		samples, err := h.applyByTurns(ctx, p, target)
+		ours := []string{""}
+		if w.workMem != "" {
+			ours = append(ours, w.workMem)
+		}
+		samples, err := h.applyByTurns(ctx, p, target, ours)
 		if err := errors.Join(err, p.discard(ctx)); err != nil {
 			return err
 		}
-		if err := h.add(compare(pairing{w.name, "native subscription"}, samples[1], samples[0], w.want)); err != nil {
-			return err
+		for i, name := range []string{w.name, w.name + ", decoding_work_mem " + w.workMem}[:len(ours)] {
+			if err := h.add(compare(pairing{name, "native subscription"}, samples[i+1], samples[0], w.want)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -59,8 +67,9 @@ func (h *harness) servers(ctx context.Context, settings map[string]string) (sour
 	return source, target, nil
 }
 
-// applyByTurns returns the samples of the subscription, then ours.
-func (h *harness) applyByTurns(ctx context.Context, p *prepared, target *pgserver.Server) ([][]sample, error) {
+// applyByTurns returns the samples of the subscription, then ours with each of
+// the settings of decoding_work_mem.
+func (h *harness) applyByTurns(ctx context.Context, p *prepared, target *pgserver.Server, workMem []string) ([][]sample, error) {
 	native, err := openReplica(ctx, target, p.db+"_native")
 	if err != nil {
 		return nil, err
@@ -71,22 +80,28 @@ func (h *harness) applyByTurns(ctx context.Context, p *prepared, target *pgserve
 		return nil, err
 	}
 	defer ours.close(ctx)
-	return alternate(ctx, h, h.opt.runs,
-		contender{"native subscription", func(ctx context.Context) (sample, error) {
-			return native.replay(ctx, p, func(slot string) (sample, error) {
-				return native.subscribed(ctx, subscription{source: p.server.Port(), db: p.db, slot: slot})
-			})
-		}},
-		contender{"entrain", func(ctx context.Context) (sample, error) {
+	contenders := []contender{{"native subscription", func(ctx context.Context) (sample, error) {
+		return native.replay(ctx, p, func(slot string) (sample, error) {
+			return native.subscribed(ctx, subscription{source: p.server.Port(), db: p.db, slot: slot})
+		})
+	}}}
+	for _, mem := range workMem {
+		contenders = append(contenders, contender{"entrain", func(ctx context.Context) (sample, error) {
 			return ours.replay(ctx, p, func(slot string) (sample, error) {
-				source := entrainSource{url: p.server.URL(p.db), slot: slot}
-				file, err := h.pipelineFile(source.yaml(), ours.sink())
-				if err != nil {
-					return sample{}, err
-				}
-				return measure(ctx, h.bin, "run", file, "--until", p.end)
+				return h.piped(ctx, entrainSource{p.server.URL(p.db), slot, mem}, ours, p.end)
 			})
 		}})
+	}
+	return alternate(ctx, h, h.opt.runs, contenders...)
+}
+
+// piped measures one run of entrain into a replica.
+func (h *harness) piped(ctx context.Context, source entrainSource, into *replica, end string) (sample, error) {
+	file, err := h.pipelineFile(source.yaml(), into.sink())
+	if err != nil {
+		return sample{}, err
+	}
+	return measure(ctx, h.bin, "run", file, "--until", end)
 }
 
 // replica is a database that changes are applied to.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector/postgres/applyplan"
+	"github.com/entrainsync/entrain/connector/postgres/pgbinary"
 )
 
 // sinkColumn is the target's column for one column of the source.
@@ -21,10 +22,11 @@ type sinkColumn struct {
 	omit bool
 	// always: GENERATED ALWAYS AS IDENTITY, which UPDATE cannot set.
 	always bool
-	num    string // attnum
-	oid    uint32 // of the type, domains resolved
-	cast   string // the type without a modifier: assignment checks that
-	equal  string // the type's equality operator
+	num    string        // attnum
+	oid    uint32        // of the type, domains resolved
+	binary pgbinary.Form // of the type; nil if not known
+	cast   string        // the type without a modifier: assignment checks that
+	equal  string        // the type's equality operator
 	// bytewise: two values are equal if and only if their texts are.
 	bytewise bool
 }
@@ -264,10 +266,19 @@ func newSinkColumn(row []string, source entrain.Column) sinkColumn {
 		omit:     row[2] == "true",
 		always:   row[3] == "a",
 		oid:      parseOID(row[4]),
+		binary:   binaryForm(row),
 		cast:     row[5],
 		equal:    "OPERATOR(" + quoteIdent(row[11]) + ".=)",
 		bytewise: row[9] == "true" && sameType(row, source) && bytewise(row, int32(modifier), source),
 	}
+}
+
+// binaryForm is that of the column's type. That of an enum is its label.
+func binaryForm(row []string) pgbinary.Form {
+	if enum := row[7] == "true"; enum {
+		return pgbinary.Raw
+	}
+	return pgbinary.Of(parseOID(row[4]))
 }
 
 // sameType reports whether the column has the source's type, which sources may

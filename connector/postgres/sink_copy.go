@@ -2,55 +2,80 @@ package postgres
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 	"sync"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector/postgres/applyplan"
+	"github.com/entrainsync/entrain/connector/postgres/pgbinary"
 )
 
 // copyChunk is about how much of a COPY is in memory at a time.
 const copyChunk = 64 << 10
 
-// copyReader is the text form of rows for COPY FROM, made as it is read. The
-// driver reads it on a goroutine of its own and, when the connection breaks,
-// may still do so when its call has returned; close settles that.
+// errNotCanonical says that a value has no binary form that we know of.
+var errNotCanonical = errors.New("a value is not in the form in which the server writes it")
+
+// copyReader is the form of rows for COPY FROM, made as it is read: binary,
+// which the server need not parse, or text. The driver reads it on a goroutine
+// of its own and, when the connection breaks, may still do so when its call has
+// returned; close settles that.
 type copyReader struct {
+	// textOnly is set once a value had no binary form: from then on the
+	// session leaves all to the server.
+	textOnly bool
+
 	mu      sync.Mutex
 	items   []applyplan.Item
-	columns []int // to write
-	n       int   // columns of a row
+	columns []int           // to write
+	n       int             // columns of a row
+	forms   []pgbinary.Form // of the columns to write; none for text
+	binary  bool
+	ended   bool // the trailer is in buf
 	buf     []byte
 	at      int // read so far of buf
 }
 
-func (r *copyReader) open(t *sinkTable, items []applyplan.Item) {
+// open begins a COPY and returns the statement for it.
+func (r *copyReader) open(t *sinkTable, items []applyplan.Item) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.items, r.n = items, len(t.columns)
-	r.buf, r.at = r.buf[:0], 0
-	r.columns = r.columns[:0]
+	r.buf, r.at, r.ended = r.buf[:0], 0, false
+	r.columns, r.forms, r.binary = r.columns[:0], r.forms[:0], !r.textOnly
 	for i := range t.columns {
-		if !t.columns[i].omit {
+		if c := &t.columns[i]; !c.omit {
 			r.columns = append(r.columns, i)
+			r.forms = append(r.forms, c.binary)
+			r.binary = r.binary && c.binary != nil
 		}
 	}
+	sql := copySQL(t)
+	if r.binary {
+		r.buf = append(r.buf, copyHeader...)
+		sql += " (FORMAT binary)"
+	}
+	return sql
 }
 
 // close ends the reading: nothing of the items is touched after it returned.
-func (r *copyReader) close() {
+// It reports whether a value had no binary form.
+func (r *copyReader) close() (refused bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	refused = r.binary && r.textOnly
 	r.items = nil
 	r.buf, r.at = shrink(r.buf), 0
+	return refused
 }
 
 // Read implements io.Reader.
 func (r *copyReader) Read(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.at == len(r.buf) {
-		r.fill()
+	if r.at == len(r.buf) && !r.fill() {
+		return 0, errNotCanonical
 	}
 	if r.at == len(r.buf) {
 		return 0, io.EOF
@@ -60,12 +85,53 @@ func (r *copyReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (r *copyReader) fill() {
+// fill makes the next part, an empty one at the end. It reports false if that
+// cannot be done in the binary form.
+func (r *copyReader) fill() bool {
 	r.buf, r.at = r.buf[:0], 0
 	for len(r.items) > 0 && len(r.buf) < copyChunk {
-		r.buf = appendCopyRow(r.buf, r.items[0].Row, r.columns, r.n)
+		row := r.items[0].Row
 		r.items = r.items[1:]
+		if !r.binary {
+			r.buf = appendCopyRow(r.buf, row, r.columns, r.n)
+		} else if !r.fillBinary(row) {
+			r.textOnly = true
+			return false
+		}
 	}
+	if r.binary && !r.ended && len(r.items) == 0 {
+		r.buf = append(r.buf, copyTrailer...)
+		r.ended = true
+	}
+	return true
+}
+
+// The frame of a binary COPY: its signature, flags and the length of a header
+// extension before, a count of -1 columns behind the rows.
+const (
+	copyHeader  = "PGCOPY\n\xff\r\n\x00" + "\x00\x00\x00\x00" + "\x00\x00\x00\x00"
+	copyTrailer = "\xff\xff"
+)
+
+// fillBinary appends one row: the number of its columns, then each with its
+// length before it, -1 for NULL.
+func (r *copyReader) fillBinary(row entrain.Row) bool {
+	buf := binary.BigEndian.AppendUint16(r.buf, uint16(len(r.columns)))
+	for i, c := range r.columns {
+		v, state := row.Column(c, r.n)
+		at := len(buf)
+		buf = append(buf, 0xff, 0xff, 0xff, 0xff)
+		if state != entrain.Present {
+			continue
+		}
+		var ok bool
+		if buf, ok = r.forms[i](buf, v); !ok {
+			return false
+		}
+		binary.BigEndian.PutUint32(buf[at:], uint32(len(buf)-at-4))
+	}
+	r.buf = buf
+	return true
 }
 
 // appendCopyRow appends one line: values between tabs, \N for NULL.

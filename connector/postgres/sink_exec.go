@@ -248,9 +248,11 @@ func (w *sinkWriter) runArrays(ctx context.Context, st *statement, items []apply
 }
 
 func (w *sinkWriter) runCopy(ctx context.Context, t *sinkTable, items []applyplan.Item) error {
-	w.exec.copy.open(t, items)
-	tag, err := w.conn.CopyFrom(ctx, &w.exec.copy, copySQL(t))
-	w.exec.copy.close()
+	sql := w.exec.copy.open(t, items)
+	tag, err := w.conn.CopyFrom(ctx, &w.exec.copy, sql)
+	if w.exec.copy.close() {
+		return errNotCanonical
+	}
 	if err != nil {
 		return err
 	}

@@ -134,7 +134,7 @@ func (w *sinkWriter) final(err error) bool {
 	var pgErr *pgconn.PgError
 	var item *itemError
 	if !errors.As(err, &pgErr) {
-		return !errors.As(err, &item) && !errors.Is(err, errTooManyRows)
+		return !errors.As(err, &item) && !errors.Is(err, errTooManyRows) && !errors.Is(err, errNotCanonical)
 	}
 	return entrain.IsRetryable(classify(err)) || pgErr.Code == stateNoPrivilege
 }
@@ -144,6 +144,9 @@ func (w *sinkWriter) final(err error) bool {
 func (w *sinkWriter) outdated(err error) bool {
 	if w.relearnt {
 		return false
+	}
+	if errors.Is(err, errNotCanonical) {
+		return true // the next attempt is in text
 	}
 	switch sqlState(err) {
 	case stateUndefinedTable, stateUndefinedColumn, stateUndefinedObject, stateUndefinedSchema,

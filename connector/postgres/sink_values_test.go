@@ -224,3 +224,29 @@ func TestSinkIdentifiers(t *testing.T) {
 		wantRows(t, url, `SELECT count(*) FROM victim`, "0")
 	})
 }
+
+// TestSinkCopyLeavesOddValuesToTheServer proves P1: values that COPY cannot carry in
+// the binary form, since they are not as the server writes them, are stored as
+// the server reads them, or refused by it.
+func TestSinkCopyLeavesOddValuesToTheServer(t *testing.T) {
+	onMajors(t, func(t *testing.T, url string) {
+		pgtest.Exec(t, url, `CREATE TABLE odd (id int8 PRIMARY KEY, n int4, at timestamptz)`)
+		vt := describe(t, url, "public", "odd")
+		f := newFeed(t, url)
+		var rows [][]entrain.Event
+		for id := range 20 {
+			rows = append(rows, tx(ins(vt, fmt.Sprint(id), fmt.Sprint(id), "2026-11-22 20:00:00.5+00")))
+		}
+		rows[15] = tx(ins(vt, "15", " 15", "2026-11-22 22:00+02"))
+		f.bulk(rows...)
+		wantRows(t, url, `SELECT count(*), sum(n), count(DISTINCT at ) FROM odd`, "20|190|2")
+		if n := f.w.Counts()["stepdowns"]; n != 0 {
+			t.Errorf("%d step-downs", n)
+		}
+		pgtest.Exec(t, url, `DELETE FROM odd`)
+		f.open()
+		rows[15] = tx(ins(vt, "15", "fifteen", "∅"))
+		wantRefused(t, f.bulkErr(t.Context(), rows...), fmt.Sprintf("source/i1/%d/0", f.seq-4))
+		wantRows(t, url, `SELECT count(*) FROM odd`, "0")
+	})
+}

@@ -108,8 +108,11 @@ var shapeCases = []shapeCase{
 		return []entrain.Event{insert(f.s, "1"), et.Truncate(f.p, f.s)}
 	}, want: "grouped: inserts +s1 / rows truncate"},
 	{name: "a NULL key is no key", events: func(f *fixed) []entrain.Event {
-		return []entrain.Event{insert(f.s, "1"), et.Insert(f.s, et.Null, et.Null, et.Null, et.Null), insert(f.s, "2")}
-	}, want: "grouped: inserts +s1 / rows +s / inserts +s2"},
+		return []entrain.Event{insert(f.s, "1"), et.Insert(f.s, et.Null, et.Null, et.Null, et.Null), et.Delete(f.s, "2")}
+	}, want: "grouped: inserts +s1 / rows +s / deletes -s2"},
+	{name: "inserts alone are not looked at", events: func(f *fixed) []entrain.Event {
+		return []entrain.Event{insert(f.s, "1"), et.Insert(f.s, et.Null, et.Null, et.Null, et.Null), insert(f.s, "1")}
+	}, want: "grouped: inserts +s1 +s +s1"},
 	{name: "referential action", change: func(f *fixed) { f.targets[f.p].ActsOnDelete = true }, events: func(f *fixed) []entrain.Event {
 		return []entrain.Event{insert(f.c, "1"), insert(f.c, "2"), et.Delete(f.p, "1"), insert(f.s, "1")}
 	}, want: "ordered: inserts +c1 +c2 / rows -p1\ngrouped: inserts +s1"},

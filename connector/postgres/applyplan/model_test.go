@@ -1,6 +1,7 @@
 package applyplan
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -138,6 +139,9 @@ func (d database) runStep(mode Mode, s *Step, events []entrain.Event, lookup Loo
 	return nil
 }
 
+// errTwice is the violation of a unique key.
+var errTwice = errors.New("twice in a set")
+
 // checkSet holds a step to what its kind promises.
 func checkSet(mode Mode, s *Step) error {
 	op := map[Kind]Op{Inserts: Insert, Updates: Update, Deletes: Delete}[s.Kind]
@@ -149,7 +153,7 @@ func checkSet(mode Mode, s *Step) error {
 		}
 		k := keyText(s.Target, item.identity())
 		if seen[k] && mode == Grouped {
-			return fmt.Errorf("key %s is twice in a set", k)
+			return fmt.Errorf("key %s: %w", k, errTwice)
 		}
 		seen[k] = true
 		if s.Kind == Updates && !sameColumns(s.Target, s.Items[0].Row, item.Row) {

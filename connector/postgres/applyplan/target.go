@@ -91,7 +91,9 @@ const (
 	Rows Kind = iota
 	// Inserts are inserts on one target, best applied by one statement. This
 	// and the next two kinds are sets: in a [Grouped] unit no key is in a set
-	// twice and any order does; in others the order is that of the items.
+	// twice and any order does; in others the order is that of the items. Only
+	// in a unit that is nothing but inserts on one table the keys are not
+	// looked at: if one is there twice, the table's own key refuses the set.
 	Inserts
 	// Updates are updates on one target that all carry the same columns.
 	Updates
