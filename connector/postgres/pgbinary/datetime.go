@@ -17,10 +17,7 @@ const (
 	minYear, maxDateYear, maxStampYear = -4712, 5874896, 294276
 )
 
-var (
-	beforeChrist = []byte(" BC")
-	universal    = []byte("+00")
-)
+var universal = []byte("+00")
 
 // date is the number of days since 2000-01-01.
 func date(dst, text []byte) ([]byte, bool) {
@@ -30,8 +27,8 @@ func date(dst, text []byte) ([]byte, bool) {
 	case "-infinity":
 		return binary.BigEndian.AppendUint32(dst, 1<<31), true
 	}
-	day, bc := bytes.CutSuffix(text, beforeChrist)
-	year, days, ok := daysOf(day, bc)
+	text, era := cutEra(text)
+	year, days, ok := daysOf(text, era)
 	if !ok || year > maxDateYear {
 		return dst, false
 	}
@@ -61,10 +58,10 @@ func stamp(dst, text, zone []byte) ([]byte, bool) {
 	case "-infinity":
 		return binary.BigEndian.AppendUint64(dst, 1<<63), true
 	}
-	text, bc := bytes.CutSuffix(text, beforeChrist)
+	text, era := cutEra(text)
 	text, zoned := bytes.CutSuffix(text, zone)
 	day, time, spaced := bytes.Cut(text, []byte{' '})
-	year, days, ok := daysOf(day, bc)
+	year, days, ok := daysOf(day, era)
 	micros, timed := microsOf(time)
 	if !zoned || !spaced || !ok || !timed || year > maxStampYear || micros >= microsPerDay {
 		return dst, false
@@ -72,8 +69,25 @@ func stamp(dst, text, zone []byte) ([]byte, bool) {
 	return binary.BigEndian.AppendUint64(dst, uint64(days*microsPerDay+micros)), true
 }
 
+// era is how years are counted.
+type era uint8
+
+const (
+	anno era = iota
+	beforeChrist
+)
+
+var beforeChristMark = []byte(" BC")
+
+func cutEra(text []byte) ([]byte, era) {
+	if rest, bc := bytes.CutSuffix(text, beforeChristMark); bc {
+		return rest, beforeChrist
+	}
+	return text, anno
+}
+
 // daysOf reads a date of four or more digits for the year.
-func daysOf(text []byte, bc bool) (year, days int64, ok bool) {
+func daysOf(text []byte, e era) (year, days int64, ok bool) {
 	n := len(text) - len("-MM-DD")
 	if n < 4 || n > 7 || text[n] != '-' || text[n+3] != '-' {
 		return 0, 0, false
@@ -81,10 +95,13 @@ func daysOf(text []byte, bc bool) (year, days int64, ok bool) {
 	year, okYear := number(text[:n])
 	month, okMonth := number(text[n+1 : n+3])
 	day, okDay := number(text[n+4:])
-	if bc {
+	if !okYear || year == 0 {
+		return 0, 0, false
+	}
+	if e == beforeChrist {
 		year = 1 - year
 	}
-	if !okYear || !okMonth || !okDay || year < minYear || !bc && year == 0 ||
+	if !okMonth || !okDay || year < minYear ||
 		month < 1 || month > 12 || day < 1 || day > monthDays(year, month) {
 		return 0, 0, false
 	}
