@@ -76,6 +76,8 @@ type Stream struct {
 	// Incarnation changes when the history breaks: another server, another
 	// slot. It does not change by a promotion or a reconnect.
 	Incarnation string
+	// Database is the source's name of the database, empty if it has none.
+	Database string
 }
 
 // Truncate empties several tables in one operation.

@@ -16,12 +16,38 @@ type Encoder interface {
 	Append(dst []byte, e *entrain.Event) ([]byte, error)
 }
 
-// New returns an encoder for a format by name: "native" is JSON lines, see
-// docs/format.md.
-func New(format string) (Encoder, error) {
+// Ender is an Encoder whose format has something to say at the end of a
+// transaction. A sink calls AppendEnd after the last event of each batch that
+// has a position; between transactions of a batch the encoder sees the end by
+// itself.
+type Ender interface {
+	// AppendEnd appends what ends the transaction whose events were encoded,
+	// nothing if that was said.
+	AppendEnd(dst []byte) []byte
+}
+
+// Options are the settings of the formats that have any.
+type Options struct {
+	// Debezium is for the format debezium only; nil is its defaults.
+	Debezium *DebeziumOptions
+}
+
+// New returns an encoder for a format by name: "native", "flat" and "debezium"
+// are JSON lines, see docs/format.md.
+func New(format string, o Options) (Encoder, error) {
+	if o.Debezium != nil && format != "debezium" {
+		return nil, fmt.Errorf("settings of the format debezium are given for the format %q", format)
+	}
 	switch format {
 	case "native":
 		return NewNative(), nil
+	case "flat":
+		return NewFlat(), nil
+	case "debezium":
+		if o.Debezium == nil {
+			o.Debezium = &DebeziumOptions{}
+		}
+		return NewDebezium(*o.Debezium)
 	}
-	return nil, fmt.Errorf("unknown format %q, known: native", format)
+	return nil, fmt.Errorf("unknown format %q, known: native, flat, debezium", format)
 }

@@ -3,6 +3,7 @@ package encoding
 import (
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/entrainsync/entrain"
 )
@@ -160,28 +161,38 @@ func (n *Native) see(tx *entrain.Transaction) {
 	}
 	n.tx.stream, n.tx.version = tx.Stream, tx.Version
 	id := append(n.tx.id[:0], `{"v":1,"id":"`...)
-	id = appendEscaped(id, []byte(tx.Stream.Source))
-	id = append(id, '/')
-	id = appendEscaped(id, []byte(tx.Stream.Incarnation))
-	id = append(id, '/')
-	id = strconv.AppendUint(id, tx.Version, 10)
-	n.tx.id = append(id, '/')
+	n.tx.id = appendIDHead(id, tx)
 
 	text := append(n.tx.text[:0], `,"tx":{"id":`...)
 	text = strconv.AppendUint(text, tx.ID, 10)
 	text = append(text, `,"version":"`...)
 	text = strconv.AppendUint(text, tx.Version, 10)
 	text = append(text, `","time":`...)
-	if tx.CommitTime.IsZero() {
-		text = append(text, "null"...)
-	} else {
-		text = tx.CommitTime.UTC().AppendFormat(text, `"2006-01-02T15:04:05.000000Z"`)
-	}
+	text = appendTime(text, tx.CommitTime)
 	if tx.Origin != "" {
 		text = append(text, `,"origin":`...)
 		text = appendString(text, []byte(tx.Origin))
 	}
 	n.tx.text = append(text, '}')
+}
+
+// appendIDHead writes what the ids of a transaction's events have in common:
+// source/incarnation/version/.
+func appendIDHead(dst []byte, tx *entrain.Transaction) []byte {
+	dst = appendEscaped(dst, []byte(tx.Stream.Source))
+	dst = append(dst, '/')
+	dst = appendEscaped(dst, []byte(tx.Stream.Incarnation))
+	dst = append(dst, '/')
+	dst = strconv.AppendUint(dst, tx.Version, 10)
+	return append(dst, '/')
+}
+
+// appendTime writes a time of commit, null for none.
+func appendTime(dst []byte, t time.Time) []byte {
+	if t.IsZero() {
+		return append(dst, "null"...)
+	}
+	return t.UTC().AppendFormat(dst, `"2006-01-02T15:04:05.000000Z"`)
 }
 
 func appendTruncate(dst []byte, t *entrain.Truncate) []byte {

@@ -169,10 +169,10 @@ func readBack(t *testing.T, out []byte) string {
 }
 
 func TestNewKnowsItsFormats(t *testing.T) {
-	if _, err := New("native"); err != nil {
+	if _, err := New("native", Options{}); err != nil {
 		t.Error(err)
 	}
-	if _, err := New("avro"); err == nil || !strings.Contains(err.Error(), "native") {
+	if _, err := New("avro", Options{}); err == nil || !strings.Contains(err.Error(), "native") {
 		t.Errorf("an unknown format gives %v, which does not name the known ones", err)
 	}
 }

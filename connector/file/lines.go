@@ -47,6 +47,9 @@ func (l *lines) encode(b *entrain.Batch, flush func() error) error {
 			return err
 		}
 	}
+	if ender, ok := l.enc.(encoding.Ender); ok && !b.Through.IsZero() {
+		l.buf = ender.AppendEnd(l.buf)
+	}
 	l.n.Add(int64(len(b.Events)))
 	return nil
 }

@@ -31,26 +31,30 @@ type SinkConfig struct {
 	Path string `yaml:"path"`
 	// Format of the lines; see package encoding. Default "native".
 	Format string `yaml:"format"`
+	// Debezium has the settings of the format debezium; only for it.
+	Debezium *encoding.DebeziumOptions `yaml:"debezium"`
 }
 
 // Sink writes to one file. It is safe for several goroutines, its writers are
 // not.
 type Sink struct {
-	path   string
-	format string
-	stdout *os.File
+	path    string
+	format  string
+	options encoding.Options
+	stdout  *os.File
 }
 
 // NewSink checks the configuration; it opens nothing.
 func NewSink(cfg SinkConfig) (*Sink, error) {
 	s := &Sink{path: cfg.Path, format: cfg.Format, stdout: os.Stdout}
+	s.options.Debezium = cfg.Debezium
 	if s.path == "" {
 		s.path = "-"
 	}
 	if s.format == "" {
 		s.format = "native"
 	}
-	if _, err := encoding.New(s.format); err != nil {
+	if _, err := encoding.New(s.format, s.options); err != nil {
 		return nil, fmt.Errorf("file sink: %w", err)
 	}
 	return s, nil
@@ -77,7 +81,7 @@ func (s *Sink) Open(ctx context.Context) (entrain.Writer, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("open %s: %w", s.path, err)
 	}
-	enc, err := encoding.New(s.format)
+	enc, err := encoding.New(s.format, s.options)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", s.path, err)
 	}
