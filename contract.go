@@ -37,13 +37,17 @@ type Reader interface {
 // transactions, and possibly the end of one whose first part came before, and
 // Through is the position after its last event; or it is a part of one
 // transaction only, and Through is zero. A batch without events only moves the
-// position.
+// position, if it has one (a filter can leave a part empty).
 //
 // The events and all they point to, except their tables and streams, are
 // valid until Free is called: whoever keeps more must copy it.
 type Batch struct {
 	Events  []Event
 	Through Position
+	// Filtered counts the events that were captured in this run but are not
+	// among Events any more, because a filter took them out (P1). A source
+	// leaves it 0.
+	Filtered int
 	// Bytes is the memory that the batch holds, for bounded queues (P6).
 	Bytes int
 	// Free, if not nil, hands the memory back to the source. The engine calls
@@ -113,6 +117,15 @@ type Lagger interface {
 // values only grow.
 type Counter interface {
 	Counts() map[string]int64
+}
+
+// Guarder is a Source that keeps something at its server which needs an eye
+// while no session is open: a slot that holds back the log, say, while the sink
+// cannot be reached.
+type Guarder interface {
+	// Guard looks after it and logs what a person should know, until ctx ends
+	// (P7). It may be called again after it returned.
+	Guard(ctx context.Context)
 }
 
 // Bounder is a Source that can end by itself.

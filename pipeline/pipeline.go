@@ -31,6 +31,12 @@ type Options struct {
 	// BatchBytes is up to how much is handed to the sink at once when it is
 	// there; the engine never waits for more. Default 4 MiB.
 	BatchBytes int
+	// Transform, if set, is called for every batch between source and sink, in
+	// order, by one goroutine at a time. It returns the batch to deliver, with
+	// the same Through: the one it was given, unaltered, or one that frees it.
+	// Events that it leaves out it adds to Filtered (P1). On an error it has
+	// taken nothing over, and the session ends.
+	Transform func(*entrain.Batch) (*entrain.Batch, error)
 	// ShutdownTimeout bounds the drain after the context of Run ended.
 	// Default 20 s.
 	ShutdownTimeout time.Duration
@@ -56,6 +62,8 @@ const (
 type Pipeline struct {
 	opt Options
 	log *slog.Logger
+
+	unguarded func() // ends the guard that runs; nil if none does
 
 	mu    sync.Mutex
 	state state
@@ -94,7 +102,9 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		return err
 	}
 	var delays backoff
+	defer p.unguard()
 	for {
+		p.guard(ctx)
 		err := p.session(ctx, &delays)
 		switch {
 		case err == nil || ctx.Err() != nil && interrupted(err):

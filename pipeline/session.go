@@ -56,6 +56,7 @@ func (p *Pipeline) session(ctx context.Context, delays *backoff) error {
 		return err
 	}
 	defer p.detach(s)
+	p.unguard()
 	return s.run(ctx, work)
 }
 
@@ -163,10 +164,27 @@ func (s *session) read(ctx context.Context) error {
 			free(b)
 			return err
 		}
+		if b, err = s.p.transform(b); err != nil {
+			return err
+		}
 		if s.queue.put(ctx, b) != nil {
 			return s.p.becomeDraining()
 		}
 	}
+}
+
+// transform passes a batch through the hook, if there is one; after an error
+// the batch is freed.
+func (p *Pipeline) transform(b *entrain.Batch) (*entrain.Batch, error) {
+	if p.opt.Transform == nil {
+		return b, nil
+	}
+	out, err := p.opt.Transform(b)
+	if err != nil {
+		free(b)
+		return nil, fmt.Errorf("transform: %w", err)
+	}
+	return out, nil
 }
 
 // saveEvery is how often the position of a sink that cannot keep it is saved: a
@@ -222,6 +240,7 @@ func (s *session) merge() *entrain.Batch {
 	for _, b := range s.parts {
 		merged.Events = append(merged.Events, b.Events...)
 		merged.Bytes += b.Bytes
+		merged.Filtered += b.Filtered
 	}
 	s.merged = merged.Events
 	return merged

@@ -39,12 +39,21 @@ type state struct {
 	writing   time.Time // since when the sink is at work, zero if it is not
 	committed time.Time // commit time of the last durable transaction
 	position  entrain.Position
-	unsettled int64 // events that the last session left durable at position, unconfirmed
+	unsettled settled // events that the last session left durable at position, unconfirmed
 }
 
 type counts struct {
-	captured, applied int64
-	extra             map[string]int64
+	captured int64
+	settled
+	extra map[string]int64
+}
+
+// settled is what became of events that a sink has durably.
+type settled struct{ applied, filtered int64 }
+
+func (s *settled) add(more settled) {
+	s.applied += more.applied
+	s.filtered += more.filtered
 }
 
 // Status is a pipeline at one moment, as `entrain status` shows it.
@@ -67,11 +76,13 @@ type Status struct {
 	// BufferedBytes are read but not yet handed to the sink.
 	BufferedBytes int `json:"buffered_bytes"`
 	// Captured counts the events read from the source, Applied those durable
-	// at the sink whose position is saved, Reread those that a broken session
-	// had read but not brought that far, and which were read again. At rest captured = applied + reread
-	// (P1).
+	// at the sink whose position is saved, Filtered those that a transform left
+	// out on the way to there, Reread those that a broken session had read but
+	// not brought that far, and which were read again. At rest captured =
+	// applied + filtered + reread (P1).
 	Captured int64 `json:"captured"`
 	Applied  int64 `json:"applied"`
+	Filtered int64 `json:"filtered"`
 	Reread   int64 `json:"reread"`
 	// Counts of the source and the sink by name.
 	Counts map[string]int64 `json:"counts"`
@@ -108,11 +119,11 @@ func (p *Pipeline) attach(s *session) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if s.fed.at == p.state.position {
-		p.state.past.applied += p.state.unsettled // the sink has kept them
+		p.state.past.add(p.state.unsettled) // the sink has kept them
 	}
 	p.state.session = s
 	p.state.up = true
-	p.state.position, p.state.unsettled = s.fed.at, 0
+	p.state.position, p.state.unsettled = s.fed.at, settled{}
 	return nil
 }
 
@@ -122,7 +133,7 @@ func (p *Pipeline) detach(s *session) {
 	defer p.mu.Unlock()
 	p.state.past = p.totals()
 	p.state.position = s.fed.at
-	p.state.unsettled = s.fed.events.durable - s.fed.events.acked
+	p.state.unsettled = s.fed.unconfirmed()
 	p.state.session = nil
 }
 
@@ -155,14 +166,14 @@ func (p *Pipeline) committed(at time.Time) {
 
 // totals sums the past sessions and the one at work.
 func (p *Pipeline) totals() counts {
-	c := counts{captured: p.state.past.captured, applied: p.state.past.applied, extra: map[string]int64{}}
+	c := counts{captured: p.state.past.captured, settled: p.state.past.settled, extra: map[string]int64{}}
 	maps.Copy(c.extra, p.state.past.extra)
 	s := p.state.session
 	if s == nil {
 		return c
 	}
 	c.captured += s.fed.events.read
-	c.applied += s.fed.events.acked
+	c.add(s.fed.confirmed())
 	for _, end := range []any{s.reader, s.writer} {
 		if counter, ok := end.(entrain.Counter); ok {
 			for name, n := range counter.Counts() {
@@ -180,7 +191,8 @@ func (p *Pipeline) Status() Status {
 	now := time.Now()
 	c := p.totals()
 	st := Status{
-		Phase: string(p.state.phase), LagBytes: -1, Captured: c.captured, Applied: c.applied, Counts: c.extra,
+		Phase: string(p.state.phase), LagBytes: -1,
+		Captured: c.captured, Applied: c.applied, Filtered: c.filtered, Counts: c.extra,
 	}
 	if st.Phase == "" {
 		st.Phase = string(phaseNew)
@@ -194,7 +206,7 @@ func (p *Pipeline) Status() Status {
 		st.BufferedBytes = s.queue.held()
 		p.describe(&st, s, now)
 	} else {
-		st.Reread = c.captured - c.applied
+		st.Reread = c.captured - c.applied - c.filtered
 	}
 	if p.state.phase == phaseConnecting {
 		st.Waiting = "connection"
@@ -206,7 +218,7 @@ func (p *Pipeline) Status() Status {
 // describe fills in what only a session at work knows.
 func (p *Pipeline) describe(st *Status, s *session, now time.Time) {
 	inFlight := s.fed.events.read - s.fed.events.acked
-	st.Reread = p.state.past.captured - p.state.past.applied
+	st.Reread = p.state.past.captured - p.state.past.applied - p.state.past.filtered
 	var lag entrain.Lag
 	if lagger, ok := s.reader.(entrain.Lagger); ok {
 		lag = lagger.Lag()

@@ -6,6 +6,7 @@ import (
 	"github.com/entrainsync/entrain/connector/all"
 	"github.com/entrainsync/entrain/internal/config"
 	"github.com/entrainsync/entrain/internal/store"
+	"github.com/entrainsync/entrain/transform"
 )
 
 // loaded is a pipeline file with its ends built, nothing dialled.
@@ -13,6 +14,8 @@ type loaded struct {
 	file   *config.File
 	source entrain.Source
 	sink   entrain.Sink
+	// transform is nil if the file has no rules.
+	transform func(*entrain.Batch) (*entrain.Batch, error)
 }
 
 // load reads a pipeline file and builds what it describes. Its errors are
@@ -30,6 +33,14 @@ func (p *program) load(path string) (*loaded, error) {
 	if l.sink, err = buildSink(env, file); err != nil {
 		return nil, file.SinkError(err)
 	}
+	if len(file.Transform) == 0 {
+		return l, nil
+	}
+	rules, err := transform.New(file.Transform)
+	if err != nil {
+		return nil, file.TransformError(err)
+	}
+	l.transform = rules.Apply
 	return l, nil
 }
 

@@ -97,7 +97,7 @@ func writeReport(out io.Writer, r admin.Report, now time.Time) error {
 		lag = sizeText(st.LagBytes)
 	}
 	fmt.Fprintf(w, "lag\t%s, %.1f s\n", lag, st.LagSeconds)
-	fmt.Fprintf(w, "rows\t%d captured, %d applied, %d read again\n", st.Captured, st.Applied, st.Reread)
+	fmt.Fprintf(w, "rows\t%d captured, %d applied, %d filtered, %d read again\n", st.Captured, st.Applied, st.Filtered, st.Reread)
 	fmt.Fprintf(w, "buffered\t%s\n", sizeText(int64(st.BufferedBytes)))
 	for _, name := range slices.Sorted(maps.Keys(st.Counts)) {
 		fmt.Fprintf(w, "%s\t%d\n", name, st.Counts[name])

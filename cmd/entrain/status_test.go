@@ -46,7 +46,7 @@ func TestStatus(t *testing.T) {
 phase       streaming, waits for the sink (3 s)
 position    0/1A2B@1
 lag         3.0 MB, 1.2 s
-rows        12 captured, 10 applied, 0 read again
+rows        12 captured, 10 applied, 0 filtered, 0 read again
 buffered    0 B
 deleted     3
 inserted    7

@@ -1,10 +1,6 @@
 package postgres
 
-import (
-	"fmt"
-	"strings"
-	"unicode/utf8"
-)
+import "github.com/entrainsync/entrain/connector"
 
 // Tables chooses tables by patterns over schema.table, both unquoted: * stands
 // for any run of characters, ? for one, a backslash takes the next one as it
@@ -21,62 +17,15 @@ const ownSchema = "entrain"
 
 // matcher checks the patterns and returns what they mean together.
 func (t Tables) matcher() (func(schema, name string) bool, error) {
-	for _, p := range append(append([]string(nil), t.Include...), t.Exclude...) {
-		if !strings.Contains(p, ".") {
-			return nil, fmt.Errorf("pattern %q has no schema: write schema.table, for example %q", p, "public."+p)
-		}
+	included, err := connector.MatchTables(t.Include)
+	if err != nil {
+		return nil, err
 	}
-	anyOf := func(patterns []string, name string) bool {
-		for _, p := range patterns {
-			if glob(p, name) {
-				return true
-			}
-		}
-		return false
+	excluded, err := connector.MatchTables(t.Exclude)
+	if err != nil {
+		return nil, err
 	}
 	return func(schema, name string) bool {
-		full := schema + "." + name
-		return schema != ownSchema &&
-			(len(t.Include) == 0 || anyOf(t.Include, full)) && !anyOf(t.Exclude, full)
+		return schema != ownSchema && (len(t.Include) == 0 || included(schema, name)) && !excluded(schema, name)
 	}, nil
-}
-
-// glob reports whether name matches pattern. On a mismatch it goes back to the
-// last * only, which is enough: an earlier one could take no more than that.
-func glob(pattern, name string) bool {
-	p, n := 0, 0
-	star, mark := -1, 0
-	for n < len(name) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, mark = p, n
-			p++
-			continue
-		case p < len(pattern) && pattern[p] == '?':
-			p++
-			n += charSize(name[n:])
-			continue
-		case p+1 < len(pattern) && pattern[p] == '\\' && pattern[p+1] == name[n]:
-			p += 2
-			n++
-			continue
-		case p < len(pattern) && pattern[p] != '\\' && pattern[p] == name[n]:
-			p++
-			n++
-			continue
-		}
-		if star < 0 {
-			return false
-		}
-		mark += charSize(name[mark:])
-		p, n = star+1, mark
-	}
-	return strings.Trim(pattern[p:], "*") == ""
-}
-
-// charSize returns the bytes of the first character; what is not UTF-8 is one
-// a byte.
-func charSize(s string) int {
-	_, size := utf8.DecodeRuneInString(s)
-	return size
 }

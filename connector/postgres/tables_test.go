@@ -3,7 +3,6 @@ package postgres
 import (
 	"strings"
 	"testing"
-	"unicode/utf8"
 )
 
 func TestTablesMatch(t *testing.T) {
@@ -42,39 +41,4 @@ func TestTablesMatch(t *testing.T) {
 			t.Errorf("%+v: %v", bad, err)
 		}
 	}
-}
-
-// naiveGlob is the definition of a pattern, without any cleverness.
-func naiveGlob(pattern, name string) bool {
-	switch {
-	case pattern == "":
-		return name == ""
-	case pattern[0] == '*':
-		_, size := utf8.DecodeRuneInString(name)
-		return naiveGlob(pattern[1:], name) || name != "" && naiveGlob(pattern, name[size:])
-	case name == "":
-		return false
-	case pattern[0] == '?':
-		_, size := utf8.DecodeRuneInString(name)
-		return naiveGlob(pattern[1:], name[size:])
-	case pattern[0] == '\\':
-		return len(pattern) > 1 && pattern[1] == name[0] && naiveGlob(pattern[2:], name[1:])
-	}
-	return pattern[0] == name[0] && naiveGlob(pattern[1:], name[1:])
-}
-
-// FuzzGlob compares the matcher with the definition.
-func FuzzGlob(f *testing.F) {
-	for _, seed := range []string{"public.*|public.a", "*a*b?|aXbaab", `a\*|a*`, "?.é|é.é", `*\|a\`, "**a|ba", "*?|é", "*??00|떍00", "*?é|éé"} {
-		pattern, name, _ := strings.Cut(seed, "|")
-		f.Add(pattern, name)
-	}
-	f.Fuzz(func(t *testing.T, pattern, name string) {
-		if len(pattern) > 12 || len(name) > 24 || !utf8.ValidString(name) || !utf8.ValidString(pattern) {
-			return
-		}
-		if got, want := glob(pattern, name), naiveGlob(pattern, name); got != want {
-			t.Errorf("glob(%q, %q) = %t", pattern, name, got)
-		}
-	})
 }

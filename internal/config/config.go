@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/entrainsync/entrain/connector"
+	"github.com/entrainsync/entrain/transform"
 )
 
 // File is one pipeline's configuration. It is for one goroutine.
@@ -24,6 +25,9 @@ type File struct {
 	Name string
 	// Snapshot says whether existing rows are copied first.
 	Snapshot Snapshot
+	// Transform are the rules for tables, columns and rows. [transform.New]
+	// checks them, [File.TransformError] places what it finds.
+	Transform []transform.Rule
 	// State says where the pipeline keeps what it has to remember.
 	State State
 	// Pipeline tunes the engine.
@@ -32,6 +36,7 @@ type File struct {
 	OnError string
 
 	source, sink section
+	rules        *node // of Transform; nil if the file has none
 }
 
 // Snapshot is the snapshot: section.
@@ -60,13 +65,14 @@ type Pipeline struct {
 
 // document is the file as it is written.
 type document struct {
-	Name     string   `yaml:"name"`
-	Source   section  `yaml:"source,required"`
-	Snapshot Snapshot `yaml:"snapshot"`
-	Sink     section  `yaml:"sink,required"`
-	State    State    `yaml:"state"`
-	Pipeline Pipeline `yaml:"pipeline"`
-	OnError  string   `yaml:"on_error"`
+	Name      string           `yaml:"name"`
+	Source    section          `yaml:"source,required"`
+	Snapshot  Snapshot         `yaml:"snapshot"`
+	Transform []transform.Rule `yaml:"transform"`
+	Sink      section          `yaml:"sink,required"`
+	State     State            `yaml:"state"`
+	Pipeline  Pipeline         `yaml:"pipeline"`
+	OnError   string           `yaml:"on_error"`
 }
 
 const (
@@ -134,8 +140,8 @@ func (d *document) file(root *node) (*File, error) {
 		return nil, root.find("pipeline", "shutdown_timeout").errorf("expected a duration above zero, such as 20s")
 	}
 	return &File{
-		Path: path, Name: d.Name, Snapshot: d.Snapshot, State: d.State,
-		Pipeline: d.Pipeline, OnError: d.OnError, source: d.Source, sink: d.Sink,
+		Path: path, Name: d.Name, Snapshot: d.Snapshot, Transform: d.Transform, State: d.State,
+		Pipeline: d.Pipeline, OnError: d.OnError, source: d.Source, sink: d.Sink, rules: root.get("transform"),
 	}, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/entrainsync/entrain/connector"
+	"github.com/entrainsync/entrain/transform"
 )
 
 var update = flag.Bool("update", false, "write the messages into testdata instead of comparing")
@@ -58,7 +59,11 @@ func loadAll(path string) (*File, *fakeSource, *fakeSink, error) {
 		return nil, nil, nil, err
 	}
 	_, decodeSink := f.Sink()
-	return f, source, sink, decodeSink(sink)
+	if err := decodeSink(sink); err != nil {
+		return nil, nil, nil, err
+	}
+	_, err = transform.New(f.Transform)
+	return f, source, sink, f.TransformError(err)
 }
 
 // Every mistake in testdata has the message beside it, word by word, and none

@@ -23,6 +23,7 @@ func (f *File) Show() string {
 	w.line("name: " + quote(f.Name))
 	w.section("source", &f.source)
 	w.section("snapshot", f.Snapshot)
+	w.value("transform:", reflect.ValueOf(f.Transform), f.rules)
 	w.section("sink", &f.sink)
 	w.section("state", f.State)
 	w.section("pipeline", f.Pipeline)

@@ -1,5 +1,8 @@
 package config
 
+// Nearest returns the known word that word most likely stands for, or "".
+func Nearest(word string, known []string) string { return nearest(word, known) }
+
 // nearest returns the known word that word most likely stands for, or "".
 func nearest(word string, known []string) string {
 	best, limit := "", len(word)/3+1

@@ -1,0 +1,68 @@
+package transform
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// TestMistakes: what is wrong whatever the tables are is found before anything
+// runs, with its place.
+func TestMistakes(t *testing.T) {
+	for _, c := range []struct {
+		rule         Rule
+		key          string
+		line, column int
+		want         string
+	}{
+		{Rule{Tables: []string{}}, "tables", 0, 0, "at least one pattern"},
+		{Rule{Tables: []string{"a.b", "orders"}}, "tables.1", 0, 0, "has no schema"},
+		{Rule{Rename: "orders"}, "rename", 0, 0, "expected the new schema and table"},
+		{Rule{Rename: "sales."}, "rename", 0, 0, "expected the new schema and table"},
+		{Rule{Rename: "{scheme}.{table}"}, "rename", 0, 0, "unknown placeholder"},
+		{Rule{Columns: Columns{Include: []string{"a"}, Exclude: []string{"b", "a"}}}, "columns.exclude.1", 0, 0, "is included, too"},
+		{Rule{Columns: Columns{Exclude: []string{"a"}, Rename: map[string]string{"a": "b"}}}, "columns.rename.a", 0, 0, "is excluded"},
+		{Rule{Columns: Columns{Include: []string{"a"}, Rename: map[string]string{"b": "c"}}}, "columns.rename.b", 0, 0, "is not included"},
+		{Rule{Columns: Columns{Rename: map[string]string{"a": "c", "b": "c"}}}, "columns.rename.b", 0, 0, `"a" and "b" would both be named "c"`},
+		{Rule{Columns: Columns{Rename: map[string]string{"a": ""}}}, "columns.rename.a", 0, 0, "needs a new name"},
+		{Rule{OldUnknown: "guess"}, "old_unknown", 0, 0, "stop or replace"},
+		{Rule{Where: "new.total >"}, "where", 1, 12, "Syntax error"},
+		{Rule{Where: "new.total > 1 &&\n  nwe.x"}, "where", 2, 3, "undeclared reference to 'nwe'"},
+		{Rule{Where: "sqrt(new.total) > 1"}, "where", 1, 5, "undeclared reference to 'sqrt'"},
+		{Rule{Where: "1 + 2"}, "where", 0, 0, "of type int"},
+		{Rule{Where: "old.total > 1"}, "where", 1, 1, "where has no old"},
+		{Rule{Where: `op == "insert"`}, "where", 1, 1, "where has no op"},
+		{Rule{Where: "new.total == null"}, "where", 1, 14, "nothing is equal to null"},
+		{Rule{When: "new == old"}, "when", 1, 1, "can only be followed by a column"},
+		{Rule{When: `new["total"] > 1`}, "when", 1, 1, "can only be followed by a column"},
+		{Rule{When: "dyn(new.total) == 1"}, "when", 1, 4, "dyn() is not available"},
+		{Rule{When: `op in ["insert", 1]`}, "when", 1, 18, "expected type 'string'"},
+	} {
+		if c.rule.Tables == nil {
+			c.rule.Tables = []string{"*.*"}
+		}
+		_, err := New([]Rule{{Tables: []string{"a.a"}}, c.rule})
+		var wrong *RuleError
+		if !errors.As(err, &wrong) {
+			t.Errorf("%+v: %v", c.rule, err)
+			continue
+		}
+		if wrong.Rule != 1 || strings.Join(wrong.Key, ".") != c.key || wrong.Line != c.line || wrong.Column != c.column || !strings.Contains(wrong.Message, c.want) {
+			t.Errorf("%+v:\n%+v\nwant %s at %s %d:%d", c.rule, wrong, c.want, c.key, c.line, c.column)
+		}
+		if !strings.HasPrefix(err.Error(), "transform rule 2, "+c.key+": ") {
+			t.Errorf("error %q", err)
+		}
+	}
+}
+
+// TestQuotedColumns: columns whose names are no words can be named.
+func TestQuotedColumns(t *testing.T) {
+	table := orders()
+	table.Columns[1].Name, table.Columns[2].Name = "Order Total", "in"
+	e := change(shaped(table), "", open)
+	got := apply(t, mustNew(t, Rule{Tables: []string{"*.*"}, Where: "new.`Order Total` > 100 && new.`in` == 'open'"}), e)
+	if got != shown(&e) {
+		t.Errorf("got %s", got)
+	}
+}
