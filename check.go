@@ -3,13 +3,17 @@ package entrain
 import "context"
 
 // Checker is a Source or Sink that can tell, before it runs, what would go
-// wrong. Check is read-only, leaves nothing behind and returns within the
-// context's time. incoming is what the other end delivers, as far as it is
-// known; it is nil for a source. An error means that the examination itself
-// could not be made (a server that cannot be reached is an error; a missing
-// right is a finding).
+// wrong. Both methods may be called from any goroutine.
 type Checker interface {
-	Check(ctx context.Context, incoming []*Table) (Report, error)
+	// Check is read-only, leaves nothing behind and returns within the
+	// context's time. A sink is given what was found at the source that feeds
+	// it; nil for a source, and if that is not known: what depends on it is
+	// then not examined and not reported. An error means that the examination
+	// itself could not be made (a server that cannot be reached is an error; a
+	// missing right is a finding).
+	Check(ctx context.Context, source *Report) (Report, error)
+	// Codes lists the codes of all findings that Check can report.
+	Codes() []string
 }
 
 // Report is what a [Checker] found.
@@ -18,6 +22,13 @@ type Report struct {
 	// Tables are the shapes that this end has now: of a source, what it
 	// would deliver; of a sink, what would receive it.
 	Tables []*Table
+	// Server names the end for people, as the fixes do, and Connect says how
+	// its own client reaches it, without a role or a credential: a connection
+	// string. Both are empty if it is no server.
+	Server, Connect string
+	// Database is the same for two ends that are one database, however they
+	// are reached; empty if the end is no database. Encoding is its encoding.
+	Database, Encoding string
 }
 
 // Finding is one thing that was examined and what came of it.
@@ -59,7 +70,8 @@ const (
 	FindingOK FindingStatus = iota
 	// FindingWarning works now, but costs something or will not always work.
 	FindingWarning
-	// FindingError would stop the pipeline or break the source's writers.
+	// FindingError would stop the pipeline, break the source's writers, or
+	// leave out or alter changes without a word.
 	FindingError
 )
 

@@ -17,7 +17,7 @@ const (
 	exitRuntime     = 1 // an event was refused, or a fault in the middle of work
 	exitUsage       = 2 // a wrong command line or pipeline file
 	exitEnvironment = 3 // cannot reach or may not; named stops
-	exitDiffer      = 4 // the two sides of a comparison are not equal
+	exitDiffer      = 4 // the two sides of a comparison are not equal; findings of status error
 	exitSignal      = 128
 )
 
@@ -61,16 +61,19 @@ func exitCode(err error) int {
 	var placed *config.Error
 	var usage usageError
 	var signal signalled
+	var unseen unexamined
 	switch {
 	case errors.As(err, &signal):
 		return signal.code()
+	case errors.As(err, &unseen):
+		return exitEnvironment
 	case errors.As(err, &stop) && stop.Data:
 		return exitRuntime
 	case errors.As(err, &stop):
 		return exitEnvironment
 	case errors.As(err, &placed), errors.As(err, &usage):
 		return exitUsage
-	case errors.Is(err, demo.ErrDiffer):
+	case errors.Is(err, demo.ErrDiffer), errors.Is(err, errFindings):
 		return exitDiffer
 	case entrain.IsRetryable(err), errors.Is(err, os.ErrPermission):
 		return exitEnvironment

@@ -46,6 +46,7 @@ func (p *program) rootCommand() *cobra.Command {
 	root.PersistentFlags().BoolVar(&p.quiet, "quiet", false, "log warnings and errors only")
 	root.PersistentFlags().StringVar(&p.logLevel, "log-level", "info", "debug, info, warn or error")
 	root.AddCommand(
+		p.checkCommand(),
 		p.runCommand(),
 		p.demoCommand(),
 		p.statusCommand(),

@@ -6,6 +6,7 @@ import (
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector/postgres/applyplan"
+	"github.com/entrainsync/entrain/connector/postgres/sqltext"
 )
 
 func stopTableMissing(t *entrain.Table) error {
@@ -46,12 +47,7 @@ func stopColumnMissing(t *entrain.Table, c entrain.Column) error {
 }
 
 // quoteType quotes the source's name of a type: "int4" or "schema.type".
-func quoteType(typ string) string {
-	if schema, name, ok := strings.Cut(typ, "."); ok {
-		return quoteTable(schema, name)
-	}
-	return quoteTable("pg_catalog", typ)
-}
+func quoteType(typ string) string { return sqltext.Type(typ) }
 
 func stopNoPrivilege(err error, tables []*entrain.Table, role string) error {
 	grants := make([]string, len(tables))

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/internal/config"
+)
+
+// checkOptions are the flags of check.
+type checkOptions struct {
+	output  string
+	fixSQL  bool
+	only    []string
+	timeout time.Duration
+}
+
+func (p *program) checkCommand() *cobra.Command {
+	var o checkOptions
+	cmd := &cobra.Command{
+		Use:   "check FILE",
+		Short: "Examine both ends of a pipeline before it runs: what would go wrong, and what mends it; changes nothing",
+		Args:  exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case o.output != "table" && o.output != "json":
+				return usageError{fmt.Errorf("-o %s: expected table or json", o.output)}
+			case o.fixSQL && o.output == "json":
+				return usageError{errors.New("--fix-sql prints SQL; -o json has the fixes of each finding in it")}
+			case o.timeout <= 0:
+				return usageError{fmt.Errorf("--timeout %s: expected a time such as 10s", o.timeout)}
+			}
+			l, err := p.load(args[0])
+			if err != nil {
+				return err
+			}
+			return p.check(cmd.Context(), l, o)
+		},
+	}
+	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "table or json")
+	cmd.Flags().BoolVar(&o.fixSQL, "fix-sql", false, "print nothing but the SQL of the fixes, for psql")
+	cmd.Flags().StringSliceVar(&o.only, "only", nil, "examine only these `codes`")
+	cmd.Flags().DurationVar(&o.timeout, "timeout", 10*time.Second, "how long one server may take")
+	return cmd
+}
+
+// errFindings ends a check that found errors; what they are was printed.
+var errFindings = errors.New("the pipeline would not run as it should")
+
+// part is one end of a pipeline as it was examined.
+type part struct {
+	name   string // source, sink or host
+	report entrain.Report
+	err    error // it could not be examined
+}
+
+// check examines what it can: an end that cannot be reached hides nothing of
+// the other one.
+func (p *program) check(ctx context.Context, l *loaded, o checkOptions) error {
+	if err := l.knownCodes(o.only); err != nil {
+		return err
+	}
+	source := examine(ctx, part{name: "source"}, l.source, checkInput{timeout: o.timeout})
+	delivered, rules := l.delivered(source)
+	sink := examine(ctx, part{name: "sink"}, l.sink, checkInput{delivered, o.timeout})
+	parts := []part{source, sink, {name: "host", report: entrain.Report{Server: "this machine", Findings: append(rules, checkHost(l)...)}}}
+	for i := range parts {
+		parts[i].keep(o.only)
+	}
+	if err := p.printParts(parts, o); err != nil {
+		return err
+	}
+	return verdict(parts)
+}
+
+// checkInput is what an examination goes by; source is nil if not known.
+type checkInput struct {
+	source  *entrain.Report
+	timeout time.Duration
+}
+
+func examine(ctx context.Context, of part, end any, in checkInput) part {
+	checker, ok := end.(entrain.Checker)
+	if !ok {
+		return of
+	}
+	ctx, cancel := context.WithTimeout(ctx, in.timeout)
+	defer cancel()
+	of.report, of.err = checker.Check(ctx, in.source)
+	if of.err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		of.err = fmt.Errorf("not examined within %s (see --timeout): %w", in.timeout, of.err)
+	}
+	return of
+}
+
+// codeTransform is about the rules for tables and columns.
+const codeTransform = "transform"
+
+// delivered is what the sink gets: the source's tables after the rules. A
+// truncate of them all is put through these, as it has no rows.
+func (l *loaded) delivered(source part) (*entrain.Report, []entrain.Finding) {
+	finding := entrain.Finding{Code: codeTransform, Object: "pipeline file", Doc: "postgres.md#" + codeTransform}
+	if source.err != nil || source.report.Database == "" {
+		return nil, nil
+	}
+	report := source.report
+	if l.transform == nil || len(report.Tables) == 0 {
+		return &report, []entrain.Finding{finding}
+	}
+	out, err := l.transform(&entrain.Batch{Events: []entrain.Event{{
+		Op: entrain.OpTruncate, Truncate: &entrain.Truncate{Tables: report.Tables},
+	}}})
+	if err != nil {
+		finding.Status, finding.Why = entrain.FindingError, err.Error()
+		return nil, []entrain.Finding{finding}
+	}
+	report.Tables = out.Events[0].Truncate.Tables
+	return &report, []entrain.Finding{finding}
+}
+
+// keep drops the findings of other codes; without codes it keeps all.
+func (of *part) keep(codes []string) {
+	of.report.Findings = slices.DeleteFunc(of.report.Findings, func(f entrain.Finding) bool {
+		return len(codes) > 0 && !slices.Contains(codes, f.Code)
+	})
+}
+
+// knownCodes refuses a code that nothing here can find.
+func (l *loaded) knownCodes(only []string) error {
+	known := append(hostCodes(), codeTransform)
+	for _, end := range []any{l.source, l.sink} {
+		if checker, ok := end.(entrain.Checker); ok {
+			known = append(known, checker.Codes()...)
+		}
+	}
+	for _, code := range only {
+		if slices.Contains(known, code) {
+			continue
+		}
+		if near := config.Nearest(code, known); near != "" {
+			return usageError{fmt.Errorf("--only %s: no finding has this code; did you mean %q?", code, near)}
+		}
+		slices.Sort(known)
+		return usageError{fmt.Errorf("--only %s: no finding has this code; known: %s", code, strings.Join(slices.Compact(known), ", "))}
+	}
+	return nil
+}
+
+// verdict is the error that the examination ends with: an end that could not
+// be examined goes before what was found at the other.
+func verdict(parts []part) error {
+	var unreachable []error
+	found := 0
+	for _, of := range parts {
+		if of.err != nil {
+			unreachable = append(unreachable, fmt.Errorf("%s: %w", of.name, of.err))
+		}
+		for _, f := range of.report.Findings {
+			if f.Status == entrain.FindingError {
+				found++
+			}
+		}
+	}
+	switch {
+	case unreachable != nil:
+		return unexamined{errors.Join(unreachable...)}
+	case found > 0:
+		return fmt.Errorf("%s: %w", plural(found, "error"), errFindings)
+	}
+	return nil
+}
+
+// unexamined says that an end could not be reached or did not answer in time.
+type unexamined struct{ error }
+
+func (e unexamined) Unwrap() error { return e.error }

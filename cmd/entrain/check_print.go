@@ -1,0 +1,191 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/entrainsync/entrain"
+)
+
+// findingView is a finding in JSON.
+type findingView struct {
+	End    string    `json:"end"`
+	Code   string    `json:"code"`
+	Status string    `json:"status"`
+	Object string    `json:"object"`
+	Why    string    `json:"why,omitempty"`
+	Fix    []fixView `json:"fix,omitempty"`
+	Doc    string    `json:"doc"`
+}
+
+type fixView struct {
+	Where   string `json:"where"`
+	SQL     string `json:"sql,omitempty"`
+	Shell   string `json:"shell,omitempty"`
+	Config  string `json:"config,omitempty"`
+	Restart bool   `json:"restart,omitempty"`
+}
+
+type failureView struct {
+	End   string `json:"end"`
+	Error string `json:"error"`
+}
+
+// checkView is the whole of -o json.
+type checkView struct {
+	Findings []findingView `json:"findings"`
+	Failures []failureView `json:"failures"`
+}
+
+func (p *program) printParts(parts []part, o checkOptions) error {
+	switch {
+	case o.output == "json":
+		return writeJSON(p.stdout, viewOf(parts))
+	case o.fixSQL:
+		return writeFixSQL(p.stdout, parts)
+	}
+	return writeFindings(p.stdout, parts, o)
+}
+
+func viewOf(parts []part) checkView {
+	view := checkView{Findings: []findingView{}, Failures: []failureView{}}
+	for _, of := range parts {
+		if of.err != nil {
+			view.Failures = append(view.Failures, failureView{of.name, of.err.Error()})
+		}
+		for _, f := range of.report.Findings {
+			v := findingView{End: of.name, Code: f.Code, Status: f.Status.String(), Object: f.Object, Why: f.Why, Doc: f.Doc}
+			for _, fix := range f.Fix {
+				v.Fix = append(v.Fix, fixView(fix))
+			}
+			view.Findings = append(view.Findings, v)
+		}
+	}
+	return view
+}
+
+// writeFindings prints what is not well, worst first, and how much is. What was
+// asked for by its code is shown in any case.
+func writeFindings(out io.Writer, parts []part, o checkOptions) error {
+	var all []entrain.Finding
+	for _, of := range parts {
+		all = append(all, of.report.Findings...)
+	}
+	slices.SortStableFunc(all, func(a, b entrain.Finding) int { return int(b.Status) - int(a.Status) })
+	counts := map[entrain.FindingStatus]int{}
+	for _, f := range all {
+		counts[f.Status]++
+		if f.Status != entrain.FindingOK || len(o.only) > 0 {
+			writeFinding(out, f)
+		}
+	}
+	_, err := fmt.Fprintf(out, "%s, %s, %d ok\n", plural(counts[entrain.FindingError], "error"), plural(counts[entrain.FindingWarning], "warning"),
+		counts[entrain.FindingOK])
+	return err
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// writeFinding prints one finding, a paragraph each.
+func writeFinding(out io.Writer, f entrain.Finding) {
+	fmt.Fprintf(out, "%-7s  %s  %s\n", f.Status, f.Code, oneLine(f.Object))
+	if f.Why != "" {
+		fmt.Fprintf(out, "  why  %s\n", oneLine(f.Why))
+	}
+	for i, fix := range f.Fix {
+		if i == 0 || fix.Where != f.Fix[i-1].Where {
+			fmt.Fprintf(out, "  fix  %s:\n", oneLine(fix.Where))
+		}
+		text := fix.Shell + strings.TrimSuffix(fix.Config, "\n")
+		if fix.SQL != "" {
+			text = fix.SQL + ";"
+		}
+		fmt.Fprintf(out, "       %s\n", strings.ReplaceAll(text, "\n", "\n       "))
+		if fix.Restart {
+			fmt.Fprintf(out, "       then restart the server\n")
+		}
+	}
+	if f.Status != entrain.FindingOK {
+		fmt.Fprintf(out, "  doc  docs/%s\n", f.Doc)
+	}
+	fmt.Fprintln(out)
+}
+
+// oneLine keeps a name of somebody's choice from looking like lines of ours.
+func oneLine(s string) string {
+	clean := func(r rune) bool { return r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == 0x2028 || r == 0x2029 }
+	if !strings.ContainsFunc(s, clean) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if clean(r) {
+			fmt.Fprintf(&b, `\u%04x`, r)
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// writeFixSQL prints the fixes as a script: each server's statements follow a
+// command that brings psql there, and what is no SQL is a comment.
+func writeFixSQL(out io.Writer, parts []part) error {
+	w := &bytes.Buffer{}
+	for _, of := range parts {
+		begun := false
+		for _, f := range of.report.Findings {
+			if f.Status == entrain.FindingOK {
+				continue
+			}
+			if !begun {
+				begun = true
+				writeServer(w, of.report)
+			}
+			writeFixes(w, f)
+		}
+	}
+	_, err := out.Write(w.Bytes())
+	return err
+}
+
+func writeServer(out io.Writer, r entrain.Report) {
+	fmt.Fprintf(out, "\n-- ---- %s\n", oneLine(r.Server))
+	if r.Connect != "" {
+		fmt.Fprintf(out, "\\connect -reuse-previous=on %s\n", psqlWord(r.Connect))
+	}
+}
+
+// psqlWord quotes an argument of psql's own commands.
+func psqlWord(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, "'", "''", "\n", `\n`).Replace(s) + "'"
+}
+
+func writeFixes(out io.Writer, f entrain.Finding) {
+	fmt.Fprintf(out, "\n-- %s: %s\n", f.Code, oneLine(f.Object))
+	if len(f.Fix) == 0 {
+		fmt.Fprintf(out, "-- %s\n", oneLine(f.Why))
+	}
+	for i, fix := range f.Fix {
+		if i == 0 || fix.Where != f.Fix[i-1].Where {
+			fmt.Fprintf(out, "-- %s:\n", oneLine(fix.Where))
+		}
+		if fix.SQL != "" {
+			fmt.Fprintf(out, "%s;\n", fix.SQL)
+		}
+		for line := range strings.Lines(fix.Shell + fix.Config) {
+			fmt.Fprintf(out, "--   %s\n", oneLine(strings.TrimSuffix(line, "\n")))
+		}
+		if fix.Restart {
+			fmt.Fprintf(out, "-- then restart the server\n")
+		}
+	}
+}

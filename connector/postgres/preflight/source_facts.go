@@ -1,0 +1,303 @@
+package preflight
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector/postgres/sqltext"
+)
+
+// Source says what a source is configured to do.
+type Source struct {
+	Session Session
+	// Slot and Publications to read from.
+	Slot         string
+	Publications []string
+	// CreateSlot and CreatePublication: what is missing will be made.
+	CreateSlot, CreatePublication bool
+	// Listed: the file lists the tables to capture.
+	Listed bool
+	// Wants is what the list means; it takes unquoted names.
+	Wants func(schema, name string) bool
+	// Kind says how values of a type, named as in entrain.Column, read.
+	Kind func(typ string) entrain.Kind
+	// Application is what the pipeline's own replication sessions are called.
+	Application string
+	// DecodingWorkMem is what the file sets; 0: what the server has. MuchHeld
+	// is how much log a slot may hold back. Both in bytes.
+	DecodingWorkMem, MuchHeld int64
+	// Replication is why a replication session failed that was tried, if it
+	// did so for a reason that no right or setting explains.
+	Replication error
+}
+
+// sourceFacts is what the judges of a source see.
+type sourceFacts struct {
+	server
+	cfg Source
+
+	slotsUsed, sendersUsed int64
+	slot                   slot
+	pub                    publications
+	tables                 []*table // that are wanted
+	// carried are those of them that the publications have or will get.
+	carried []*table
+	spilled int64 // transactions of the slot that did not fit in memory
+}
+
+// slot is ours as the catalog shows it; its zero value is one that is missing.
+type slot struct {
+	exists, active, temporary  bool
+	plugin, database           string
+	status, reason             string
+	pid, application, loggedIn string
+	held                       int64
+}
+
+// publications are those of the source taken together.
+type publications struct {
+	missing     []string
+	viaRoot     bool
+	unpublished []string // actions that none of them publishes
+	identified  bool     // updates or deletes are published
+}
+
+// table is one that the source wants.
+type table struct {
+	oid, schema, name           string
+	kind, persistence, identity string
+	form                        string // of the identity: d, n, i or f
+	partition, published        bool
+	selectable, usable, secured bool
+	primary                     bool // has a primary key that can identify rows
+	columns                     []column
+	lists                       [][]string // of columns, as published
+	filters                     []filter
+	leaves                      []*table
+}
+
+// column is one of a table.
+type column struct {
+	num, name, typ string
+	modifier       int32
+	key            bool
+	generated      string // s stored, v virtual
+	toasted        bool   // its values may be kept apart
+}
+
+// filter is what one publication leaves out of a table.
+type filter struct {
+	publication, rows string
+	rowColumns        []string // numbers of the columns that rows looks at
+	list              []string // numbers; nil: all columns
+}
+
+// String returns the quoted name.
+func (t *table) String() string { return sqltext.Table(t.schema, t.name) }
+
+const (
+	usageSQL = `SELECT (SELECT count(*) FROM pg_replication_slots)::text, (SELECT count(*) FROM pg_stat_replication)::text`
+
+	slotSQL = `SELECT s.active::text, s.temporary::text, coalesce(s.plugin, ''), coalesce(s.database, ''), coalesce(s.wal_status, ''),
+  coalesce(to_jsonb(s) ->> 'invalidation_reason', ''), coalesce(s.active_pid::text, ''), coalesce(a.application_name, ''),
+  coalesce(a.usename::text, ''), coalesce(e.lsn - s.restart_lsn, 0)::bigint::text,
+  coalesce((SELECT spill_txns FROM pg_stat_replication_slots w WHERE w.slot_name = s.slot_name), 0)::text
+FROM pg_replication_slots s LEFT JOIN pg_stat_activity a ON a.pid = s.active_pid, LATERAL (SELECT CASE
+  WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_lsn() END) AS e(lsn)
+WHERE s.slot_name = $1`
+
+	publicationSQL = `SELECT pubname, pubviaroot::text, pubinsert::text, pubupdate::text, pubdelete::text, pubtruncate::text
+FROM pg_publication WHERE pubname = ANY (ARRAY(SELECT json_array_elements_text($1::json)))`
+
+	// The schemas are the system's; the list of published columns is there
+	// from version 15 on.
+	tablesSQL = `WITH p AS MATERIALIZED (
+  SELECT schemaname, tablename, jsonb_agg(to_jsonb(t) -> 'attnames') AS lists FROM pg_publication_tables t
+  WHERE pubname = ANY (ARRAY(SELECT json_array_elements_text($1::json))) GROUP BY 1, 2)
+SELECT c.oid::text, n.nspname, c.relname, c.relkind::text, c.relpersistence::text, %s, c.relreplident::text,
+  c.relispartition::text, (p.lists IS NOT NULL)::text, has_table_privilege(c.oid, 'SELECT')::text,
+  has_schema_privilege(n.oid, 'USAGE')::text, row_security_active(c.oid)::text,
+  (EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid AND i.indimmediate))::text,
+  coalesce(p.lists::text, '[]')
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN p ON p.schemaname = n.nspname AND p.tablename = c.relname
+WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+  AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+ORDER BY 2, 3`
+
+	leavesSQL = `SELECT r.oid::text, p.relid::oid::text, n.nspname, l.relname, %s, l.relreplident::text
+FROM pg_class r, pg_partition_tree(r.oid) p JOIN pg_class l ON l.oid = p.relid JOIN pg_namespace n ON n.oid = l.relnamespace
+WHERE r.oid = ANY ($1::oid[]) AND p.isleaf AND l.relkind = 'r' ORDER BY 1, 3, 4`
+
+	// baseTypesSQL follows domains down to what they are made of.
+	baseTypesSQL = `WITH RECURSIVE chain(typ, base, typmod) AS (
+  SELECT oid, oid, typtypmod FROM pg_type
+  UNION ALL SELECT c.typ, b.oid, greatest(c.typmod, b.typtypmod)
+  FROM chain c JOIN pg_type t ON t.oid = c.base JOIN pg_type b ON b.oid = t.typbasetype WHERE t.typtype = 'd'),
+bases AS (
+  SELECT c.typ, c.base, c.typmod, CASE n.nspname WHEN 'pg_catalog' THEN b.typname::text ELSE n.nspname || '.' || b.typname END AS name
+  FROM chain c JOIN pg_type b ON b.oid = c.base JOIN pg_namespace n ON n.oid = b.typnamespace WHERE b.typtype <> 'd')
+`
+
+	columnsSQL = baseTypesSQL + `SELECT a.attrelid::text, a.attnum::text, a.attname, b.name, a.atttypmod::text,
+  (c.relreplident = 'f' OR EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
+    AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
+    AND CASE c.relreplident WHEN 'i' THEN i.indisreplident WHEN 'd' THEN i.indisprimary END))::text,
+  a.attgenerated::text, (a.attlen = -1 AND a.attstorage <> 'p')::text
+FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN bases b ON b.typ = a.atttypid
+WHERE a.attrelid = ANY ($1::oid[]) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum`
+
+	// filtersSQL is for versions from 15 on, which have them.
+	filtersSQL = `SELECT r.prrelid::text, p.pubname, coalesce(pg_get_expr(r.prqual, r.prrelid), ''),
+  coalesce((SELECT json_agg(DISTINCT m[1]) FROM regexp_matches(r.prqual::text, ':varattno (\d+)', 'g') AS m)::text, '[]'),
+  coalesce((SELECT json_agg(k::text) FROM unnest(r.prattrs::int2[]) AS k)::text, 'null')
+FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
+WHERE p.pubname = ANY (ARRAY(SELECT json_array_elements_text($1::json))) AND (r.prqual IS NOT NULL OR r.prattrs IS NOT NULL)`
+)
+
+// gather asks for all facts.
+func (cfg Source) gather(ctx context.Context, ask Ask) (*sourceFacts, error) {
+	base, err := gatherServer(ctx, ask, cfg.Session)
+	if err != nil {
+		return nil, err
+	}
+	f := &sourceFacts{server: base, cfg: cfg}
+	for _, step := range []func(context.Context, Ask) error{f.readUsage, f.readSlot, f.readPublications, f.readTables} {
+		if err := step(ctx, ask); err != nil {
+			return nil, fmt.Errorf("examine %s: %w", f.where, err)
+		}
+	}
+	return f, nil
+}
+
+func (f *sourceFacts) readUsage(ctx context.Context, ask Ask) error {
+	rows, err := ask(ctx, usageSQL)
+	if err != nil {
+		return fmt.Errorf("count slots and senders: %w", err)
+	}
+	f.slotsUsed, f.sendersUsed = integer(rows[0][0]), integer(rows[0][1])
+	return nil
+}
+
+func (f *sourceFacts) readSlot(ctx context.Context, ask Ask) error {
+	rows, err := ask(ctx, slotSQL, f.cfg.Slot)
+	if err != nil {
+		return fmt.Errorf("read replication slot %s: %w", f.cfg.Slot, err)
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	r := rows[0]
+	f.slot = slot{exists: true, active: r[0] == "true", temporary: r[1] == "true", plugin: r[2], database: r[3], status: r[4],
+		reason: r[5], pid: r[6], application: r[7], loggedIn: r[8], held: integer(r[9])}
+	f.spilled = integer(r[10])
+	return nil
+}
+
+func (f *sourceFacts) readPublications(ctx context.Context, ask Ask) error {
+	rows, err := ask(ctx, publicationSQL, jsonText(f.cfg.Publications))
+	if err != nil {
+		return fmt.Errorf("read publications: %w", err)
+	}
+	found, published := map[string]bool{}, map[string]bool{}
+	actions := [...]string{"insert", "update", "delete", "truncate"}
+	for _, r := range rows {
+		found[r[0]] = true
+		f.pub.viaRoot = f.pub.viaRoot || r[1] == "true"
+		for i, action := range actions {
+			published[action] = published[action] || r[2+i] == "true"
+		}
+	}
+	for _, name := range f.cfg.Publications {
+		if !found[name] {
+			f.pub.missing = append(f.pub.missing, name)
+		}
+	}
+	for _, action := range actions {
+		if !published[action] && len(rows) > 0 {
+			f.pub.unpublished = append(f.pub.unpublished, action)
+		}
+	}
+	f.pub.identified = len(rows) == 0 || published["update"] || published["delete"]
+	return nil
+}
+
+func (f *sourceFacts) readTables(ctx context.Context, ask Ask) error {
+	rows, err := ask(ctx, fmt.Sprintf(tablesSQL, sqltext.ReplicaIdentity("c")), jsonText(f.cfg.Publications))
+	if err != nil {
+		return fmt.Errorf("list tables: %w", err)
+	}
+	byOID, oids := map[string]*table{}, []string{}
+	for _, r := range rows {
+		if !f.cfg.Wants(r[1], r[2]) {
+			continue
+		}
+		t := &table{oid: r[0], schema: r[1], name: r[2], kind: r[3], persistence: r[4], identity: r[5], form: r[6],
+			partition: r[7] == "true", published: r[8] == "true", selectable: r[9] == "true", usable: r[10] == "true",
+			secured: r[11] == "true", primary: r[12] == "true"}
+		if err := json.Unmarshal([]byte(r[13]), &t.lists); err != nil {
+			return fmt.Errorf("columns published of table %s: %w", t, err)
+		}
+		byOID[t.oid], oids = t, append(oids, t.oid)
+		f.tables = append(f.tables, t)
+		if t.published || len(f.pub.missing) > 0 && !t.partition && t.persistence == "p" {
+			f.carried = append(f.carried, t)
+		}
+	}
+	return f.readDetails(ctx, ask, details{byOID, "{" + join(oids) + "}"})
+}
+
+// details says which tables to read more about.
+type details struct {
+	byOID map[string]*table
+	oids  string // as an array
+}
+
+func (f *sourceFacts) readDetails(ctx context.Context, ask Ask, d details) error {
+	rows, err := ask(ctx, columnsSQL, d.oids)
+	if err != nil {
+		return fmt.Errorf("read columns: %w", err)
+	}
+	for _, r := range rows {
+		t := d.byOID[r[0]]
+		t.columns = append(t.columns, column{num: r[1], name: r[2], typ: r[3], modifier: int32(integer(r[4])), key: r[5] == "true",
+			generated: r[6], toasted: r[7] == "true"})
+	}
+	if rows, err = ask(ctx, fmt.Sprintf(leavesSQL, sqltext.ReplicaIdentity("l")), d.oids); err != nil {
+		return fmt.Errorf("read partitions: %w", err)
+	}
+	for _, r := range rows {
+		if root := d.byOID[r[0]]; root.kind == "p" {
+			root.leaves = append(root.leaves, &table{oid: r[1], schema: r[2], name: r[3], identity: r[4], form: r[5]})
+		}
+	}
+	if f.version < 150000 {
+		return nil
+	}
+	if rows, err = ask(ctx, filtersSQL, jsonText(f.cfg.Publications)); err != nil {
+		return fmt.Errorf("read row filters: %w", err)
+	}
+	for _, r := range rows {
+		t := d.byOID[r[0]]
+		if t == nil {
+			continue
+		}
+		fl := filter{publication: r[1], rows: r[2]}
+		if err := json.Unmarshal([]byte(r[3]), &fl.rowColumns); err != nil {
+			return fmt.Errorf("row filter of table %s: %w", t, err)
+		}
+		if err := json.Unmarshal([]byte(r[4]), &fl.list); err != nil {
+			return fmt.Errorf("column list of table %s: %w", t, err)
+		}
+		t.filters = append(t.filters, fl)
+	}
+	return nil
+}
+
+func integer(text string) int64 {
+	n, _ := strconv.ParseInt(text, 10, 64)
+	return n
+}

@@ -1,0 +1,58 @@
+// Package sqltext writes the pieces of SQL that several packages need. All of
+// it is pure text; every identifier that enters a statement goes through
+// [Ident].
+package sqltext
+
+import "strings"
+
+// Ident returns name as a quoted SQL identifier.
+func Ident(name string) string {
+	return `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
+}
+
+// Idents returns the names quoted, with commas between them.
+func Idents(names []string) string {
+	quoted := make([]string, len(names))
+	for i, name := range names {
+		quoted[i] = Ident(name)
+	}
+	return strings.Join(quoted, ", ")
+}
+
+// Table returns schema.name, both quoted.
+func Table(schema, name string) string { return Ident(schema) + "." + Ident(name) }
+
+// Literal returns s as an SQL string constant that reads the same under both
+// settings of standard_conforming_strings.
+func Literal(s string) string {
+	quoted := `'` + strings.ReplaceAll(s, `'`, `''`) + `'`
+	if strings.Contains(s, `\`) {
+		return ` E` + strings.ReplaceAll(quoted, `\`, `\\`)
+	}
+	return quoted
+}
+
+// Type quotes the name of a type as [entrain.Column] has it: "int4" or
+// "schema.type".
+//
+// [entrain.Column]: https://pkg.go.dev/github.com/entrainsync/entrain#Column
+func Type(typ string) string {
+	if schema, name, ok := strings.Cut(typ, "."); ok {
+		return Table(schema, name)
+	}
+	return Table("pg_catalog", typ)
+}
+
+// ReplicaIdentity is an expression for what identifies a row of a relation in
+// the log: "*" for all columns, the quoted columns of an index, or an empty
+// text or NULL for nothing. alias is that of pg_class. It judges as the server
+// does: an index that is deferrable does not count.
+func ReplicaIdentity(alias string) string {
+	return strings.ReplaceAll(`CASE c.relreplident WHEN 'f' THEN '*' WHEN 'n' THEN '' ELSE (
+		SELECT string_agg(quote_ident(a.attname), ',' ORDER BY a.attname)
+		FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid
+			AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
+		WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
+			AND CASE c.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END) END`,
+		"c.", alias+".")
+}
