@@ -79,6 +79,9 @@ func (b *RowBuilder) Begin(buf []byte, n int) {
 	b.start = len(buf)
 	b.next = b.start
 	b.base = b.start + n*rowWord
+	if buf == nil {
+		buf = make([]byte, 0, n*rowWord) // a row without columns is no missing row
+	}
 	for range n {
 		buf = append(buf, 0, 0, 0, 0)
 	}

@@ -28,6 +28,7 @@ type assembler struct {
 	complete int  // events of cur that belong to ended transactions; ≤ len(cur.events)
 	end      lsn  // behind the last ended transaction or in-order keepalive
 	handed   lsn  // Through of the last batch; handed ≤ end
+	beat     lsn  // commit of the last heartbeat; handed < beat: to be moved over it
 	owes     bool // a fragment was handed out whose transaction has had no Through yet
 
 	counts assemblerCounts
@@ -81,11 +82,15 @@ func (a *assembler) add(data []byte) error {
 
 // failed names the position at which the log could not be read.
 func (a *assembler) failed(err error) error {
-	if a.tx != nil {
-		return fmt.Errorf("transaction %d, commit at %s, change %d: %w",
-			a.tx.ID, lsn(a.tx.Version), a.ordinal, err)
+	return fmt.Errorf("%s: %w", a.place(), err)
+}
+
+// place names where in the log we are.
+func (a *assembler) place() string {
+	if a.tx == nil {
+		return "after " + a.end.String()
 	}
-	return fmt.Errorf("after %s: %w", a.end, err)
+	return fmt.Sprintf("transaction %d, commit at %s, change %d", a.tx.ID, lsn(a.tx.Version), a.ordinal)
 }
 
 // describe names a change by its kind and the OID behind it, with its place.
@@ -98,9 +103,9 @@ func (a *assembler) describe(head []byte) string {
 		}
 	}
 	if a.tx == nil {
-		return fmt.Sprintf("%s after %s", what, a.end)
+		return what + " " + a.place()
 	}
-	return fmt.Sprintf("%s in transaction %d, commit at %s, change %d", what, a.tx.ID, lsn(a.tx.Version), a.ordinal)
+	return what + " in " + a.place()
 }
 
 func (a *assembler) begin(m *pgoutput.Message) error {
@@ -110,6 +115,7 @@ func (a *assembler) begin(m *pgoutput.Message) error {
 	a.tx = a.cur.addTx(entrain.Transaction{
 		Stream: a.stream, ID: uint64(m.XID), Version: m.LSN, CommitTime: m.Time,
 	})
+	a.rels.tx = m.LSN
 	a.skip = lsn(m.LSN) < a.resume
 	a.ordinal = 0
 	return nil
@@ -186,6 +192,9 @@ func (a *assembler) row(m *pgoutput.Message) error {
 	if m.Kind != pgoutput.Delete {
 		after, c.buf = m.New.AppendRow(c.buf, full)
 	}
+	if m.Kind == pgoutput.Insert && m.New.Partial() {
+		return stopInsertIncomplete(rel.table, missing(rel.table, after), a.place())
+	}
 	e := a.event(rowOp(m.Kind), rel.table)
 	e.Before, e.After = before, after
 	return nil
@@ -199,6 +208,16 @@ func rowOp(k pgoutput.Kind) entrain.Op {
 		return entrain.OpUpdate
 	}
 	return entrain.OpDelete
+}
+
+// missing names the first column that the log left out of a row.
+func missing(t *entrain.Table, row entrain.Row) string {
+	for i, c := range t.Columns {
+		if row.State(i) == entrain.Unchanged {
+			return c.Name
+		}
+	}
+	return ""
 }
 
 func fits(t *entrain.Table, m *pgoutput.Message) error {
@@ -259,7 +278,11 @@ func (a *assembler) message(m *pgoutput.Message) error {
 	if a.tx == nil {
 		return fmt.Errorf("transactional message outside a transaction")
 	}
-	if a.next() {
+	switch {
+	case !a.next():
+	case transactional && isHeartbeat(m.Name, m.Content):
+		a.beat = lsn(a.tx.Version)
+	default:
 		e := a.event(entrain.OpMessage, nil)
 		e.Message = &entrain.Message{
 			Prefix: string(m.Name), Content: append([]byte(nil), m.Content...), Transactional: transactional,

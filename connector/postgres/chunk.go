@@ -50,8 +50,8 @@ func (c *chunk) addTx(tx entrain.Transaction) *entrain.Transaction {
 
 // keep copies a row of another chunk into this one.
 func (c *chunk) keep(row entrain.Row) entrain.Row {
-	if row == nil {
-		return nil
+	if len(row) == 0 {
+		return row // none, or one without columns
 	}
 	at := len(c.buf)
 	c.buf = append(c.buf, row...)

@@ -132,6 +132,10 @@ func connect(ctx context.Context, cfg *pgconn.Config) (*pgconn.PgConn, error) {
 		}
 		return nil, classify(err)
 	}
+	if err := keepBytes(ctx, conn); err != nil {
+		closeConn(ctx, conn)
+		return nil, fmt.Errorf("connect to %s: set the encoding: %w", serverName(cfg), classify(err))
+	}
 	if replicates(cfg) {
 		return conn, nil
 	}

@@ -71,6 +71,7 @@ const (
 	stateUndefinedColumn = "42703"
 	stateUndefinedObject = "42704"
 	stateUndefinedSchema = "3F000"
+	stateReadOnly        = "25006"
 	stateNoPrivilege     = "42501"
 	stateNotSupported    = "0A000" // also: cached plan must not change result type
 	stateNoStatement     = "26000"

@@ -3,31 +3,68 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/entrainsync/entrain"
 )
 
-// publication is what the catalog says about ours.
+// publication is what the catalog says about ours, of several taken together: a
+// change is sent if one of them publishes it.
 type publication struct {
-	exists, viaRoot bool
-	unpublished     []string // actions that it leaves out
+	missing     []string // names of those that do not exist
+	viaRoot     bool
+	unpublished []string // actions that all of them leave out
+}
+
+// publishesGenerated is the first version that can publish generated columns,
+// and that refuses to update published rows whose identity has others.
+const publishesGenerated = 180000
+
+// publications lists the names of the publications to read from.
+func (cfg SourceConfig) publications() []string {
+	if len(cfg.Publications) > 0 {
+		return cfg.Publications
+	}
+	return []string{cfg.Publication}
+}
+
+// quoteEach quotes names and joins them by commas.
+func quoteEach(names []string, quote func(string) string) string {
+	quoted := make([]string, len(names))
+	for i, name := range names {
+		quoted[i] = quote(name)
+	}
+	return strings.Join(quoted, ",")
 }
 
 func (s *session) publication(ctx context.Context) (publication, error) {
-	rows, err := s.query(ctx, `SELECT pubviaroot, concat_ws(',', CASE WHEN NOT pubinsert THEN 'insert' END,
-		CASE WHEN NOT pubupdate THEN 'update' END, CASE WHEN NOT pubdelete THEN 'delete' END,
-		CASE WHEN NOT pubtruncate THEN 'truncate' END)
-		FROM pg_publication WHERE pubname = `+quoteLiteral(s.src.cfg.Publication))
+	names := s.src.cfg.publications()
+	actions := [...]string{"insert", "update", "delete", "truncate"}
+	rows, err := s.query(ctx, `SELECT pubname, pubviaroot, pubinsert, pubupdate, pubdelete, pubtruncate
+		FROM pg_publication WHERE pubname IN (`+quoteEach(names, quoteLiteral)+`)`)
 	if err != nil {
-		return publication{}, fmt.Errorf("look for publication %s: %w", s.src.cfg.Publication, err)
+		return publication{}, fmt.Errorf("look for publication %s: %w", strings.Join(names, ", "), err)
 	}
-	if len(rows) == 0 {
-		return publication{}, nil
+	var p publication
+	found := make(map[string]bool)
+	published := make(map[string]bool)
+	for _, row := range rows {
+		found[row[0]] = true
+		p.viaRoot = p.viaRoot || row[1] == "t"
+		for i, action := range actions {
+			published[action] = published[action] || row[2+i] == "t"
+		}
 	}
-	p := publication{exists: true, viaRoot: rows[0][0] == "t"}
-	if rows[0][1] != "" {
-		p.unpublished = strings.Split(rows[0][1], ",")
+	for _, name := range names {
+		if !found[name] {
+			p.missing = append(p.missing, name)
+		}
+	}
+	for _, action := range actions {
+		if !published[action] {
+			p.unpublished = append(p.unpublished, action)
+		}
 	}
 	return p, nil
 }
@@ -41,22 +78,22 @@ func (s *session) ensurePublication(ctx context.Context, from entrain.Position) 
 	if err != nil {
 		return err
 	}
-	if !pub.exists && !from.IsZero() {
-		return stopPublicationGone(cfg, nil)
+	if len(pub.missing) > 0 && !from.IsZero() {
+		return stopPublicationGone(pub.missing, nil)
 	}
 	tables, err := s.src.tables(ctx)
 	if err != nil {
 		return err
 	}
-	if pub.exists {
+	if len(pub.missing) == 0 {
 		return s.checkPublication(pub, tables)
 	}
-	if tables, err = publishable(cfg, tables); err != nil {
+	if tables, err = s.publishable(tables); err != nil {
 		return err
 	}
-	create := createPublication(cfg.Publication, tables)
-	if !cfg.Create {
-		return stopPublicationNotMade(cfg, create)
+	create := s.createPublication(pub.missing[0], tables)
+	if !cfg.Create || len(cfg.Publications) > 0 {
+		return stopPublicationNotMade(pub.missing[0], create)
 	}
 	if _, err := s.query(ctx, create); err != nil {
 		return createPublicationError(err, cfg, create)
@@ -66,19 +103,26 @@ func (s *session) ensurePublication(ctx context.Context, from entrain.Position) 
 	return nil
 }
 
-func createPublication(name string, tables []sourceTable) string {
+// createPublication is the SQL that makes a publication of the tables, as
+// complete as the server can: with the generated columns that it stores.
+func (s *session) createPublication(name string, tables []sourceTable) string {
 	names := make([]string, len(tables))
 	for i, t := range tables {
 		names[i] = t.name
 	}
-	return fmt.Sprintf("CREATE PUBLICATION %s FOR TABLE %s WITH (publish_via_partition_root = true)",
-		quoteIdent(name), strings.Join(names, ", "))
+	options := "publish_via_partition_root = true"
+	if s.version >= publishesGenerated {
+		options += ", publish_generated_columns = stored"
+	}
+	return fmt.Sprintf("CREATE PUBLICATION %s FOR TABLE %s WITH (%s)",
+		quoteIdent(name), strings.Join(names, ", "), options)
 }
 
 // publishable returns what a new publication is for: partitioned tables
 // instead of their partitions. A table without a replica identity is a named
 // stop: published, its updates and deletes would fail at the source.
-func publishable(cfg SourceConfig, tables []sourceTable) ([]sourceTable, error) {
+func (s *session) publishable(tables []sourceTable) ([]sourceTable, error) {
+	cfg := s.src.cfg
 	var roots []sourceTable
 	var bare, mend []string
 	for _, t := range tables {
@@ -97,7 +141,26 @@ func publishable(cfg SourceConfig, tables []sourceTable) ([]sourceTable, error) 
 	case len(bare) > 0:
 		return nil, stopNoIdentity(bare, mend)
 	}
+	if err := s.checkGenerated(roots); err != nil {
+		return nil, err
+	}
 	return roots, checkMixed(roots)
+}
+
+// checkGenerated refuses tables that a new publication would break or could
+// not tell the rows of apart, for the generated columns in their identity.
+func (s *session) checkGenerated(tables []sourceTable) error {
+	var hidden, mend []string
+	for _, t := range tables {
+		if columns := t.unknowable(s.version); columns != "" {
+			hidden = append(hidden, t.name+" ("+columns+")")
+			mend = append(mend, t.mendGenerated())
+		}
+	}
+	if len(hidden) > 0 {
+		return stopGeneratedIdentity(hidden, mend)
+	}
+	return nil
 }
 
 // checkMixed refuses tables whose rows the log would describe wrongly.
@@ -134,16 +197,43 @@ func (s *session) checkPublication(pub publication, tables []sourceTable) error 
 		}
 	}
 	if len(pub.unpublished) > 0 {
+		name := cfg.publications()[0]
 		cfg.Log.Warn("the publication leaves actions out: what they change is not carried",
-			"publication", cfg.Publication, "actions", strings.Join(pub.unpublished, ", "),
-			"next", "ALTER PUBLICATION "+quoteIdent(cfg.Publication)+" SET (publish = 'insert, update, delete, truncate');")
+			"publication", name, "actions", strings.Join(pub.unpublished, ", "),
+			"next", "ALTER PUBLICATION "+quoteIdent(name)+" SET (publish = 'insert, update, delete, truncate');")
 	}
 	if len(bare) > 0 {
 		cfg.Log.Warn("published tables without a replica identity: UPDATE and DELETE on them fail at the source",
 			"tables", strings.Join(bare, ", "), "next", strings.Join(mend, " "))
 	}
 	s.warnPartitioned(published)
+	if s.version >= publishesGenerated {
+		s.warnGenerated(published)
+	} else if err := s.checkGenerated(published); err != nil {
+		return err
+	}
 	return checkMixed(published)
+}
+
+// warnGenerated names published tables that the server refuses to update.
+func (s *session) warnGenerated(published []sourceTable) {
+	var names, mend []string
+	for _, t := range published {
+		switch {
+		case t.virtual != "":
+			mend = append(mend, t.mendGenerated())
+		case t.stored != "":
+			mend = append(mend, fmt.Sprintf("ALTER PUBLICATION %s SET (publish_generated_columns = stored);",
+				quoteIdent(s.src.cfg.publications()[0])))
+		default:
+			continue
+		}
+		names = append(names, t.name)
+	}
+	if len(names) > 0 {
+		s.src.cfg.Log.Warn("published tables whose identity has generated columns that are not published: UPDATE and DELETE on them fail at the source",
+			"tables", strings.Join(names, ", "), "next", strings.Join(slices.Compact(mend), " "))
+	}
 }
 
 // warnMissing names a wanted table that the publication does not have. Without
@@ -154,8 +244,8 @@ func (s *session) warnMissing(pub publication, t sourceTable) {
 		return
 	}
 	cfg.Log.Warn("a table that source.tables takes is not in the publication: its changes are not carried",
-		"table", t.name, "publication", cfg.Publication,
-		"next", fmt.Sprintf("ALTER PUBLICATION %s ADD TABLE %s;", quoteIdent(cfg.Publication), t.name))
+		"table", t.name, "publication", cfg.publications()[0],
+		"next", fmt.Sprintf("ALTER PUBLICATION %s ADD TABLE %s;", quoteIdent(cfg.publications()[0]), t.name))
 }
 
 // warnPartitioned names the tables of which the log has, published through the

@@ -3,9 +3,11 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"strings"
+	"strconv"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/entrainsync/entrain/connector/postgres/sqltext"
 )
 
 // sourceTable is a table that could be published, as the catalog shows it.
@@ -19,6 +21,9 @@ type sourceTable struct {
 	// of an index, or nothing. With byKey that index is the primary key.
 	identity string
 	byKey    bool
+	// Generated columns of the identity that the log does not carry: of the
+	// stored ones what the publication leaves out, of the virtual ones all.
+	stored, virtual string
 
 	// leaves are the tables that hold a partitioned table's rows. The server
 	// logs a row by the leaf's identity and, published through the root,
@@ -33,38 +38,47 @@ type leafTable struct {
 
 const identityFull = "*"
 
-// replicaIdentitySQL is the identity of the relation that alias of pg_class stands
-// for, judged as the server does: an index that is deferrable does not count.
-func replicaIdentitySQL(alias string) string {
-	return strings.ReplaceAll(`CASE c.relreplident WHEN 'f' THEN '*' WHEN 'n' THEN '' ELSE (
-		SELECT string_agg(quote_ident(a.attname), ',' ORDER BY a.attname)
-		FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid
+// replicaIdentitySQL is the identity of the relation that alias of pg_class
+// stands for.
+func replicaIdentitySQL(alias string) string { return sqltext.ReplicaIdentity(alias) }
+
+// hiddenSQL names the generated columns of a kind that are in the identity of
+// pg_class c but in none of the lists of p, what is published of it. Before
+// version 18 they may be in such a list, but are not sent.
+func hiddenSQL(kind string) string {
+	return `(SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute a
+		WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '` + kind + `'
+		AND (p.lists @> jsonb_build_array(jsonb_build_array(a.attname))
+			AND current_setting('server_version_num')::int >= ` + strconv.Itoa(publishesGenerated) + `) IS NOT TRUE
+		AND (c.relreplident = 'f' OR EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid
 			AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
-		WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
-			AND CASE c.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END) END`,
-		"c.", alias+".")
+			AND CASE c.relreplident WHEN 'i' THEN i.indisreplident WHEN 'd' THEN i.indisprimary END)))`
 }
 
 // tables lists the wanted tables of the database and which of them the
-// publication publishes. It asks by a connection of its own: what a walsender
+// publications publish. It asks by a connection of its own: what a walsender
 // looks up about a table stays in its cache, and from there it would describe
 // rows of the past by the table's present shape.
 func (s *Source) tables(ctx context.Context) ([]sourceTable, error) {
-	published := "(SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = $1)"
 	var rows [][]string
 	err := s.withConn(ctx, func(conn *pgconn.PgConn) (err error) {
-		rows, err = queryRows(ctx, conn, `SELECT n.nspname, c.relname, c.relispartition, `+replicaIdentitySQL("c")+`,
-		c.relreplident = 'd', c.relkind = 'p', (n.nspname, c.relname) IN `+published+`,
-		m.nspname, l.relname, `+replicaIdentitySQL("l")+`, (m.nspname, l.relname) IN `+published+`
+		rows, err = queryRows(ctx, conn, `WITH p AS MATERIALIZED (
+			SELECT schemaname, tablename, jsonb_agg(to_jsonb(t) -> 'attnames') AS lists
+			FROM pg_publication_tables t WHERE pubname IN (`+quoteEach(s.cfg.publications(), quoteLiteral)+`) GROUP BY 1, 2)
+		SELECT n.nspname, c.relname, c.relispartition, `+replicaIdentitySQL("c")+`,
+		c.relreplident = 'd', c.relkind = 'p', p.lists IS NOT NULL,
+		m.nspname, l.relname, `+replicaIdentitySQL("l")+`, q.lists IS NOT NULL, `+hiddenSQL("s")+`, `+hiddenSQL("v")+`
 		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-		LEFT JOIN LATERAL pg_partition_tree(c.oid) p ON c.relkind = 'p' AND p.isleaf
-		LEFT JOIN pg_class l ON l.oid = p.relid AND l.relkind = 'r' AND l.relpersistence = 'p'
+		LEFT JOIN p ON p.schemaname = n.nspname AND p.tablename = c.relname
+		LEFT JOIN LATERAL pg_partition_tree(c.oid) f ON c.relkind = 'p' AND f.isleaf
+		LEFT JOIN pg_class l ON l.oid = f.relid AND l.relkind = 'r' AND l.relpersistence = 'p'
 		LEFT JOIN pg_namespace m ON m.oid = l.relnamespace
+		LEFT JOIN p q ON q.schemaname = m.nspname AND q.tablename = l.relname
 		WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p'
 		AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
 		AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
 			AND d.objid = c.oid AND d.deptype = 'e')
-		ORDER BY 1, 2, 8, 9`, s.cfg.Publication)
+		ORDER BY 1, 2, 8, 9`)
 		return err
 	})
 	if err != nil {
@@ -79,7 +93,7 @@ func (s *Source) tables(ctx context.Context) ([]sourceTable, error) {
 		if len(tables) == 0 || tables[len(tables)-1].name != name {
 			tables = append(tables, sourceTable{
 				name: name, partition: r[2] == "t", identity: r[3], byKey: r[4] == "t",
-				partitioned: r[5] == "t", published: r[6] == "t",
+				partitioned: r[5] == "t", published: r[6] == "t", stored: r[11], virtual: r[12],
 			})
 		}
 		if r[8] != "" {
@@ -133,6 +147,31 @@ func (t *sourceTable) mend() []string {
 	alter(t.name, t.identity)
 	for _, leaf := range t.leaves {
 		alter(leaf.name, leaf.identity)
+	}
+	return sql
+}
+
+// unknowable names the generated columns of the identity that no publication of
+// that version of the server carries.
+func (t *sourceTable) unknowable(version int) string {
+	switch {
+	case version >= publishesGenerated:
+		return t.virtual
+	case t.identity == identityFull:
+		return "" // the other columns are all there
+	}
+	return t.stored
+}
+
+// mendGenerated is the SQL for another identity, of the table and its leaves.
+func (t *sourceTable) mendGenerated() string {
+	form := "FULL"
+	if t.identity == identityFull {
+		form = "DEFAULT"
+	}
+	sql := "ALTER TABLE " + t.name + " REPLICA IDENTITY " + form + ";"
+	for _, leaf := range t.leaves {
+		sql += " ALTER TABLE " + leaf.name + " REPLICA IDENTITY " + form + ";"
 	}
 	return sql
 }

@@ -35,8 +35,9 @@ type reader struct {
 
 	reading sync.Mutex // held by Read
 	closing atomic.Bool
-	broken  atomic.Pointer[error] // why no status can be sent, if so
+	broken  atomic.Pointer[error] // why the session cannot go on, if so
 	ended   bool                  // a bounded source has delivered everything
+	over    error                 // why the session ended, for every Read from then on
 
 	committed atomic.Int64 // commit time of the last transaction read, Unix µs
 	heard     atomic.Int64 // when the server last sent anything, Unix µs
@@ -82,9 +83,23 @@ func (r *reader) Read(ctx context.Context) (*entrain.Batch, error) {
 			return nil, io.EOF
 		}
 		if err := r.step(ctx); err != nil {
-			return nil, r.failure(ctx, err)
+			return r.last(ctx, err)
 		}
 	}
+}
+
+// last returns the transactions that came whole before err ended the session,
+// so that the next one begins behind them, and err at the next Read.
+func (r *reader) last(ctx context.Context, err error) (*entrain.Batch, error) {
+	err = r.failure(ctx, err)
+	if ctx.Err() != nil || r.closing.Load() {
+		return nil, err
+	}
+	r.over = err
+	if b := r.asm.ended(); b != nil {
+		return r.noted(b), nil
+	}
+	return nil, err
 }
 
 // state returns why Read cannot go on, if so.
@@ -95,7 +110,7 @@ func (r *reader) state(ctx context.Context) error {
 	case r.closing.Load():
 		return fmt.Errorf("read: %w", net.ErrClosed)
 	}
-	return nil
+	return r.over
 }
 
 // batch returns what is to be delivered now: complete transactions when the
@@ -140,13 +155,13 @@ func (r *reader) passing() *entrain.Batch {
 
 // idleDue reports whether a position without events is worth handing out. A
 // server that asks, because it shuts down or its time-out is near, and one whose
-// commits wait for us are answered at once (P7).
+// commits wait for us are answered at once (P7); a heartbeat is there to move it.
 func (r *reader) idleDue() bool {
 	moved := r.asm.end - r.asm.handed
 	switch {
 	case moved == 0 || r.asm.end < r.asm.handed:
 		return false
-	case r.urged, r.fb.eager, r.bound != nil && r.asm.end >= *r.bound:
+	case r.urged, r.asm.beat > r.asm.handed, r.fb.eager, r.bound != nil && r.asm.end >= *r.bound:
 		return true
 	}
 	since := time.Since(r.ticked)
@@ -226,6 +241,12 @@ func (r *reader) interruptedBy(ctx context.Context) func() {
 	}
 }
 
+// abandon ends the session because of err, whose first one stays.
+func (r *reader) abandon(err error) {
+	r.broken.CompareAndSwap(nil, &err)
+	r.interrupt()
+}
+
 // interrupt makes a blocked read return.
 func (r *reader) interrupt() { r.conn.SetReadDeadline(time.Unix(1, 0)) }
 
@@ -237,7 +258,7 @@ func (r *reader) failure(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case r.broken.Load() != nil:
-		return fmt.Errorf("%w: send status to the source: %w", entrain.ErrDisconnected, *r.broken.Load())
+		return fmt.Errorf("%w: %w", entrain.ErrDisconnected, *r.broken.Load())
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("%w: the source has been silent for %s", entrain.ErrDisconnected, r.quiet)
 	case errors.Is(err, errEndOfStream):

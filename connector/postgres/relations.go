@@ -16,22 +16,32 @@ import (
 // during the session, just as the server's end of the session does, and goes
 // with it.
 type relations struct {
-	byOID map[uint32]*relation
-	types map[uint32]string
-	wants func(schema, name string) bool
+	byOID  map[uint32]*relation
+	byName map[tableName]uint32 // which OID was described by it last
+	types  map[uint32]string
+	wants  func(schema, name string) bool
+	tx     uint64 // version of the last transaction that began
 }
+
+type tableName struct{ schema, name string }
 
 type relation struct {
 	table    *entrain.Table
 	key      []bool // columns of the replica identity
 	included bool
+	tx       uint64 // in which it was described
+	// renamed: another table has its name since. The server describes a table
+	// anew after each change but, before version 18, one of its schema's name.
+	renamed bool
+	refused error // why no row of it can be passed on, if so
 }
 
 func newRelations(wants func(schema, name string) bool) *relations {
 	return &relations{
-		byOID: make(map[uint32]*relation),
-		types: make(map[uint32]string),
-		wants: wants,
+		byOID:  make(map[uint32]*relation),
+		byName: make(map[tableName]uint32),
+		types:  make(map[uint32]string),
+		wants:  wants,
 	}
 }
 
@@ -61,10 +71,24 @@ func (r *relations) learn(m *pgoutput.Message) {
 		})
 	}
 	t.Version = t.Fingerprint()
+	r.name(m.OID, tableName{t.Schema, t.Name})
 	if old := r.byOID[m.OID]; old != nil && old.table.Version == t.Version {
+		old.tx, old.renamed = r.tx, false
 		return
 	}
-	r.byOID[m.OID] = &relation{table: t, key: key, included: r.wants(t.Schema, t.Name)}
+	rel := &relation{table: t, key: key, included: r.wants(t.Schema, t.Name), tx: r.tx}
+	if name, found := unreadable(t); found && rel.included {
+		rel.refused = stopNameUnreadable(t, name)
+	}
+	r.byOID[m.OID] = rel
+}
+
+// name notes that a table has a name, which the one that had it has no longer.
+func (r *relations) name(oid uint32, name tableName) {
+	if before, ok := r.byName[name]; ok && before != oid {
+		r.byOID[before].renamed = true
+	}
+	r.byName[name] = oid
 }
 
 func (r *relations) typeName(oid uint32) string {
@@ -77,10 +101,19 @@ func (r *relations) typeName(oid uint32) string {
 	return fmt.Sprintf("oid:%d", oid)
 }
 
-// get returns the relation that a row message names.
+// get returns the relation that a row message names. What another session would
+// describe rightly is retryable.
 func (r *relations) get(oid uint32) (*relation, error) {
-	if rel := r.byOID[oid]; rel != nil {
+	rel := r.byOID[oid]
+	switch {
+	case rel == nil:
+		return nil, fmt.Errorf("row of relation %d that the log has not described", oid)
+	case rel.refused != nil:
+		return nil, rel.refused
+	case !rel.renamed:
 		return rel, nil
+	case rel.tx == r.tx:
+		return nil, stopNameTaken(rel.table)
 	}
-	return nil, fmt.Errorf("row of relation %d that the log has not described", oid)
+	return nil, entrain.Retryable(fmt.Errorf("the schema of a table that was %s was renamed: its name is asked for anew", rel.table))
 }

@@ -17,49 +17,72 @@ import (
 // session is a replication connection while it is being set up: it asks and
 // creates by simple queries, then becomes the stream of a reader.
 type session struct {
-	src  *Source
-	cfg  *pgconn.Config
-	conn *pgconn.PgConn
-	net  *coalescer
+	src    *Source
+	server *pgconn.Config // the one server of the URL's that this is, for other sessions
+	cfg    *pgconn.Config
+	conn   *pgconn.PgConn
+	net    *coalescer
 
-	version  int // server_version_num
-	system   string
-	timeline uint32
-	end      lsn // flushed WAL end at the start
+	version int  // server_version_num
+	standby bool // it follows another server, or did when it was asked
+	identity
 	settings map[string]string
 	trip     time.Duration // the shortest query so far: a bound of the round trip
 }
 
-// connect opens the replication connection and learns what server it is.
+// connect opens the replication connection, to the first server of those named
+// that is of the right kind, and learns what server it is.
 func (s *Source) connect(ctx context.Context) (*session, error) {
 	cfg, err := parseURL(s.cfg.URL, "entrain_"+s.cfg.Pipeline)
 	if err != nil {
 		return nil, err
 	}
-	sess := &session{src: s, cfg: cfg}
-	cfg.RuntimeParams["replication"] = "database"
-	if s.cfg.DecodingWorkMem > 0 {
-		cfg.RuntimeParams["logical_decoding_work_mem"] = strconv.FormatInt(int64(s.cfg.DecodingWorkMem)>>10, 10) + "kB"
+	var refused []error
+	for _, host := range hosts(cfg) {
+		sess := &session{src: s, server: host, cfg: host.Copy()}
+		err := sess.dial(ctx)
+		switch {
+		case err == nil:
+			return sess.met(ctx)
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		}
+		refused = append(refused, err)
+	}
+	return nil, errors.Join(refused...)
+}
+
+// dial opens the connection.
+func (s *session) dial(ctx context.Context) (err error) {
+	s.cfg.RuntimeParams["replication"] = "database"
+	if size := s.src.cfg.DecodingWorkMem; size > 0 {
+		s.cfg.RuntimeParams["logical_decoding_work_mem"] = strconv.FormatInt(int64(size)>>10, 10) + "kB"
 	}
 	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 6,
 	}}
-	cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+	s.cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dialer.DialContext(ctx, network, addr)
-		if err != nil {
-			return nil, err
+		if err != nil || s.conn != nil {
+			return conn, err // for a cancel request
 		}
-		sess.net = newCoalescer(conn)
-		return sess.net, nil
+		s.net = newCoalescer(conn)
+		return s.net, nil
 	}
-	if sess.conn, err = connect(ctx, cfg); err != nil {
-		return nil, connectError(err, cfg)
+	if s.conn, err = connect(ctx, s.cfg); err != nil {
+		return connectError(err, s.cfg)
 	}
-	if err := sess.identify(ctx); err != nil {
-		sess.close(ctx)
-		return nil, err
+	return nil
+}
+
+// sibling is a configuration for an ordinary session with the same server, which
+// the URL alone need not lead to.
+func (s *session) sibling(role string) *pgconn.Config {
+	cfg := s.server.Copy()
+	if cfg.RuntimeParams["application_name"] == "entrain_"+s.src.cfg.Pipeline {
+		cfg.RuntimeParams["application_name"] += "_" + role
 	}
-	return sess, nil
+	return cfg
 }
 
 // close ends a session that did not become a stream; it does so even when ctx
@@ -94,44 +117,76 @@ func (s *session) query(ctx context.Context, sql string) ([][]string, error) {
 	return rows, nil
 }
 
+// met returns the session once it knows what server it is with; one with a
+// server that will not do is closed. Whether it is a standby is asked before its
+// timeline: one that is promoted in between counts as a standby on the new one.
+func (s *session) met(ctx context.Context) (*session, error) {
+	err := s.readSettings(ctx)
+	if err == nil {
+		err = s.identify(ctx)
+	}
+	if err != nil {
+		s.close(ctx)
+		return nil, err
+	}
+	return s, nil
+}
+
+// identity is what a server says about its history.
+type identity struct {
+	system   string
+	timeline uint32
+	end      lsn // of its log as far as it is on disk
+}
+
+func parseIdentity[T ~string | ~[]byte](row []T) (identity, error) {
+	if len(row) < 4 {
+		return identity{}, fmt.Errorf("unexpected answer %q", row)
+	}
+	timeline, err := strconv.ParseUint(string(row[1]), 10, 32)
+	if err != nil {
+		return identity{}, fmt.Errorf("timeline: %w", err)
+	}
+	end, err := parseLSN(string(row[2]))
+	return identity{string(row[0]), uint32(timeline), end}, err
+}
+
 func (s *session) identify(ctx context.Context) error {
 	rows, err := s.query(ctx, "IDENTIFY_SYSTEM")
+	if err == nil && len(rows) != 1 {
+		err = fmt.Errorf("unexpected answer %q", rows)
+	}
+	if err == nil {
+		s.identity, err = parseIdentity(rows[0])
+	}
 	if err != nil {
 		return fmt.Errorf("identify %s: %w", serverName(s.cfg), err)
 	}
-	if len(rows) != 1 || len(rows[0]) < 4 {
-		return fmt.Errorf("identify %s: unexpected answer %q", serverName(s.cfg), rows)
-	}
-	s.system = rows[0][0]
-	timeline, err := strconv.ParseUint(rows[0][1], 10, 32)
-	if err != nil {
-		return fmt.Errorf("identify %s: timeline: %w", serverName(s.cfg), err)
-	}
-	s.timeline = uint32(timeline)
-	if s.end, err = parseLSN(rows[0][2]); err != nil {
-		return fmt.Errorf("identify %s: %w", serverName(s.cfg), err)
-	}
-	return s.readSettings(ctx)
+	return nil
 }
 
 func (s *session) readSettings(ctx context.Context) error {
 	s.settings = make(map[string]string)
 	rows, err := s.query(ctx, `SELECT name, setting FROM pg_settings WHERE name IN
-		('server_version_num', 'wal_level', 'wal_sender_timeout', 'synchronous_standby_names')`)
+		('server_version_num', 'wal_level', 'wal_sender_timeout', 'synchronous_standby_names')
+		UNION ALL SELECT 'standby', pg_is_in_recovery()::text`)
 	if err != nil {
 		return fmt.Errorf("read settings of %s: %w", serverName(s.cfg), err)
 	}
 	for _, row := range rows {
 		s.settings[row[0]] = row[1]
 	}
+	s.standby = s.settings["standby"] == "true"
 	if s.version, err = strconv.Atoi(s.settings["server_version_num"]); err != nil {
 		return fmt.Errorf("server version: %w", err)
 	}
-	if s.version < 140000 {
+	switch {
+	case s.version < 140000:
 		return fmt.Errorf("%s is version %d: 14 or later is needed", serverName(s.cfg), s.version/10000)
-	}
-	if s.settings["wal_level"] != "logical" {
+	case s.settings["wal_level"] != "logical":
 		return stopWalLevel(s.settings["wal_level"])
+	case s.standby && s.version < standbySince:
+		return stopOldStandby(serverName(s.cfg))
 	}
 	return nil
 }
@@ -174,7 +229,7 @@ func (s *session) synchronous() bool {
 }
 
 // open checks the history, starts the stream and returns its reader.
-func (s *session) open(ctx context.Context, from entrain.Position) (*reader, error) {
+func (s *session) open(ctx context.Context, from entrain.Position) (entrain.Reader, error) {
 	if err := s.ensurePublication(ctx, from); err != nil {
 		return nil, err
 	}
@@ -191,6 +246,9 @@ func (s *session) open(ctx context.Context, from entrain.Position) (*reader, err
 	if err := s.stream(ctx, r, start.place); err != nil {
 		return nil, err
 	}
+	if s.standby {
+		return s.onStandby(ctx, r), nil
+	}
 	return r, nil
 }
 
@@ -206,35 +264,59 @@ func (s *session) bound(ctx context.Context) (*lsn, error) {
 	if u.at != nil {
 		return u.at, nil
 	}
-	rows, err := s.query(ctx, "SELECT pg_current_wal_insert_lsn()")
+	end, err := s.logEnd(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("ask for the end of the log: %w", err)
-	}
-	end, err := parseLSN(rows[0][0])
-	if err != nil {
-		return nil, err
 	}
 	end = end.reachable()
 	u.at = &end
 	return u.at, nil
 }
 
+// logEnd returns a place behind all that is committed. What is committed can be
+// seen before it is on disk, so that is the end of what was inserted; on a
+// standby, of what was replayed. A log whose end nothing flushes, since only
+// open transactions wrote there, is not sent up to it for many seconds: a
+// heartbeat's commit flushes it. Where none can be written, time does.
+func (s *session) logEnd(ctx context.Context) (lsn, error) {
+	if s.standby {
+		rows, err := s.query(ctx, "SELECT pg_last_wal_replay_lsn()")
+		if err != nil {
+			return 0, err
+		}
+		return parseLSN(rows[0][0])
+	}
+	rows, err := s.query(ctx, "SELECT i, f < i FROM pg_current_wal_insert_lsn() i, pg_current_wal_flush_lsn() f")
+	if err != nil {
+		return 0, err
+	}
+	if rows[0][1] == "t" {
+		// Synchronous standbys, of which we may be one, need not have it.
+		if _, err := s.query(ctx, "SET synchronous_commit = local; "+writeHeartbeat); err != nil {
+			s.src.cfg.Log.Debug("cannot make the source flush its log", "error", err)
+		}
+	}
+	return parseLSN(rows[0][0])
+}
+
 // reader builds the reader around the connection, which is not streaming yet.
 func (s *session) reader(start startPoint, from entrain.Position) *reader {
-	stream := &entrain.Stream{Source: s.src.cfg.Name, Incarnation: start.incarnation}
+	stream := &entrain.Stream{Source: s.src.cfg.Name, Incarnation: start.incarnation, Database: s.cfg.Database}
 	asm := newAssembler(stream, start.place, newRelations(s.src.wants))
 	if from.IsZero() {
 		asm.handed = 0 // the starting point itself is worth saving at once
 	}
-	r := &reader{log: s.src.cfg.Log, net: s.net, asm: asm, watch: newSlotWatch(s.src)}
+	r := &reader{log: s.src.cfg.Log, net: s.net, asm: asm, watch: newSlotWatch(s)}
 	interval := s.statusInterval()
 	r.quiet = max(6*interval, silence)
 	r.ws = &walStream{limit: int(s.src.cfg.MaxEventBytes), note: r.noticed, describe: asm.describe}
 	r.fb = newFeedback(r.ws, start.at, interval)
 	r.fb.eager = s.synchronous()
-	r.fb.failed = func(err error) {
-		r.broken.Store(&err)
-		r.interrupt()
+	r.fb.failed = func(err error) { r.abandon(fmt.Errorf("send status to the source: %w", err)) }
+	r.watch.confirmed = func() lsn { return lsn(r.fb.confirmed.Load()) }
+	r.watch.giveUp = func(err error) {
+		r.abandon(err)
+		r.conn.Close() // the server waits for its end; nothing is left to say
 	}
 	r.heard.Store(time.Now().UnixMicro())
 	return r
@@ -252,7 +334,7 @@ func (s *session) stream(ctx context.Context, r *reader, from place) error {
 	stop := context.AfterFunc(ctx, r.interrupt)
 	err = r.ws.start(fmt.Sprintf(
 		`START_REPLICATION SLOT %s LOGICAL %s (proto_version '1', publication_names %s, messages 'true')`,
-		quoteIdent(s.src.cfg.Slot), from.at, replicationLiteral(quoteIdent(s.src.cfg.Publication))), s.slotPatience())
+		quoteIdent(s.src.cfg.Slot), from.at, replicationLiteral(quoteEach(s.src.cfg.publications(), quoteIdent))), s.slotPatience())
 	if !stop() && ctx.Err() != nil {
 		err = ctx.Err()
 	}
@@ -264,7 +346,7 @@ func (s *session) stream(ctx context.Context, r *reader, from place) error {
 	}
 	go r.fb.run()
 	r.watch.start(ctx)
-	r.log.Info("streaming", "slot", s.src.cfg.Slot, "publication", s.src.cfg.Publication,
+	r.log.Info("streaming", "slot", s.src.cfg.Slot, "publication", strings.Join(s.src.cfg.publications(), ", "),
 		"from", from.offset(), "server", serverName(s.cfg))
 	return nil
 }

@@ -21,12 +21,18 @@ type slotState struct {
 	status, reason   string
 	confirmed        lsn
 	exists           bool
+	synced           bool // a standby keeps it in step with its primary's
+	failover         bool // standbys may do that
 }
+
+// conflictReason stands for what version 16 does not say more exactly.
+const conflictReason = "conflict with recovery"
 
 func (s *session) slot(ctx context.Context) (slotState, error) {
 	rows, err := s.query(ctx, `SELECT coalesce(plugin, ''), coalesce(database, ''), coalesce(wal_status, ''),
 		coalesce(to_jsonb(s) ->> 'invalidation_reason', ''), coalesce(confirmed_flush_lsn, '0/0'),
-		coalesce(to_jsonb(s) ->> 'conflicting', 'false')
+		coalesce(to_jsonb(s) ->> 'conflicting', 'false'), coalesce(to_jsonb(s) ->> 'synced', 'false'),
+		coalesce(to_jsonb(s) ->> 'failover', 'false')
 		FROM pg_replication_slots s WHERE slot_name = `+quoteLiteral(s.src.cfg.Slot))
 	if err != nil {
 		return slotState{}, fmt.Errorf("read replication slot %s: %w", s.src.cfg.Slot, err)
@@ -37,8 +43,9 @@ func (s *session) slot(ctx context.Context) (slotState, error) {
 	r := rows[0]
 	st := slotState{exists: true, plugin: r[0], database: r[1], status: r[2], reason: r[3]}
 	if st.reason == "" && r[5] == "true" {
-		st.reason = "conflict with recovery"
+		st.reason = conflictReason
 	}
+	st.synced, st.failover = r[6] == "true", r[7] == "true"
 	st.confirmed, err = parseLSN(r[4])
 	return st, err
 }
@@ -61,7 +68,7 @@ func (s *session) ensureSlot(ctx context.Context, from entrain.Position) (startP
 			return startPoint{}, err
 		}
 	default:
-		if err := s.checkSlot(st); err != nil {
+		if err := s.checkSlot(ctx, st); err != nil {
 			return startPoint{}, err
 		}
 	}
@@ -71,29 +78,19 @@ func (s *session) ensureSlot(ctx context.Context, from entrain.Position) (startP
 	return startPoint{place{st.confirmed, s.timeline}, incarnation}, nil
 }
 
-func (s *session) createSlot(ctx context.Context) (lsn, error) {
-	options := "(SNAPSHOT 'nothing')"
-	if s.version < 150000 {
-		options = "NOEXPORT_SNAPSHOT"
-	}
-	rows, err := s.query(ctx, fmt.Sprintf("CREATE_REPLICATION_SLOT %s LOGICAL pgoutput %s",
-		quoteIdent(s.src.cfg.Slot), options))
-	if err != nil {
-		return 0, createSlotError(err, s.src.cfg, s.cfg.User)
-	}
-	s.src.cfg.Log.Info("created replication slot", "slot", s.src.cfg.Slot, "position", rows[0][1])
-	return parseLSN(rows[0][1])
-}
-
-// checkSlot refuses a slot that cannot be read from.
-func (s *session) checkSlot(st slotState) error {
+// checkSlot refuses a slot that cannot be read from, and makes it one that
+// standbys take over, or not, if the configuration says which.
+func (s *session) checkSlot(ctx context.Context, st slotState) error {
 	switch {
 	case st.status == "lost" || st.reason != "":
 		return stopSlotLost(s.src.cfg, st)
 	case st.plugin != "pgoutput" || st.database != s.cfg.Database:
 		return stopSlotForeign(s.src.cfg, st)
+	case st.synced && s.standby:
+		return entrain.Retryable(fmt.Errorf("replication slot %s on %s follows the primary's: this server is a standby that is not promoted (yet); "+
+			"source.url should lead to the primary, for example by target_session_attrs=read-write", s.src.cfg.Slot, serverName(s.cfg)))
 	}
-	return nil
+	return s.alignFailover(ctx, st)
 }
 
 // resume checks that server, position and slot belong to one history (P5). The
@@ -108,11 +105,8 @@ func (s *session) resume(ctx context.Context, from entrain.Position) (startPoint
 	if system != s.system {
 		return startPoint{}, stopOtherSystem(s.src.cfg, s.system, from)
 	}
-	if err := s.checkTimeline(ctx, p); err != nil {
+	if err := s.reach(ctx, p); err != nil {
 		return startPoint{}, err
-	}
-	if p.at > s.end {
-		return startPoint{}, stopPositionAhead(s.src.cfg, p, s.end)
 	}
 	st, err := s.slot(ctx)
 	switch {
@@ -121,7 +115,7 @@ func (s *session) resume(ctx context.Context, from entrain.Position) (startPoint
 	case !st.exists:
 		return startPoint{}, stopSlotMissing(s.src.cfg, from)
 	}
-	if err := s.checkSlot(st); err != nil {
+	if err := s.checkSlot(ctx, st); err != nil {
 		return startPoint{}, err
 	}
 	if st.confirmed > p.at {

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector"
@@ -27,6 +28,9 @@ type SourceConfig struct {
 	// that a slot cannot have is changed and gets a mark of its own.
 	Slot        string `yaml:"slot"`
 	Publication string `yaml:"publication"`
+	// Publications to read from at once, instead of Publication: a change is
+	// captured if one of them has it. They are never made. Default: none.
+	Publications []string `yaml:"publications"`
 	// Create makes the publication and the slot if they are missing.
 	Create bool `yaml:"create"`
 	// Tables to capture. With Create the publication is made for the tables
@@ -40,6 +44,20 @@ type SourceConfig struct {
 	// what the server has.
 	DecodingWorkMem connector.ByteSize `yaml:"decoding_work_mem"`
 
+	// CreateTimeout bounds the making of the slot, which waits for the
+	// transactions that are open then, in any database of the server. Default
+	// 1 minute.
+	CreateTimeout time.Duration `yaml:"create_timeout"`
+	// Failover makes the slot one that standbys of version 17 or later take
+	// over if their sync_replication_slots is on. Set, it also changes a slot
+	// that exists. Default: on for slots made here, where the server can.
+	Failover *bool `yaml:"failover"`
+	// Heartbeat writes a small logical message to the source's log so often,
+	// which never reaches the sink, and moves the position at each. At least
+	// 1 second. Default: off; what passes in the log moves the position
+	// anyway, though in larger steps.
+	Heartbeat time.Duration `yaml:"heartbeat"`
+
 	// Pipeline names slot and publication by default. Default: "default".
 	Pipeline string `yaml:"-"`
 	// Log receives one line an event of interest. Default: discarded.
@@ -47,7 +65,7 @@ type SourceConfig struct {
 }
 
 // Source captures the changes of one database. It implements entrain.Source,
-// entrain.Bounder and entrain.Teardowner and may be used by several goroutines.
+// entrain.Bounder, entrain.Guarder and entrain.Teardowner and may be used by several goroutines.
 type Source struct {
 	cfg   SourceConfig
 	wants func(schema, name string) bool
@@ -63,6 +81,9 @@ type until struct {
 const (
 	defaultMaxEvent = 256 << 20
 	maxMaxEvent     = 1 << 30
+
+	defaultCreateTimeout = time.Minute
+	leastHeartbeat       = time.Second
 )
 
 var notInSlots = regexp.MustCompile(`[^a-z0-9_]`)
@@ -77,6 +98,7 @@ func (cfg SourceConfig) withDefaults() SourceConfig {
 	cfg.Slot = cmp.Or(cfg.Slot, own)
 	cfg.Publication = cmp.Or(cfg.Publication, own)
 	cfg.MaxEventBytes = cmp.Or(cfg.MaxEventBytes, defaultMaxEvent)
+	cfg.CreateTimeout = cmp.Or(cfg.CreateTimeout, defaultCreateTimeout)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -107,7 +129,17 @@ func NewSource(cfg SourceConfig) (*Source, error) {
 	if cfg.MaxEventBytes < 0 || cfg.MaxEventBytes > maxMaxEvent {
 		return nil, fmt.Errorf("source.max_event_bytes %s: at most 1GB", cfg.MaxEventBytes)
 	}
-	if _, err := parseURL(cfg.URL, "entrain"); err != nil {
+	if cfg.CreateTimeout < 0 {
+		return nil, fmt.Errorf("source.create_timeout %s: it must not be negative", cfg.CreateTimeout)
+	}
+	if cfg.Heartbeat != 0 && cfg.Heartbeat < leastHeartbeat {
+		return nil, fmt.Errorf("source.heartbeat %s: at least %s", cfg.Heartbeat, leastHeartbeat)
+	}
+	url, err := parseURL(cfg.URL, "entrain")
+	if err != nil {
+		return nil, fmt.Errorf("source.url: %w", err)
+	}
+	if err := oneKindOfServer(url); err != nil {
 		return nil, fmt.Errorf("source.url: %w", err)
 	}
 	wants, err := cfg.Tables.matcher()

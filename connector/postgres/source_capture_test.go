@@ -7,11 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/entrainsync/entrain/internal/pgserver"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
 
@@ -34,23 +36,55 @@ func TestCapture(t *testing.T) {
 }
 
 func captureCase(t *testing.T, dir string) {
-	wantFile := filepath.Join(dir, "want.jsonl")
+	since := oldestMajor(t, dir)
+	updated := map[string]bool{}
 	for _, major := range pgtest.Majors(t) {
+		if major < since {
+			continue
+		}
 		t.Run(versionName(major), func(t *testing.T) {
 			if !*updateCapture {
 				t.Parallel()
 			}
+			wantFile := wantFile(dir, major)
 			got := strings.Join(runCase(t, dir, pgtest.CreateDatabase(t, pgtest.Shared(t, major))), "\n") + "\n"
-			if *updateCapture && major == pgtest.Majors(t)[0] {
+			if *updateCapture && !updated[wantFile] {
 				if err := os.WriteFile(wantFile, []byte(got), 0o644); err != nil {
 					t.Fatal(err)
 				}
+				updated[wantFile] = true
 			}
 			if diff := cmp.Diff(readText(t, wantFile), got); diff != "" {
 				t.Errorf("%s differs (-want +got):\n%s", wantFile, diff)
 			}
 		})
 	}
+}
+
+// oldestMajor is the first version that has what the case needs.
+func oldestMajor(t *testing.T, dir string) int {
+	t.Helper()
+	words := directive(readText(t, filepath.Join(dir, "setup.sql")), "since")
+	if len(words) == 0 {
+		return 0
+	}
+	since, err := strconv.Atoi(words[0])
+	if err != nil {
+		t.Fatalf("%s: since: %v", dir, err)
+	}
+	return since
+}
+
+// wantFile is what a version captures: want-N.jsonl of the latest N that it is
+// not older than, else want.jsonl.
+func wantFile(dir string, major int) string {
+	for n := major; n >= pgserver.OldestMajor; n-- {
+		file := filepath.Join(dir, fmt.Sprintf("want-%d.jsonl", n))
+		if _, err := os.Stat(file); err == nil {
+			return file
+		}
+	}
+	return filepath.Join(dir, "want.jsonl")
 }
 
 func readText(t *testing.T, file string) string {
@@ -70,6 +104,7 @@ func runCase(t *testing.T, dir, url string) []string {
 	pgtest.Exec(t, url, paragraphs(setup)...)
 	cfg := sourceConfig(t, url)
 	cfg.Tables = Tables{Include: directive(setup, "include"), Exclude: directive(setup, "exclude")}
+	cfg.Publications = directive(setup, "publications")
 	src := mustSource(t, cfg)
 	from := createSlot(t, src)
 	changes := strings.ReplaceAll(readText(t, filepath.Join(dir, "changes.sql")), "ORIGIN", cfg.Slot)

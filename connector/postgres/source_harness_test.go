@@ -181,13 +181,23 @@ func captureNow(t testing.TB, src *Source, from entrain.Position) *captured {
 	r := openReader(t, bounded, from)
 	defer closeReader(t, r)
 	c := &captured{}
+	if err := readAll(t, r, c); err != nil {
+		t.Fatalf("read: %v", err)
+	}
+	return c
+}
+
+// readAll reads a bounded session to its end into c and returns what ended it too
+// early, if so.
+func readAll(t testing.TB, r entrain.Reader, c *captured) error {
+	t.Helper()
 	for {
 		b, err := readOrError(t, r)
 		if errors.Is(err, io.EOF) {
-			return c
+			return nil
 		}
 		if err != nil {
-			t.Fatalf("read: %v", err)
+			return err
 		}
 		c.take(t, b)
 	}

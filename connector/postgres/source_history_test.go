@@ -3,8 +3,6 @@ package postgres
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -116,26 +114,9 @@ func TestStopSlotLostIdle(t *testing.T) {
 // promotes it.
 func promoteCopy(t *testing.T, srv *pgserver.Server) *pgserver.Server {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "entrain-standby-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	data := filepath.Join(dir, "data")
-	steps := []error{
-		os.Chmod(dir, 0o755),
-		os.CopyFS(data, os.DirFS(filepath.Join(srv.Dir(), "data"))),
-		os.WriteFile(filepath.Join(data, "standby.signal"), nil, 0o644),
-	}
-	for _, err := range steps {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	dir := cloneData(t, srv)
 	promoted := pgtest.StartConfig(t, pgserver.Config{Install: srv.Install(), Dir: dir})
-	if got := pgtest.QueryOne(t, promoted.URL("postgres"), "SELECT pg_promote()"); got != "t" {
-		t.Fatalf("pg_promote: %s", got)
-	}
+	promote(t, promoted)
 	return promoted
 }
 

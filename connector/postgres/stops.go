@@ -50,8 +50,10 @@ func stopSlotLost(cfg SourceConfig, st slotState) error {
 	why := map[string]string{
 		"wal_removed":            "the slot held more log than max_slot_wal_keep_size allows, and the server removed it",
 		"rows_removed":           "the server removed catalog rows that decoding needs (a standby without hot_standby_feedback)",
-		"wal_level_insufficient": "the server ran with a wal_level below logical meanwhile",
+		"wal_level_insufficient": "the server, or a standby's primary, ran with a wal_level below logical meanwhile",
 		"idle_timeout":           "the slot was unused for longer than idle_replication_slot_timeout",
+		conflictReason: "a slot of a standby depends on its primary: wal_level was below logical there, " +
+			"or catalog rows that decoding needs were removed (hot_standby_feedback is off here)",
 	}[reason]
 	if why == "" {
 		why = "the server invalidated it"
@@ -150,21 +152,21 @@ func stopForked(cfg SourceConfig, p, fork place) error {
 	}
 }
 
-func stopPublicationGone(cfg SourceConfig, err error) error {
+func stopPublicationGone(names []string, err error) error {
 	return &entrain.Stop{
 		Code: "publication_missing",
-		What: fmt.Sprintf("publication %q does not exist at this point of the log", cfg.Publication),
+		What: fmt.Sprintf("publication %q does not exist at this point of the log", strings.Join(names, `", "`)),
 		Why:  "it was dropped; changes in between were not published, and making it again does not bring them back",
 		Next: restart,
 		Err:  err,
 	}
 }
 
-func stopPublicationNotMade(cfg SourceConfig, create string) error {
+func stopPublicationNotMade(name, create string) error {
 	return &entrain.Stop{
 		Code: "publication_not_made",
-		What: fmt.Sprintf("publication %q does not exist", cfg.Publication),
-		Why:  "source.create is not set",
+		What: fmt.Sprintf("publication %q does not exist", name),
+		Why:  "source.create is not set, or source.publications, whose members are never made, is",
 		Next: create + ";",
 	}
 }
@@ -225,14 +227,22 @@ func connectError(err error, cfg *pgconn.Config) error {
 }
 
 func createSlotError(err error, cfg SourceConfig, user string) error {
-	if sqlState(err) == stateNoPrivilege {
+	var pgErr *pgconn.PgError
+	switch {
+	case sqlState(err) == stateNoPrivilege:
 		return stopNoReplication(user, err)
+	case errors.As(err, &pgErr) && pgErr.Code == "55000" && pgErr.Routine == "CheckLogicalDecodingRequirements":
+		return stopPrimaryWalLevel(err) // our own wal_level was looked at before
 	}
 	return fmt.Errorf("create replication slot %s: %w", cfg.Slot, err)
 }
 
 func createPublicationError(err error, cfg SourceConfig, create string) error {
-	if sqlState(err) != stateNoPrivilege {
+	switch sqlState(err) {
+	case stateReadOnly:
+		return stopPublicationOnStandby(cfg, create, err)
+	case stateNoPrivilege:
+	default:
 		return fmt.Errorf("create publication %s: %w", cfg.Publication, err)
 	}
 	return &entrain.Stop{
@@ -276,10 +286,13 @@ func streamError(err error, cfg SourceConfig) error {
 		return classify(err)
 	}
 	if isMissingPublication(pgErr) {
-		return stopPublicationGone(cfg, err)
+		return stopPublicationGone(cfg.publications(), err)
 	}
 	if isLostSlot(pgErr) {
 		return stopSlotRefused(cfg, err)
+	}
+	if stop := captureStop(pgErr, err); stop != nil {
+		return stop
 	}
 	return fmt.Errorf("read from replication slot %s: %w", cfg.Slot, classify(err))
 }

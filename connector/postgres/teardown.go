@@ -33,17 +33,20 @@ func (s *Source) Teardown(ctx context.Context) ([]entrain.Removal, error) {
 		case row != nil:
 			removals = append(removals, slot)
 		}
-		if !s.cfg.Create {
+		if !s.cfg.Create || len(s.cfg.Publications) > 0 {
 			return nil
 		}
-		row, err = queryRow(ctx, conn, "SELECT 1 FROM pg_publication WHERE pubname = $1", s.cfg.Publication)
+		row, err = queryRow(ctx, conn, "SELECT pg_is_in_recovery() FROM pg_publication WHERE pubname = $1", s.cfg.Publication)
 		if err != nil {
 			return fmt.Errorf("look for publication %s: %w", s.cfg.Publication, err)
 		}
-		if row != nil {
-			removals = append(removals, s.removal(
-				fmt.Sprintf("publication %q on %s", s.cfg.Publication, server),
-				"DROP PUBLICATION IF EXISTS "+quoteIdent(s.cfg.Publication)))
+		drop := "DROP PUBLICATION IF EXISTS " + quoteIdent(s.cfg.Publication)
+		switch {
+		case row != nil && row[0] == "t":
+			s.cfg.Log.Warn("the publication is the primary's, which this standby cannot change; it stays",
+				"publication", s.cfg.Publication, "drop it on the primary by", drop+";")
+		case row != nil:
+			removals = append(removals, s.removal(fmt.Sprintf("publication %q on %s", s.cfg.Publication, server), drop))
 		}
 		return nil
 	})

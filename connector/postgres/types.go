@@ -26,7 +26,7 @@ var builtinTypes = map[uint32]string{
 	2207: "_regprocedure", 2208: "_regoper", 2209: "_regoperator", 2210: "_regclass",
 	2211: "_regtype", 2949: "_txid_snapshot", 2950: "uuid", 2951: "_uuid", 2970: "txid_snapshot",
 	3220: "pg_lsn", 3221: "_pg_lsn", 3361: "pg_ndistinct", 3402: "pg_dependencies", 3614: "tsvector",
-	3615: "tsquery", 3643: "_tsvector", 3645: "_tsquery", 3734: "regconfig", 3735: "_regconfig",
+	3615: "tsquery", 3642: "gtsvector", 3643: "_tsvector", 3644: "_gtsvector", 3645: "_tsquery", 3734: "regconfig", 3735: "_regconfig",
 	3769: "regdictionary", 3770: "_regdictionary", 3802: "jsonb", 3807: "_jsonb", 3904: "int4range",
 	3905: "_int4range", 3906: "numrange", 3907: "_numrange", 3908: "tsrange", 3909: "_tsrange",
 	3910: "tstzrange", 3911: "_tstzrange", 3912: "daterange", 3913: "_daterange", 3926: "int8range",

@@ -15,12 +15,16 @@ import (
 // slotWatch looks at the slot from beside the stream, by a connection of its
 // own: how long the log is and how much of it the slot holds back (P7).
 type slotWatch struct {
-	src *Source
-	cfg SourceConfig
+	cfg    SourceConfig
+	server *pgconn.Config
+
+	confirmed func() lsn      // what the session has told the server
+	giveUp    func(err error) // ends the session
 
 	end    atomic.Uint64 // of the source's log; 0 until known
 	conn   *pgconn.PgConn
 	warned int64 // bytes held when it last warned
+	mute   bool  // it was said that heartbeats cannot be written
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 }
@@ -31,7 +35,32 @@ const (
 	warnHeld = 500 << 20
 )
 
-func newSlotWatch(src *Source) *slotWatch { return &slotWatch{src: src, cfg: src.cfg} }
+func newSlotWatch(s *session) *slotWatch {
+	server := s.sibling("watch")
+	server.RuntimeParams["synchronous_commit"] = "off" // a heartbeat waits for nobody
+	return &slotWatch{cfg: s.src.cfg, server: server}
+}
+
+// Guard implements entrain.Guarder: it warns when the slot holds back much of
+// the log although nothing reads from it.
+func (s *Source) Guard(ctx context.Context) {
+	server, err := parseURL(s.cfg.URL, "entrain_"+s.cfg.Pipeline+"_guard")
+	if err != nil {
+		return // NewSource has read the same URL
+	}
+	w := &slotWatch{cfg: s.cfg, server: server}
+	defer w.hangUp(ctx)
+	ticker := time.NewTicker(watchInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			w.lookQuietly(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
 
 // open looks for the first time and returns what the slot has confirmed.
 func (w *slotWatch) open(ctx context.Context) (lsn, error) {
@@ -57,19 +86,81 @@ func (w *slotWatch) close() {
 }
 
 func (w *slotWatch) run(ctx context.Context) {
-	ticker := time.NewTicker(watchInterval)
-	defer ticker.Stop()
 	defer w.hangUp(ctx)
+	looks := newSchedule(watchInterval)
+	beats := newSchedule(w.cfg.Heartbeat)
 	for {
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
+		if w.rest(ctx, earlier(looks.next, beats.next)) {
+			w.probe(ctx)
+		}
+		if ctx.Err() != nil {
 			return
 		}
-		if _, err := w.look(ctx); err != nil && ctx.Err() == nil {
-			w.cfg.Log.Debug("cannot look at the replication slot", "slot", w.cfg.Slot, "error", err)
-			w.hangUp(ctx)
+		now := time.Now()
+		if looks.due(now) {
+			w.lookQuietly(ctx)
 		}
+		if beats.due(now) {
+			w.beat(ctx)
+		}
+	}
+}
+
+// schedule is when something is to be done again; never, if next is zero.
+type schedule struct {
+	every time.Duration
+	next  time.Time
+}
+
+func newSchedule(every time.Duration) *schedule {
+	s := &schedule{every: every}
+	if every > 0 {
+		s.next = time.Now().Add(every)
+	}
+	return s
+}
+
+// due reports whether it is time, and sets the next one.
+func (s *schedule) due(now time.Time) bool {
+	if s.next.IsZero() || now.Before(s.next) {
+		return false
+	}
+	s.next = now.Add(s.every)
+	return true
+}
+
+// earlier returns the earlier time; zero is never.
+func earlier(a, b time.Time) time.Time {
+	if b.IsZero() || !a.IsZero() && a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// rest waits until then, and listens to the connection meanwhile. It reports
+// whether that was ended by the other side.
+func (w *slotWatch) rest(ctx context.Context, until time.Time) (ended bool) {
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	for w.conn != nil {
+		err := w.conn.WaitForNotification(ctx)
+		if ctx.Err() != nil {
+			return false
+		}
+		if err != nil {
+			w.hangUp(ctx)
+			return true
+		}
+	}
+	<-ctx.Done()
+	return false
+}
+
+// lookQuietly looks; what fails may succeed the next time.
+func (w *slotWatch) lookQuietly(ctx context.Context) {
+	if _, err := w.look(ctx); err != nil && ctx.Err() == nil {
+		w.cfg.Log.Debug("cannot look at the replication slot", "slot", w.cfg.Slot, "error", err)
+		w.hangUp(ctx)
 	}
 }
 
@@ -80,22 +171,25 @@ func (w *slotWatch) hangUp(ctx context.Context) {
 	}
 }
 
+// dial connects unless it is connected.
+func (w *slotWatch) dial(ctx context.Context) (err error) {
+	if w.conn != nil && !w.conn.IsClosed() {
+		return nil
+	}
+	w.conn, err = connect(ctx, w.server)
+	return err
+}
+
 // look asks once and returns what the slot has confirmed.
 func (w *slotWatch) look(ctx context.Context) (lsn, error) {
 	ctx, cancel := context.WithTimeout(ctx, watchInterval)
 	defer cancel()
-	if w.conn == nil {
-		cfg, err := parseURL(w.cfg.URL, "entrain_"+w.cfg.Pipeline+"_watch")
-		if err != nil {
-			return 0, err
-		}
-		if w.conn, err = connect(ctx, cfg); err != nil {
-			return 0, err
-		}
+	if err := w.dial(ctx); err != nil {
+		return 0, err
 	}
 	row, err := queryRow(ctx, w.conn, `SELECT e, e - coalesce(restart_lsn, e), coalesce(wal_status, ''),
 		coalesce(confirmed_flush_lsn, '0/0') FROM pg_replication_slots, LATERAL (SELECT CASE WHEN pg_is_in_recovery()
-		THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_lsn() END AS e) AS wal
+		THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) ELSE pg_current_wal_lsn() END AS e) AS wal
 		WHERE slot_name = $1`, w.cfg.Slot)
 	if err != nil || row == nil {
 		return 0, err

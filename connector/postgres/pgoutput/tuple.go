@@ -10,8 +10,9 @@ import (
 // Tuple is the data of one row as it stands in a message. Parse has checked
 // that it is whole. The zero Tuple has no columns.
 type Tuple struct {
-	n    int
-	data []byte // for each column a kind byte; for 't' also length and text
+	n       int
+	partial bool
+	data    []byte // for each column a kind byte; for 't' also length and text
 }
 
 // Len returns the number of columns.
@@ -19,6 +20,9 @@ func (t Tuple) Len() int { return t.n }
 
 // Size returns an upper bound of the bytes that the tuple takes as a row.
 func (t Tuple) Size() int { return 4*t.n + len(t.data) }
+
+// Partial reports whether the log left columns out as unchanged.
+func (t Tuple) Partial() bool { return t.partial }
 
 // tuple checks and takes a tuple from the front of the message.
 func (c *cursor) tuple(t *Tuple) error {
@@ -31,7 +35,10 @@ func (c *cursor) tuple(t *Tuple) error {
 			return nil
 		}
 		switch rest[at] {
-		case 'n', 'u':
+		case 'n':
+			at++
+		case 'u':
+			t.partial = true
 			at++
 		case 't':
 			if at+5 > len(rest) {

@@ -1,0 +1,11 @@
+INSERT INTO t VALUES (1, 1), (2, 15), (3, 25); INSERT INTO only_second VALUES (1, 2, 3); INSERT INTO p VALUES (1); INSERT INTO acts VALUES (1);
+
+UPDATE t SET a = a + 1;
+
+UPDATE t SET a = 22 WHERE id = 2;
+
+UPDATE t SET a = 9 WHERE id = 2;
+
+UPDATE t SET a = 15 WHERE id = 3;
+
+UPDATE acts SET id = 2; DELETE FROM acts; DELETE FROM p; DELETE FROM t;

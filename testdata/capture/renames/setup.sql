@@ -1,0 +1,5 @@
+CREATE SCHEMA a;
+
+CREATE TABLE a.t (id int PRIMARY KEY, v text); CREATE TABLE a.u (id int PRIMARY KEY, n int); CREATE TYPE a.mood AS ENUM ('sad'); CREATE TABLE a.m (id int PRIMARY KEY, m a.mood);
+
+CREATE PUBLICATION pub FOR ALL TABLES;

@@ -1,0 +1,6 @@
+-- since: 15
+CREATE SCHEMA shop;
+
+CREATE TABLE shop.t (id int CONSTRAINT st PRIMARY KEY); CREATE TABLE public.t (id int PRIMARY KEY); CREATE UNLOGGED TABLE shop.scratch (id int);
+
+CREATE PUBLICATION pub FOR TABLES IN SCHEMA shop;
