@@ -11,6 +11,7 @@ require (
 	github.com/ulikunitz/xz v0.5.17
 	go.etcd.io/bbolt v1.5.0
 	go.uber.org/goleak v1.3.0
+	golang.org/x/net v0.26.0
 	pgregory.net/rapid v1.3.0
 )
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 	"time"
 
@@ -167,8 +168,14 @@ func (s *session) read(ctx context.Context) error {
 		if b, err = s.p.transform(b); err != nil {
 			return err
 		}
+		idle := s.queue.held() == 0
 		if s.queue.put(ctx, b) != nil {
 			return s.p.becomeDraining()
+		}
+		if idle {
+			// The writing goroutine is woken here and now, instead of on
+			// another processor that has to be woken first.
+			runtime.Gosched()
 		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/entrainsync/entrain/connector/postgres/blockconn"
 )
 
 // coalescer is a connection that reads large pieces and, while it is told that
@@ -19,7 +21,9 @@ type coalescer struct {
 	from int
 	to   int
 
-	narrow bool // the receive window is small enough to fill during a wait
+	narrow bool             // the receive window is small enough to fill during a wait
+	napper blockconn.Napper // of a Unix socket, nil for others
+	last   int              // bytes of the last read
 	pace   pacer
 	behind atomic.Bool
 
@@ -37,17 +41,26 @@ const (
 	// nearby is the round trip up to which a narrow window does not limit the
 	// rate: 128 KB in 2 ms are 64 MB/s.
 	nearby = 2 * time.Millisecond
+	// Unix sockets do not merge writes. A short nap lets some gather, so that
+	// a reader is not woken for each; a longer one would find the socket full,
+	// which holds a few hundred writes, and the server waiting.
+	nap = 100 * time.Microsecond
+	// napBelow is a read that was hardly worth its while.
+	napBelow = 16 << 10
 )
 
 func newCoalescer(conn net.Conn) *coalescer {
 	return &coalescer{Conn: conn, closed: make(chan struct{})}
 }
 
-// tune makes the connection a narrow one if that pays: over TCP with a short
-// round trip. Unix sockets do not merge writes, and a distant server needs the
-// window.
+// tune prepares a connection for a stream. A TCP connection with a short round
+// trip becomes a narrow one; a distant server needs the window.
 func (c *coalescer) tune(roundTrip time.Duration) {
-	tcp, ok := c.Conn.(*net.TCPConn)
+	if c.RemoteAddr().Network() == "unix" {
+		c.napper, _ = c.Conn.(blockconn.Napper)
+		return
+	}
+	tcp, ok := c.Conn.(interface{ SetReadBuffer(bytes int) error })
 	if ok && roundTrip <= nearby {
 		c.narrow = tcp.SetReadBuffer(receiveWindow) == nil
 	}
@@ -56,8 +69,12 @@ func (c *coalescer) tune(roundTrip time.Duration) {
 // Read implements net.Conn. It is for one goroutine.
 func (c *coalescer) Read(p []byte) (int, error) {
 	if c.from == c.to {
-		if c.narrow && c.behind.Load() {
+		switch {
+		case !c.behind.Load():
+		case c.narrow:
 			c.wait()
+		case c.napper != nil && c.last < napBelow:
+			c.napper.Nap(nap)
 		}
 		if err := c.fill(); err != nil {
 			return 0, err
@@ -73,7 +90,7 @@ func (c *coalescer) fill() error {
 		c.buf = make([]byte, readBuffer)
 	}
 	n, err := c.Conn.Read(c.buf)
-	c.from, c.to = 0, n
+	c.from, c.to, c.last = 0, n, n
 	if n > 0 {
 		c.pace.read(n)
 		return nil

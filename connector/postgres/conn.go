@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/entrainsync/entrain/connector"
+	"github.com/entrainsync/entrain/connector/postgres/blockconn"
 )
 
 // sessionSettings make every session read and write values the same way,
@@ -117,6 +119,22 @@ func redact(err error, s connector.Secret) error {
 // cannot be among the session's parameters.
 const noTimeoutsSQL = `SELECT set_config(name, '0', false) FROM pg_settings
 WHERE name IN ('transaction_timeout', 'idle_session_timeout')`
+
+// direct makes a dialer's connections block in the kernel, for the two sessions
+// that the changes go through.
+func direct(dial pgconn.DialFunc) pgconn.DialFunc {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		taken, err := blockconn.Take(conn)
+		if err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
+		return taken, nil
+	}
+}
 
 // connect opens a session; its error is classified and names the server. To a
 // replication session its caller applies noTimeoutsSQL.

@@ -61,8 +61,9 @@ func (s *session) dial(ctx context.Context) (err error) {
 	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 6,
 	}}
+	dial := direct(dialer.DialContext)
 	s.cfg.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := dialer.DialContext(ctx, network, addr)
+		conn, err := dial(ctx, network, addr)
 		if err != nil || s.conn != nil {
 			return conn, err // for a cancel request
 		}

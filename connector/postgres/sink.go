@@ -69,6 +69,7 @@ func NewSink(cfg SinkConfig) (*Sink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sink: %w", err)
 	}
+	conn.DialFunc = direct(conn.DialFunc)
 	for name, value := range sinkSettings {
 		conn.RuntimeParams[name] = value
 	}
