@@ -22,7 +22,8 @@ type coalescer struct {
 	to   int
 
 	narrow bool             // the receive window is small enough to fill during a wait
-	napper blockconn.Napper // of a Unix socket, nil for others
+	unix   bool             // writes do not merge
+	napper blockconn.Napper // nil if the connection cannot nap
 	last   int              // bytes of the last read
 	pace   pacer
 	behind atomic.Bool
@@ -56,8 +57,8 @@ func newCoalescer(conn net.Conn) *coalescer {
 // tune prepares a connection for a stream. A TCP connection with a short round
 // trip becomes a narrow one; a distant server needs the window.
 func (c *coalescer) tune(roundTrip time.Duration) {
-	if c.RemoteAddr().Network() == "unix" {
-		c.napper, _ = c.Conn.(blockconn.Napper)
+	c.napper, _ = c.Conn.(blockconn.Napper)
+	if c.unix = c.RemoteAddr().Network() == "unix"; c.unix {
 		return
 	}
 	tcp, ok := c.Conn.(interface{ SetReadBuffer(bytes int) error })
@@ -73,7 +74,7 @@ func (c *coalescer) Read(p []byte) (int, error) {
 		case !c.behind.Load():
 		case c.narrow:
 			c.wait()
-		case c.napper != nil && c.last < napBelow:
+		case c.unix && c.napper != nil && c.last < napBelow:
 			c.napper.Nap(nap)
 		}
 		if err := c.fill(); err != nil {
@@ -101,7 +102,11 @@ func (c *coalescer) fill() error {
 // wait lets the server's writes merge; Close ends it early.
 func (c *coalescer) wait() {
 	d := c.pace.step(time.Now())
-	if d == 0 {
+	switch {
+	case d == 0:
+		return
+	case c.napper != nil:
+		c.napper.Nap(d) // a timer's unit is a millisecond
 		return
 	}
 	timer := time.NewTimer(d)
