@@ -217,6 +217,7 @@ func TestSavesAreSpaced(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- p.Run(ctx) }()
 		<-time.After(time.Second)
+		synctest.Wait()
 		if saves < 2 || saves > 10 || store.saved.Position.Offset != "200" {
 			t.Errorf("%d saves of 200 writes in 200 ms, the last at %s", saves, store.saved.Position)
 		}
