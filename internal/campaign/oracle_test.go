@@ -65,6 +65,9 @@ func (h *history) add(line string) error {
 	case strings.HasPrefix(line, "COMMIT"):
 		h.transactions++
 		return nil
+	case strings.HasPrefix(line, "message: transactional: 1 prefix: entrain,"):
+		h.transactions-- // a heartbeat, which --until now may have written
+		return nil
 	}
 	m := decodedLine.FindStringSubmatch(line)
 	if m == nil {
