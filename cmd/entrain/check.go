@@ -48,6 +48,7 @@ func (p *program) checkCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&o.fixSQL, "fix-sql", false, "print nothing but the SQL of the fixes, for psql")
 	cmd.Flags().StringSliceVar(&o.only, "only", nil, "examine only these `codes`")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 10*time.Second, "how long one server may take")
+	_ = cmd.RegisterFlagCompletionFunc("only", p.codesOf) // fails only for a flag that is not there
 	return cmd
 }
 
@@ -134,12 +135,7 @@ func (of *part) keep(codes []string) {
 
 // knownCodes refuses a code that nothing here can find.
 func (l *loaded) knownCodes(only []string) error {
-	known := append(hostCodes(), codeTransform)
-	for _, end := range []any{l.source, l.sink} {
-		if checker, ok := end.(entrain.Checker); ok {
-			known = append(known, checker.Codes()...)
-		}
-	}
+	known := l.codes()
 	for _, code := range only {
 		if slices.Contains(known, code) {
 			continue
@@ -147,8 +143,7 @@ func (l *loaded) knownCodes(only []string) error {
 		if near := config.Nearest(code, known); near != "" {
 			return usageError{fmt.Errorf("--only %s: no finding has this code; did you mean %q?", code, near)}
 		}
-		slices.Sort(known)
-		return usageError{fmt.Errorf("--only %s: no finding has this code; known: %s", code, strings.Join(slices.Compact(known), ", "))}
+		return usageError{fmt.Errorf("--only %s: no finding has this code; known: %s", code, strings.Join(known, ", "))}
 	}
 	return nil
 }

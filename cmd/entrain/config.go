@@ -4,6 +4,8 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	schema "github.com/entrainsync/entrain/internal/config"
 )
 
 func (p *program) configCommand() *cobra.Command {
@@ -18,6 +20,15 @@ func (p *program) configCommand() *cobra.Command {
 				return err
 			}
 			_, err = io.WriteString(p.stdout, l.file.Show())
+			return err
+		},
+	})
+	config.AddCommand(&cobra.Command{
+		Use:   "schema",
+		Short: "Print the JSON Schema of pipeline files, for editors",
+		Args:  exactly(0),
+		RunE: func(*cobra.Command, []string) error {
+			_, err := p.stdout.Write(schema.Schema())
 			return err
 		},
 	})

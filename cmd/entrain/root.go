@@ -47,6 +47,7 @@ func (p *program) rootCommand() *cobra.Command {
 	root.PersistentFlags().StringVar(&p.logLevel, "log-level", "info", "debug, info, warn or error")
 	root.AddCommand(
 		p.checkCommand(),
+		p.initCommand(),
 		p.runCommand(),
 		p.demoCommand(),
 		p.statusCommand(),
@@ -54,6 +55,7 @@ func (p *program) rootCommand() *cobra.Command {
 		p.configCommand(),
 		p.versionCommand(),
 	)
+	complete(root)
 	return root
 }
 

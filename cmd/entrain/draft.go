@@ -1,0 +1,84 @@
+package main
+
+import (
+	"strconv"
+	"strings"
+	"text/template"
+)
+
+// schemaFile is the schema's name beside a file that init has written.
+const schemaFile = "entrain.schema.json"
+
+// draft is what init puts into a pipeline file.
+type draft struct {
+	Name                           string
+	SourceVariable, TargetVariable string
+	Include                        []string // patterns
+	Exclude                        []excluded
+	Tables                         int    // that are captured
+	Path                           string // of a file sink; empty for a server
+}
+
+// excluded is a table that is left out.
+type excluded struct{ Pattern, Why string }
+
+// text is the file.
+func (d *draft) text() string {
+	var b strings.Builder
+	if err := draftTemplate.Execute(&b, d); err != nil {
+		panic(err) // the template and the struct are of one program
+	}
+	return b.String()
+}
+
+// yamlText writes a text so that it is read back as it is, whatever is in it.
+func yamlText(text string) string {
+	return strings.ReplaceAll(strconv.Quote(text), "${", "$${")
+}
+
+// comment is a text that cannot end its line.
+func comment(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+var draftTemplate = template.Must(template.New("pipeline").Funcs(template.FuncMap{
+	"yaml": yamlText, "comment": comment,
+}).Parse(`# yaml-language-server: $schema=` + schemaFile + `
+# Written by entrain init. Every key is in docs/postgres.md; an unknown one is an error.
+
+name: {{.Name}}
+
+source:
+  type: postgres
+  url: ${ {{- .SourceVariable -}} }            # its password may also come from PGPASSWORD or ~/.pgpass
+  create: true                  # make publication and slot if they are missing; false prints the SQL
+  tables:
+    include:
+{{- range .Include}}
+      - {{yaml .}}
+{{- end}}
+{{- if .Exclude}}
+    exclude:                    # cannot be captured as they are; take a line out when its table is mended
+{{- range .Exclude}}
+      - {{yaml .Pattern}}  # {{comment .Why}}
+{{- end}}
+{{- end}}
+  # heartbeat: 10s              # for an idle database beside busy ones
+  # decoding_work_mem: 256MB    # of the source's memory, so that large transactions are not spilled to its disk
+
+snapshot: {mode: never}         # changes only, from the slot's creation on
+
+# transform:                    # leave out or rename tables and columns, filter rows: docs/transform.md
+#   - tables: ["public.customers"]
+#     columns: {exclude: [email]}
+
+sink:
+{{- if .Path}}
+  type: file
+  path: {{yaml .Path}}
+  format: native                # or debezium, flat: docs/format.md
+{{- else}}
+  type: postgres
+  url: ${ {{- .TargetVariable -}} }
+{{- end}}
+
+state: {dir: .entrain}
+`))

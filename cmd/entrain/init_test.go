@@ -1,0 +1,137 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/entrainsync/entrain/connector"
+	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
+)
+
+// zoo are tables with names that are hard to write down; those of the second
+// half cannot be captured as they are.
+var zoo = []string{
+	`CREATE TABLE plain (id int PRIMARY KEY)`,
+	`CREATE SCHEMA "Sales.*"`,
+	`CREATE TABLE "Sales.*"."a ""b"" \ ?" ("${HOME}" int PRIMARY KEY)`,
+	`CREATE TABLE "Sales.*"."${HOME} # é" (id int PRIMARY KEY)`,
+	`CREATE TABLE nokey (id int)`,
+	`CREATE TABLE "nokey*" (id int)`,
+	"CREATE TABLE \"Sales.*\".\"no\nkey: \"\"x\"\"\" (id int)",
+}
+
+// TestInit: what init writes for a database passes check, holds no credential,
+// and leaves out by name, and only those, the tables that cannot be captured.
+func TestInit(t *testing.T) {
+	for _, major := range pgtest.Majors(t) {
+		srv := pgtest.Shared(t, major)
+		source, target := pgtest.CreateDatabase(t, srv), pgtest.CreateDatabase(t, srv)
+		pgtest.Exec(t, source, zoo...)
+		pgtest.Exec(t, target, zoo[:4]...)
+		dir := t.TempDir()
+		output := filepath.Join(dir, "made.yaml")
+		secret := strings.Replace(source, "postgres@", "postgres:c4n4ry@", 1)
+		made := invoke(t, nil, "init", "--from", secret, "--to", target, "--name", "made", "--output", output)
+		made.want(t, exitOK, "3 tables, 3 left out", "entrain check "+output)
+		text := readText(t, output)
+		if strings.Contains(text+made.stdout+made.stderr, "c4n4ry") {
+			t.Errorf("the credential shows:\n%s%s", text, made.stderr)
+		}
+		env := map[string]string{"SOURCE_URL": source, "TARGET_URL": target}
+		checked := invoke(t, env, "check", output, "-o", "json")
+		checked.want(t, exitOK)
+		var view checkView
+		if err := json.Unmarshal([]byte(checked.stdout), &view); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(checked.stdout, "nokey") {
+			t.Errorf("a table that was left out is examined:\n%s", checked.stdout)
+		}
+		invoke(t, env, "config", "show", output).want(t, exitOK)
+		if schema := readText(t, filepath.Join(dir, schemaFile)); schema != invoke(t, nil, "config", "schema").stdout {
+			t.Error("the schema beside the file is another one")
+		}
+
+		again := invoke(t, nil, "init", "--from", source, "--to", target, "--output", output)
+		again.want(t, exitUsage, "exists already", "--force")
+		if readText(t, output) != text {
+			t.Error("a refused init has changed the file")
+		}
+		invoke(t, nil, "init", "--from", source, "--to", "out.jsonl", "--output", output, "--force").want(t, exitOK)
+		if text := readText(t, output); !strings.Contains(text, "path: \"out.jsonl\"") || strings.Contains(text, "TARGET_URL") {
+			t.Errorf("for a file sink:\n%s", text)
+		}
+	}
+}
+
+// TestInitRuns: the file that init writes to standard output is one that run
+// takes as it is.
+func TestInitRuns(t *testing.T) {
+	url := pgtest.CreateDatabase(t, pgtest.Shared(t, pgtest.Majors(t)[0]))
+	pgtest.Exec(t, url, "CREATE TABLE orders (id int PRIMARY KEY)")
+	dir := t.TempDir()
+	lines := filepath.Join(dir, "out.jsonl")
+	made := invoke(t, nil, "init", "--from", url, "--to", lines, "--output", "-")
+	made.want(t, exitOK)
+	text := strings.Replace(made.stdout, "{dir: .entrain}", "{dir: "+dir+"}", 1)
+	file := filepath.Join(dir, "it.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{"SOURCE_URL": url}
+	invoke(t, env, "run", file, "--until", "now").want(t, exitOK)
+	pgtest.Exec(t, url, "INSERT INTO orders VALUES (7)")
+	invoke(t, env, "run", file, "--until", "now").want(t, exitOK)
+	if got := readText(t, lines); !strings.Contains(got, `"op":"insert"`) || strings.Count(got, "\n") != 1 {
+		t.Errorf("delivered %q", got)
+	}
+	invoke(t, env, "teardown", file, "--yes").want(t, exitOK)
+}
+
+func TestInitUsage(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "x.yaml")
+	invoke(t, nil, "init").want(t, exitUsage, "--from and --to are needed")
+	invoke(t, nil, "init", "--from", "postgres://h/db?sslmode=bad", "--to", "-", "--output", out).want(t, exitUsage, "source.url")
+	invoke(t, nil, "init", "--from", "postgres://h/db", "--to", "-", "--name", "No Name", "--output", out).want(t, exitUsage, "not fit to be a pipeline's name")
+	invoke(t, nil, "init", "--from", "postgres://u:s3cret@127.0.0.1:1/db", "--to", "-", "--output", out).want(t, exitEnvironment, "127.0.0.1:1")
+	if _, err := os.Stat(out); err == nil {
+		t.Error("a failed init has written a file")
+	}
+}
+
+func TestNameFor(t *testing.T) {
+	for from, want := range map[string]string{
+		"postgres://u@h/Shop-1?sslmode=disable": "shop-1", "postgres://u@h": "pipeline", "postgres://u@h/": "pipeline",
+		"host=h dbname=x": "pipeline", "postgresql://h/a%20b": "a_20b", "postgres:///x?host=/run/pg": "x",
+	} {
+		if got := nameFor(connector.Secret(from)); got != want {
+			t.Errorf("%s: %q, want %q", from, got, want)
+		}
+	}
+}
+
+// TestCompletion: the shells are offered pipeline files, and the codes of check.
+func TestCompletion(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		if got := invoke(t, nil, "completion", shell); got.code != exitOK || !strings.Contains(got.stdout, "entrain") {
+			t.Errorf("%s: %d %s", shell, got.code, got.stderr)
+		}
+	}
+	for _, args := range [][]string{{"run", ""}, {"check", ""}, {"status", ""}, {"teardown", ""}, {"config", "show", ""}} {
+		got := invoke(t, nil, append([]string{"__complete"}, args...)...)
+		if !strings.HasPrefix(got.stdout, "yaml\nyml\n") {
+			t.Errorf("%v: %q", args, got.stdout)
+		}
+	}
+	path := writeFile(t, betweenTwo)
+	env := map[string]string{"SOURCE_URL": "postgres://h/a", "SINK_URL": "postgres://h/b"}
+	got := invoke(t, env, "__complete", "check", path, "--only", "")
+	for _, code := range []string{"slot_lost", "table_missing", "open_files", "transform"} {
+		if !strings.Contains(got.stdout, code+"\n") {
+			t.Errorf("--only does not offer %s: %q", code, got.stdout)
+		}
+	}
+}
