@@ -36,7 +36,8 @@ func (s *Source) Teardown(ctx context.Context) ([]entrain.Removal, error) {
 		if !s.cfg.Create || len(s.cfg.Publications) > 0 {
 			return nil
 		}
-		row, err = queryRow(ctx, conn, "SELECT pg_is_in_recovery() FROM pg_publication WHERE pubname = $1", s.cfg.Publication)
+		row, err = queryRow(ctx, conn, `SELECT pg_is_in_recovery(), pg_has_role(pubowner, 'USAGE'), pg_get_userbyid(pubowner)
+			FROM pg_publication WHERE pubname = $1`, s.cfg.Publication)
 		if err != nil {
 			return fmt.Errorf("look for publication %s: %w", s.cfg.Publication, err)
 		}
@@ -45,6 +46,9 @@ func (s *Source) Teardown(ctx context.Context) ([]entrain.Removal, error) {
 		case row != nil && row[0] == "t":
 			s.cfg.Log.Warn("the publication is the primary's, which this standby cannot change; it stays",
 				"publication", s.cfg.Publication, "drop it on the primary by", drop+";")
+		case row != nil && row[1] != "t":
+			s.cfg.Log.Warn("the publication belongs to another role and stays",
+				"publication", s.cfg.Publication, "owner", row[2], "drop it by", drop+";")
 		case row != nil:
 			removals = append(removals, s.removal(fmt.Sprintf("publication %q on %s", s.cfg.Publication, server), drop))
 		}
