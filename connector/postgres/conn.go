@@ -69,6 +69,7 @@ func parseURL(s connector.Secret, application string) (*pgconn.Config, error) {
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = connectTimeout
 	}
+	guardPassword(cfg)
 	return cfg, nil
 }
 
@@ -145,6 +146,9 @@ func connect(ctx context.Context, cfg *pgconn.Config) (*pgconn.PgConn, error) {
 			return nil, ctx.Err()
 		}
 		err = fmt.Errorf("connect to %s: %w", serverName(cfg), err)
+		if stop := stopWeakAuth(cfg, err); stop != nil {
+			return nil, stop
+		}
 		if !replicates(cfg) && sqlState(err) == stateNoPrivilege {
 			return nil, stopNoConnectRight(cfg, err)
 		}
