@@ -1,0 +1,228 @@
+package campaign
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
+)
+
+// canaries are credentials that must not show anywhere, by the place they are
+// given in. Each is unlike anything else.
+var canaries = map[string]string{
+	"source URL":  `Kz7/source+ 9x"`,
+	"sink DSN":    `Qw4'sink\ Yb2`,
+	"PGPASSWORD":  `Jm3%env&Tt8`,
+	"secret file": `Vn6#file=Uh1`,
+}
+
+// spellings are the forms in which a text could hide.
+func spellings(text string) map[string]string {
+	forms := map[string]string{
+		"as it is": text, "query": url.QueryEscape(text), "userinfo": strings.ReplaceAll(url.QueryEscape(text), "+", "%20"), "path": url.PathEscape(text), "quoted": strings.Trim(strconv.Quote(text), `"`),
+		"hex": hex.EncodeToString([]byte(text)), "HEX": strings.ToUpper(hex.EncodeToString([]byte(text))),
+	}
+	for name, enc := range map[string]*base64.Encoding{"base64": base64.RawStdEncoding, "base64url": base64.RawURLEncoding} {
+		for before := range 3 { // bytes in front of it in what is encoded
+			whole := enc.EncodeToString([]byte(strings.Repeat("\x00", before) + text))
+			skip := []int{0, 2, 3}[before] // characters that those bytes are in, too
+			forms[fmt.Sprint(name, " behind ", before)] = whole[skip : len(whole)-2]
+		}
+	}
+	return forms
+}
+
+// shown names the canaries that a text gives away, and how.
+func shown(text string) []string {
+	var found []string
+	for place, canary := range canaries {
+		for form, spelling := range spellings(canary) {
+			if strings.Contains(text, spelling) {
+				found = append(found, place+", "+form)
+			}
+		}
+	}
+	return found
+}
+
+// TestCanariesAreFound: the search that the next test relies on finds each
+// spelling, wherever it stands.
+func TestCanariesAreFound(t *testing.T) {
+	if got := shown("nothing of interest, and " + base64.StdEncoding.EncodeToString([]byte("other"))); len(got) > 0 {
+		t.Errorf("found %v", got)
+	}
+	for place, canary := range canaries {
+		for form, spelling := range spellings(canary) {
+			if len(shown("before "+spelling+" behind")) == 0 {
+				t.Errorf("%s, %s is not found", place, form)
+			}
+		}
+		for _, around := range []string{"", "a", "ab", "abc", "abcd"} {
+			for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
+				if len(shown(enc.EncodeToString([]byte(around+canary+around)))) == 0 {
+					t.Errorf("%s is not found between %q", place, around)
+				}
+			}
+		}
+	}
+}
+
+// vault is a pipeline whose roles log in by SCRAM, and all that was said.
+type vault struct {
+	t    *testing.T
+	site site
+	dir  string
+	said strings.Builder
+}
+
+// TestSE02SecretCanary: P8. No credential shows in anything that the program
+// writes: outputs, errors of every kind, the state folder, a stack dump, its
+// command line.
+func TestSE02SecretCanary(t *testing.T) {
+	v := newVault(t)
+	u, err := url.Parse(v.site.source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := "127.0.0.1 port=" + u.Port() + " dbname=" + databaseOf(t, v.site.target)
+	quoted := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(canaries["sink DSN"])
+	good := `source: {type: postgres, url: "postgres://capture:${SOURCE_SECRET}@` + u.Host + u.Path + `", create: true}
+sink: {type: postgres, url: "host=` + address + ` user=apply password='${SINK_SECRET}'"}
+state: {dir: DIR/state}
+`
+	t.Setenv("SOURCE_SECRET", strings.ReplaceAll(url.QueryEscape(canaries["source URL"]), "+", "%20"))
+	t.Setenv("SINK_SECRET", quoted)
+	t.Setenv("PGPASSWORD", canaries["PGPASSWORD"])
+	if err := os.WriteFile(filepath.Join(v.dir, "secret"), []byte(canaries["secret file"]+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	v.life(good)
+	for _, bad := range []string{
+		strings.Replace(good, "SOURCE_SECRET", "SINK_SECRET", 1),                                        // wrong password
+		strings.Replace(good, u.Host, "127.0.0.1:1", 1),                                                 // nobody there
+		strings.Replace(good, "user=apply", "user=nobody", 1),                                           // no such role
+		strings.Replace(good, "${SINK_SECRET}", "${file:DIR/secret}", 1),                                // wrong, from a file
+		strings.Replace(good, " password='${SINK_SECRET}'", "", 1),                                      // PGPASSWORD, which is wrong
+		strings.Replace(good, "create: true", "craete: true", 1),                                        // an unknown key beside it
+		strings.Replace(good, "postgres://capture", "postgres ://capture", 1),                           // no URL
+		strings.Replace(good, "password=", "pass word=", 1),                                             // no DSN
+		strings.Replace(good, "create: true}", "create: true", 1),                                       // no YAML
+		strings.Replace(good, "?", "?sslmode=nonsense", 1) + "sslpassword: ${SINK_SECRET}\n",            // an unknown key that has it
+		strings.Replace(good, u.Path+`"`, u.Path+`?sslmode=verify-full&sslpassword=${SINK_SECRET}"`, 1), // no TLS there
+		good + "name: ${SOURCE_SECRET}\n",
+		strings.Replace(good, "create: true", "create: ${SINK_SECRET}", 1),
+	} {
+		v.fails(bad)
+	}
+	v.files()
+	if got := shown(v.said.String()); len(got) > 0 {
+		t.Errorf("shown: %q", got)
+	}
+	if v.said.Len() < 5000 {
+		t.Errorf("only %d bytes were said", v.said.Len())
+	}
+}
+
+func newVault(t *testing.T) *vault {
+	t.Helper()
+	s, srv := shop(t, someMajor(t))
+	v := &vault{t: t, site: s, dir: t.TempDir()}
+	for role, secret := range map[string]string{"capture": canaries["source URL"], "apply": canaries["sink DSN"]} {
+		pgtest.Exec(t, s.source, fmt.Sprintf("CREATE ROLE %s SUPERUSER LOGIN REPLICATION PASSWORD E'%s'", role,
+			strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(secret)))
+	}
+	admin := srv.SocketURL("postgres")
+	pgtest.Exec(t, admin, "COPY (SELECT unnest(ARRAY['local all all trust', 'host all postgres all trust', 'host all all all scram-sha-256'])) "+
+		"TO PROGRAM 'cat > pg_hba.conf'", "SELECT pg_reload_conf()")
+	return v
+}
+
+// write makes a pipeline file of the text.
+func (v *vault) write(text string) string {
+	path := filepath.Join(v.dir, "vault.yaml")
+	if err := os.WriteFile(path, []byte(strings.ReplaceAll(text, "DIR", v.dir)), 0o600); err != nil {
+		v.t.Fatal(err)
+	}
+	return path
+}
+
+// call runs the program to its end and keeps what it says.
+func (v *vault) call(args ...string) int {
+	v.t.Helper()
+	p := launch(v.t, args...)
+	<-p.ended
+	v.said.WriteString(p.stdout.String() + p.stderr.String())
+	return p.code()
+}
+
+// life is what happens when all is well, with as much talk as there is, and a
+// stack dump of the running program.
+func (v *vault) life(text string) {
+	v.t.Helper()
+	path := v.write(text)
+	for _, args := range [][]string{
+		{"config", "show", path}, {"check", path}, {"check", "-o", "json", path}, {"check", "--fix-sql", path},
+		{"run", "--until", "now", "--log-level", "debug", path},
+	} {
+		if code := v.call(args...); code != exitOK {
+			v.t.Fatalf("%v: exit code %d\n%s", args, code, tail(v.said.String(), 2000))
+		}
+	}
+	p := launch(v.t, "run", "--log-level", "debug", path)
+	p.logs(v.t, "streaming")
+	v.call("status", path)
+	v.call("status", "-o", "json", path)
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.cmd.Process.Pid))
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	p.signal(v.t, syscall.SIGQUIT)
+	<-p.ended
+	if !p.stderr.has("goroutine ") {
+		v.t.Errorf("no stack dump: %s", &p.stderr)
+	}
+	v.said.WriteString(string(line) + p.stdout.String() + p.stderr.String())
+}
+
+// fails runs the commands on a file with which none of them can succeed.
+func (v *vault) fails(text string) {
+	v.t.Helper()
+	path := v.write(text)
+	for _, args := range [][]string{
+		{"run", "--until", "now", "--log-level", "debug", path}, {"check", path}, {"config", "show", path},
+		{"teardown", "--yes", path},
+	} {
+		before := v.said.Len()
+		if code := v.call(args...); code == exitOK && args[0] == "run" {
+			v.t.Errorf("%v succeeds with\n%s", args, text)
+		}
+		if got := shown(v.said.String()[before:]); len(got) > 0 {
+			v.t.Errorf("%s of\n%s\nshows %q:\n%s", args[0], text, got, v.said.String()[before:])
+		}
+	}
+}
+
+// files adds what the pipelines have left in the state folder.
+func (v *vault) files() {
+	v.t.Helper()
+	err := filepath.WalkDir(filepath.Join(v.dir, "state"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		v.said.Write(text)
+		return err
+	})
+	if err != nil {
+		v.t.Fatal(err)
+	}
+}
