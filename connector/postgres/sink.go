@@ -100,6 +100,7 @@ func (s *Sink) Open(ctx context.Context) (entrain.Writer, error) {
 		log:    s.cfg.Log,
 		stmts:  newStatements(),
 		missed: map[string]bool{},
+		pinned: map[*sinkTable]bool{},
 		counts: map[string]int64{},
 	}
 	w.catalog = newCatalog(conn)
@@ -127,11 +128,13 @@ type sinkWriter struct {
 	catalog *catalog
 	// relearnt is set while a batch is tried once more with fresh knowledge.
 	relearnt bool
-	stmts    *statements
-	planner  applyplan.Planner // of the batch
-	stepper  applyplan.Planner // of what has to be done again in smaller steps
-	order    applyplan.Order   // that worked last
-	exec     executor
+	// pinned are the tables whose types the transaction has locked.
+	pinned  map[*sinkTable]bool
+	stmts   *statements
+	planner applyplan.Planner // of the batch
+	stepper applyplan.Planner // of what has to be done again in smaller steps
+	order   applyplan.Order   // that worked last
+	exec    executor
 
 	missed map[string]bool // tables whose missing rows were logged
 
@@ -222,6 +225,7 @@ func (w *sinkWriter) Counts() map[string]int64 {
 func (w *sinkWriter) committed(through entrain.Position) {
 	w.pos = through
 	w.inTx = false
+	clear(w.pinned)
 	t := &w.pending
 	w.logMissing(through)
 	w.mu.Lock()

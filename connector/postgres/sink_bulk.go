@@ -160,6 +160,7 @@ func (w *sinkWriter) attempt(ctx context.Context, do func() error) error {
 	if w.final(err) {
 		return err
 	}
+	clear(w.pinned) // what was locked since the savepoint is not any more
 	f := takeOff(ctx, w.conn, w.stmts, w.exec.sent)
 	f.add(call{sql: "ROLLBACK TO attempt"})
 	f.add(call{sql: "RELEASE attempt"})

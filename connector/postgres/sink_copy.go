@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -16,6 +17,46 @@ const copyChunk = 64 << 10
 
 // errNotCanonical says that a value has no binary form that we know of.
 var errNotCanonical = errors.New("a value is not in the form in which the server writes it")
+
+// errTypesChanged says that the target's columns are not as the session has
+// learnt.
+var errTypesChanged = errors.New("the types of the target's columns have changed")
+
+// pinTypes makes sure, once a transaction, that a COPY in the binary form means
+// what the columns take: four bytes of an integer are a date, too. Reading the
+// table locks its types until the transaction ends.
+func (w *sinkWriter) pinTypes(ctx context.Context, t *sinkTable) error {
+	if !w.exec.copy.isBinary(t) || w.pinned[t] {
+		return nil
+	}
+	res := w.conn.ExecParams(ctx, typesSQL(t), nil, nil, nil, nil)
+	fields := res.FieldDescriptions()
+	i, same := 0, true
+	for _, c := range t.columns {
+		if !c.omit {
+			same = same && i < len(fields) && fields[i].DataTypeOID == c.oid
+			i++
+		}
+	}
+	if _, err := res.Close(); err != nil {
+		return err
+	}
+	if !same {
+		return errTypesChanged
+	}
+	w.pinned[t] = true
+	return nil
+}
+
+// isBinary reports whether a COPY into the table can be in the binary form.
+func (r *copyReader) isBinary(t *sinkTable) bool {
+	for i := range t.columns {
+		if c := &t.columns[i]; !c.omit && c.binary == nil {
+			return false
+		}
+	}
+	return !r.textOnly
+}
 
 // copyReader is the form of rows for COPY FROM, made as it is read: binary,
 // which the server need not parse, or text. The driver reads it on a goroutine
@@ -43,12 +84,11 @@ func (r *copyReader) open(t *sinkTable, items []applyplan.Item) string {
 	defer r.mu.Unlock()
 	r.items, r.n = items, len(t.columns)
 	r.buf, r.at, r.ended = r.buf[:0], 0, false
-	r.columns, r.forms, r.binary = r.columns[:0], r.forms[:0], !r.textOnly
+	r.columns, r.forms, r.binary = r.columns[:0], r.forms[:0], r.isBinary(t)
 	for i := range t.columns {
 		if c := &t.columns[i]; !c.omit {
 			r.columns = append(r.columns, i)
 			r.forms = append(r.forms, c.binary)
-			r.binary = r.binary && c.binary != nil
 		}
 	}
 	sql := copySQL(t)

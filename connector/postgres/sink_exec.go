@@ -248,6 +248,9 @@ func (w *sinkWriter) runArrays(ctx context.Context, st *statement, items []apply
 }
 
 func (w *sinkWriter) runCopy(ctx context.Context, t *sinkTable, items []applyplan.Item) error {
+	if err := w.pinTypes(ctx, t); err != nil {
+		return err
+	}
 	sql := w.exec.copy.open(t, items)
 	tag, err := w.conn.CopyFrom(ctx, &w.exec.copy, sql)
 	if w.exec.copy.close() {

@@ -314,13 +314,23 @@ func (s *setSQL) unnest(names []string) string {
 
 // copySQL starts a COPY of whole rows.
 func copySQL(t *sinkTable) string {
+	return "COPY " + t.sql + " (" + copied(t) + ") FROM STDIN"
+}
+
+// typesSQL has no rows; its description has the types of what is copied.
+func typesSQL(t *sinkTable) string {
+	return "SELECT " + copied(t) + " FROM " + t.sql + " LIMIT 0"
+}
+
+// copied lists the columns of a COPY.
+func copied(t *sinkTable) string {
 	var names []string
 	for _, col := range t.columns {
 		if !col.omit {
 			names = append(names, col.name)
 		}
 	}
-	return "COPY " + t.sql + " (" + strings.Join(names, ", ") + ") FROM STDIN"
+	return strings.Join(names, ", ")
 }
 
 // truncateSQL empties several tables in one operation, and no others: whatever

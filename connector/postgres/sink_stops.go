@@ -85,11 +85,34 @@ func (w *sinkWriter) stopRefused(e *entrain.Event, item applyplan.Item, err erro
 		stop.Next = fmt.Sprintf("compare: SELECT * FROM %s WHERE %s; mend the table or the row at the target, then start the pipeline again",
 			quoteTable(e.Table.Schema, e.Table.Name), where)
 	}
-	if state := sqlState(err); state != "" && stop.Why == "" {
-		stop.Why = "SQLSTATE " + state
+	if stop.Why == "" {
+		stop.Why = inWords(err)
 	}
 	stop.Err = &entrain.BatchError{Failed: []entrain.FailedEvent{failed}}
 	return stop
+}
+
+// refusals say what the classes of SQLSTATEs mean that a target refuses rows
+// with.
+var refusals = map[string]string{
+	"22": "a value does not fit the target's column",
+	"23": "a constraint of the target does not allow it",
+	"42": "the target's table is not as the statement needs it",
+	"44": "a view's CHECK OPTION does not allow it",
+	"P0": "a function or trigger at the target refused it",
+}
+
+// inWords says what the server's error means, without its own text.
+func inWords(err error) string {
+	state := sqlState(err)
+	if state == "" {
+		return ""
+	}
+	why := refusals[state[:2]]
+	if why == "" {
+		why = "the server refused it"
+	}
+	return why + " (SQLSTATE " + state + ")"
 }
 
 // explainTruncate names the references from tables that the event does not
@@ -149,7 +172,7 @@ func (w *sinkWriter) stopTransaction(e *entrain.Event, err error) error {
 		Code: "transaction_refused",
 		Data: true,
 		What: fmt.Sprintf("a deferred constraint of the target refuses the source transaction that ends with event %s", failed.ID),
-		Why:  "SQLSTATE " + sqlState(err),
+		Why:  inWords(err),
 		Next: "mend the rows that the constraint names at the target, then start the pipeline again",
 		Err:  &entrain.BatchError{Failed: []entrain.FailedEvent{failed}},
 	}

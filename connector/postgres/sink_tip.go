@@ -134,7 +134,8 @@ func (w *sinkWriter) final(err error) bool {
 	var pgErr *pgconn.PgError
 	var item *itemError
 	if !errors.As(err, &pgErr) {
-		return !errors.As(err, &item) && !errors.Is(err, errTooManyRows) && !errors.Is(err, errNotCanonical)
+		return !errors.As(err, &item) && !errors.Is(err, errTooManyRows) &&
+			!errors.Is(err, errNotCanonical) && !errors.Is(err, errTypesChanged)
 	}
 	return entrain.IsRetryable(classify(err)) || pgErr.Code == stateNoPrivilege
 }
@@ -145,8 +146,8 @@ func (w *sinkWriter) outdated(err error) bool {
 	if w.relearnt {
 		return false
 	}
-	if errors.Is(err, errNotCanonical) {
-		return true // the next attempt is in text
+	if errors.Is(err, errNotCanonical) || errors.Is(err, errTypesChanged) {
+		return true // the next attempt is in text, or goes by the new types
 	}
 	switch sqlState(err) {
 	case stateUndefinedTable, stateUndefinedColumn, stateUndefinedObject, stateUndefinedSchema,

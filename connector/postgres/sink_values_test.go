@@ -196,6 +196,36 @@ func TestSinkNothingIsCutShort(t *testing.T) {
 	})
 }
 
+// TestSinkCopyNoticesNewTypes proves P1: a column whose type changes to one with
+// a binary form of the same length, while a session is open, gets the values
+// and not their bytes.
+func TestSinkCopyNoticesNewTypes(t *testing.T) {
+	onMajors(t, func(t *testing.T, url string) {
+		pgtest.Exec(t, url, `CREATE TABLE pun (id int8 PRIMARY KEY, n int4, big int8)`)
+		vt := describe(t, url, "public", "pun")
+		f := newFeed(t, url)
+		rows := func(from int) (out [][]entrain.Event) {
+			for id := from; id < from+20; id++ {
+				out = append(out, tx(ins(vt, fmt.Sprint(id), fmt.Sprint(id), fmt.Sprint(id))))
+			}
+			return out
+		}
+		f.bulk(rows(0)...)
+		for i, change := range []string{
+			`ALTER COLUMN n TYPE real, ALTER COLUMN big TYPE float8`, `ALTER COLUMN n TYPE oid USING n::int4::oid, ALTER COLUMN big TYPE numeric`,
+			`ALTER COLUMN n TYPE text, ALTER COLUMN big TYPE int8`,
+		} {
+			pgtest.Exec(t, url, `ALTER TABLE pun `+change)
+			f.bulk(rows(100 * (i + 1))...)
+			wantRows(t, url, `SELECT count(*) FROM pun WHERE n::text <> id::text OR big::text <> id::text`, "0")
+		}
+		wantRows(t, url, `SELECT count(*) FROM pun`, "80")
+		if n := f.w.Counts()["stepdowns"]; n != 0 {
+			t.Errorf("%d step-downs", n)
+		}
+	})
+}
+
 // TestSinkIdentifiers proves SE-01 for the sink: no name breaks out of its quotes.
 func TestSinkIdentifiers(t *testing.T) {
 	names := []string{`select`, `UPPER lower`, `do.ts`, `quo"te`, `''; DROP TABLE victim; --`, "new\nline", `back\slash`, `$1`, `%s _`, `🎉`, ` `,

@@ -67,10 +67,9 @@ func TestCanariesAreFound(t *testing.T) {
 			}
 		}
 		for _, around := range []string{"", "a", "ab", "abc", "abcd"} {
-			for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
-				if len(shown(enc.EncodeToString([]byte(around+canary+around)))) == 0 {
-					t.Errorf("%s is not found between %q", place, around)
-				}
+			between := []byte(around + canary + around)
+			if len(shown(base64.StdEncoding.EncodeToString(between))) == 0 || len(shown(base64.URLEncoding.EncodeToString(between))) == 0 {
+				t.Errorf("%s is not found between %q", place, around)
 			}
 		}
 	}
