@@ -208,11 +208,19 @@ func queryRow(ctx context.Context, conn *pgconn.PgConn, sql string, args ...stri
 
 // queryRows runs one statement and returns all its rows as text.
 func queryRows(ctx context.Context, conn *pgconn.PgConn, sql string, args ...string) ([][]string, error) {
+	return textRows(conn.ExecParams(ctx, sql, textParams(args), nil, nil, nil))
+}
+
+func textParams(args []string) [][]byte {
 	params := make([][]byte, len(args))
 	for i, a := range args {
 		params[i] = []byte(a)
 	}
-	res := conn.ExecParams(ctx, sql, params, nil, nil, nil).Read()
+	return params
+}
+
+func textRows(reader *pgconn.ResultReader) ([][]string, error) {
+	res := reader.Read()
 	if res.Err != nil {
 		return nil, classify(res.Err)
 	}

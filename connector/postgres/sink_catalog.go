@@ -62,6 +62,9 @@ type catalog struct {
 	late   map[string]bool // oids of tables with deferrable constraints
 	since  time.Time       // when the graph was read
 	last   *sinkTable
+	// prepared are the names of the questions that were asked before: planning
+	// one takes longer than answering it.
+	prepared map[string]string
 }
 
 // reference is a foreign key between two tables, by their oids.
@@ -79,7 +82,7 @@ type reference struct {
 const maxCachedTables = 20000
 
 func newCatalog(conn *pgconn.PgConn) *catalog {
-	c := &catalog{conn: conn}
+	c := &catalog{conn: conn, prepared: map[string]string{}}
 	c.reset()
 	return c
 }
@@ -87,6 +90,23 @@ func newCatalog(conn *pgconn.PgConn) *catalog {
 func (c *catalog) reset() {
 	c.tables = map[*entrain.Table]*sinkTable{}
 	c.graph, c.refs, c.late, c.last = nil, nil, nil, nil
+}
+
+// ask runs a question about one table.
+func (c *catalog) ask(ctx context.Context, sql string, args ...string) ([][]string, error) {
+	name := c.prepared[sql]
+	if name == "" {
+		name = "entrain_catalog_" + strconv.Itoa(len(c.prepared))
+		if _, err := c.conn.Prepare(ctx, name, sql, nil); err != nil {
+			return nil, classify(err)
+		}
+		c.prepared[sql] = name
+	}
+	rows, err := textRows(c.conn.ExecPrepared(ctx, name, textParams(args), nil, nil))
+	if sqlState(err) == stateNoStatement {
+		delete(c.prepared, sql) // somebody between us dropped it
+	}
+	return rows, err
 }
 
 // target is the planner's [applyplan.Lookup].
@@ -181,13 +201,14 @@ func (c *catalog) loadGraph(ctx context.Context) error {
 
 // describe reads one table from the catalog.
 func (c *catalog) describe(ctx context.Context, t *entrain.Table) (*sinkTable, error) {
-	rel, err := queryRow(ctx, c.conn, catalogTableSQL, t.Schema, t.Name)
+	found, err := c.ask(ctx, catalogTableSQL, t.Schema, t.Name)
 	if err != nil {
 		return nil, fmt.Errorf("look up table %s at the target: %w", t, err)
 	}
-	if rel == nil {
+	if len(found) == 0 {
 		return nil, stopTableMissing(t)
 	}
+	rel := found[0]
 	oid, kind, secured, fires := rel[0], rel[1], rel[2] == "true", rel[3] == "true"
 	if kind != "r" && kind != "p" {
 		return nil, stopNotATable(t)
@@ -227,7 +248,7 @@ func (c *catalog) describe(ctx context.Context, t *entrain.Table) (*sinkTable, e
 // reports whether a column that the source does not have gets its value from
 // something that differs from one call to the next.
 func (c *catalog) describeColumns(ctx context.Context, st *sinkTable) (bool, error) {
-	rows, err := queryRows(ctx, c.conn, catalogColumnsSQL, fmt.Sprint(st.Relation))
+	rows, err := c.ask(ctx, catalogColumnsSQL, fmt.Sprint(st.Relation))
 	if err != nil {
 		return false, fmt.Errorf("read the columns of table %s at the target: %w", st.Table, err)
 	}
@@ -307,7 +328,7 @@ func bytewise(row []string, modifier int32, source entrain.Column) bool {
 // describeKey chooses what identifies a row: the source's replica identity, or
 // under full identity the target's primary key.
 func (c *catalog) describeKey(ctx context.Context, st *sinkTable) error {
-	rows, err := queryRows(ctx, c.conn, catalogKeysSQL, fmt.Sprint(st.Relation))
+	rows, err := c.ask(ctx, catalogKeysSQL, fmt.Sprint(st.Relation))
 	if err != nil {
 		return fmt.Errorf("read the keys of table %s at the target: %w", st.Table, err)
 	}
