@@ -19,9 +19,9 @@ test: postgres ## everything that CI checks, on PostgreSQL 15 and 18
 test-race: postgres ## the same under the race detector
 	$(GO) test -race -timeout 40m ./...
 
-test-all: ## the wide run: large cases, every supported PostgreSQL
+test-all: ## the wide run: large cases, every supported PostgreSQL, pipelines with the least rights
 	$(GO) run ./internal/pgserver/fetch $(ALL_PG)
-	ENTRAIN_TEST_WIDE=1 ENTRAIN_TEST_PG=$(subst $(empty) $(empty),$(comma),$(ALL_PG)) $(GO) test -timeout 120m ./...
+	ENTRAIN_TEST_LEAST=1 ENTRAIN_TEST_WIDE=1 ENTRAIN_TEST_PG=$(subst $(empty) $(empty),$(comma),$(ALL_PG)) $(GO) test -timeout 120m ./...
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt -w these:" $$unformatted >&2; exit 1; }

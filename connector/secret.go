@@ -15,7 +15,20 @@ type Secret string
 
 const mask = "***"
 
-var dsnSecret = regexp.MustCompile(`(?i)((?:^|\s)(?:password|sslpassword)\s*=\s*)('(?:[^'\\]|\\.)*'|\S+)`)
+// A key=value string as libpq reads it, and the credentials in it: a value is in
+// quotes or ends at a space without a backslash.
+const dsnValue = `('(?:[^'\\]|\\.)*'|(?:\\.|[^\s\\'])*)`
+
+var (
+	wholeDSN  = regexp.MustCompile(`(?s)^(\s*\w+\s*=\s*` + dsnValue + `(\s|$))+$`)
+	dsnSecret = regexp.MustCompile(`(?is)((?:^|\s)(?:password|sslpassword)\s*=\s*)` + dsnValue)
+)
+
+var urlSecret = regexp.MustCompile(`(://[^\s:/@]*:)\S+@`)
+
+// MaskURLs masks the passwords of the connection URLs in a text for people, one
+// that may quote what was written in a wrong place.
+func MaskURLs(text string) string { return urlSecret.ReplaceAllString(text, "${1}"+mask+"@") }
 
 // Reveal returns the text as it is.
 func (s Secret) Reveal() string { return string(s) }
@@ -27,14 +40,31 @@ func (s Secret) String() string {
 		return ""
 	}
 	text := string(s)
-	if dsnSecret.MatchString(text) {
+	if wholeDSN.MatchString(text) {
 		return dsnSecret.ReplaceAllString(text, "${1}"+mask)
 	}
 	u, err := url.Parse(text)
-	if err != nil || !strings.Contains(text, "://") || u.Opaque != "" {
+	if err != nil || !strings.Contains(text, "://") || u.Opaque != "" || torn(u) {
 		return mask
 	}
 	return maskURL(u)
+}
+
+// Torn reports whether the text is a URL with an @ where none belongs, or with a
+// fragment: a password with / ? # or @ in it was not percent-encoded, so that
+// pieces of it are taken for something else.
+func (s Secret) Torn() bool {
+	u, err := url.Parse(string(s))
+	return err == nil && strings.Contains(string(s), "://") && torn(u)
+}
+
+func torn(u *url.URL) bool {
+	for key := range u.Query() {
+		if strings.Contains(key, "@") {
+			return true
+		}
+	}
+	return u.Fragment != "" || strings.Contains(u.EscapedPath(), "@")
 }
 
 // plainParameters are the parameters of a connection URL that are no secret.

@@ -20,6 +20,18 @@ func TestSecretMasks(t *testing.T) {
 		{"https://h.example/?token=" + canary, "h.example"},
 		{"host=db user=app password=" + canary, "host=db user=app password=***"},
 		{"host=db password='" + canary + " \\' x' user=app", "user=app"},
+		{`host=db password=a\ b` + canary + ` user=app`, "password=*** user=app"},
+		{`host=db password='a b` + canary, mask},
+		{`host=db password='a b` + canary + `\`, mask},
+		{`host=db password=a ` + canary + ` port=1`, mask},
+		{`host = /run/pg  port= 1`, `host = /run/pg  port= 1`},
+		{"host=db password= " + canary, "host=db password= ***"},
+		{"postgres://u:12#" + canary + "@h/x", mask},
+		{"postgres://u:12/" + canary + "@h/x", mask},
+		{"postgres://u:12?" + canary + "@h/x", mask},
+		{"postgres://u:1@2/" + canary + "@h/x", mask},
+		{"postgres://u@h/a%40b?application_name=a@b", "/a%40b?application_name=a%40b"},
+		{"postgres://u:" + canary + " password=x@h/x", mask},
 		{canary, mask},
 		{"c4n4ry:/" + canary, mask},
 		{"mailto:" + canary, mask},
@@ -40,5 +52,18 @@ func TestSecretMasks(t *testing.T) {
 	}
 	if Secret("").String() != "" {
 		t.Error("no text is shown as something")
+	}
+}
+
+// TestMaskURLs proves P8 for texts that quote a URL from a wrong place.
+func TestMaskURLs(t *testing.T) {
+	for text, want := range map[string]string{
+		`unknown type "postgres://u:c4n4ry@h/x", known: postgres`: `unknown type "postgres://u:***@h/x", known: postgres`,
+		"postgres://u:a@c4n4ry@h/x: no such file":                 "postgres://u:***@h/x: no such file",
+		"postgres://u@h:5432/x and mail@h":                        "postgres://u@h:5432/x and mail@h",
+	} {
+		if got := MaskURLs(text); got != want {
+			t.Errorf("%s becomes %s", text, got)
+		}
 	}
 }

@@ -47,7 +47,7 @@ func (f *flow) run(t *testing.T, sink entrain.Sink) (pipeline.Status, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := postgres.NewSource(postgres.SourceConfig{URL: connector.Secret(f.source), Pipeline: f.name, Slot: f.name, Publication: f.name, Create: true})
+	all, err := postgres.NewSource(postgres.SourceConfig{URL: connector.Secret(pgtest.SourceURL(f.source)), Pipeline: f.name, Slot: f.name, Publication: f.name, Create: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func (f *flow) run(t *testing.T, sink entrain.Sink) (pipeline.Status, error) {
 		t.Fatal(err)
 	}
 	if sink == nil {
-		if sink, err = postgres.NewSink(postgres.SinkConfig{URL: connector.Secret(f.target), Pipeline: f.name}); err != nil {
+		if sink, err = postgres.NewSink(postgres.SinkConfig{URL: connector.Secret(pgtest.TargetURL(f.target)), Pipeline: f.name}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -53,7 +53,7 @@ func (b *lockedBuffer) String() string {
 // environment; it is killed when the test ends.
 func launch(t *testing.T, url string, args ...string) *process {
 	t.Helper()
-	return launchIn(t, "", []string{"SOURCE_URL=" + url}, args...)
+	return launchIn(t, "", []string{"SOURCE_URL=" + pgtest.SourceURL(url)}, args...)
 }
 
 func launchIn(t *testing.T, dir string, env []string, args ...string) *process {
@@ -244,7 +244,7 @@ func TestExampleBetweenServers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	env := []string{"SOURCE_URL=" + url, "TARGET_URL=" + target}
+	env := []string{"SOURCE_URL=" + pgtest.SourceURL(url), "TARGET_URL=" + pgtest.TargetURL(target)}
 	launchIn(t, dir, env, "run", "--until", "now", example).exit(t, exitOK)
 	order(t, url, 1, 500)
 	pgtest.Exec(t, url, "UPDATE orders SET note = 'changed' WHERE id % 2 = 0", "DELETE FROM orders WHERE id % 5 = 0")
@@ -331,7 +331,7 @@ func TestBrokenPipe(t *testing.T) {
 	defer w.Close()
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), program, "run", "--until", "now", file)
-	cmd.Env = append(os.Environ(), asProgram+"=1", "SOURCE_URL="+url)
+	cmd.Env = append(os.Environ(), asProgram+"=1", "SOURCE_URL="+pgtest.SourceURL(url))
 	cmd.Stdout, cmd.Stderr = w, &stderr
 	_ = cmd.Run() // the exit code tells
 	if code := cmd.ProcessState.ExitCode(); code != exitRuntime || !strings.Contains(stderr.String(), "broken pipe") {
@@ -346,9 +346,7 @@ func TestFullDiskIsRetried(t *testing.T) {
 	p.until(t, file, "streaming", streams)
 	order(t, url, 1, 1)
 	p.until(t, file, "no space", func(r admin.Report) bool { return strings.Contains(r.Status.Error, "no space left on device") })
-	if !strings.Contains(p.stderr.String(), `ms"`) {
-		t.Error("the log gives no time with a unit")
-	}
+	pgtest.Eventually(t, patience, "the log gives the wait with a unit", func() bool { return strings.Contains(p.stderr.String(), `ms"`) })
 	p.signal(t, syscall.SIGINT)
 	p.exit(t, exitOK)
 }

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/entrainsync/entrain"
 )
@@ -106,7 +108,7 @@ func writeFinding(out io.Writer, f entrain.Finding) {
 		}
 		text := fix.Shell + strings.TrimSuffix(fix.Config, "\n")
 		if fix.SQL != "" {
-			text = fix.SQL + ";"
+			text = sqlLine(fix.SQL) + ";"
 		}
 		fmt.Fprintf(out, "       %s\n", strings.ReplaceAll(text, "\n", "\n       "))
 		if fix.Restart {
@@ -119,21 +121,45 @@ func writeFinding(out io.Writer, f entrain.Finding) {
 	fmt.Fprintln(out)
 }
 
+// misleads reports whether a character in a name of somebody's choice ends a
+// line, or makes a terminal do or order something.
+func misleads(r rune) bool {
+	return unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || unicode.Is(unicode.Bidi_Control, r)
+}
+
 // oneLine keeps a name of somebody's choice from looking like lines of ours.
-func oneLine(s string) string {
-	clean := func(r rune) bool { return r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == 0x2028 || r == 0x2029 }
-	if !strings.ContainsFunc(s, clean) {
+func oneLine(s string) string { return escape(s, `\u%04x`) }
+
+func escape(s, format string) string {
+	if !strings.ContainsFunc(s, misleads) {
 		return s
 	}
 	var b strings.Builder
 	for _, r := range s {
-		if clean(r) {
-			fmt.Fprintf(&b, `\u%04x`, r)
+		if misleads(r) {
+			fmt.Fprintf(&b, format, r)
 			continue
 		}
 		b.WriteRune(r)
 	}
 	return b.String()
+}
+
+// quotedSQL finds the quoted names and texts in SQL, but no apostrophe of prose.
+var quotedSQL = regexp.MustCompile(`"(?:[^"]|"")*"|(?:\bE|\B)'(?:[^']|'')*'`)
+
+// sqlLine writes names and texts that mislead in SQL's other ways: a statement
+// says the same, and can be read and copied.
+func sqlLine(sql string) string {
+	return quotedSQL.ReplaceAllStringFunc(sql, func(quoted string) string {
+		switch {
+		case !strings.ContainsFunc(quoted, misleads):
+			return quoted
+		case quoted[0] == 'E':
+			return oneLine(quoted)
+		}
+		return "U&" + escape(strings.ReplaceAll(quoted, `\`, `\\`), `\%04x`)
+	})
 }
 
 // writeFixSQL prints the fixes as a script: each server's statements follow a

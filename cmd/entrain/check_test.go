@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector"
-	"github.com/entrainsync/entrain/internal/pgserver"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
 
@@ -52,33 +50,10 @@ func TestCheckBeforeAndAfterItsFixes(t *testing.T) {
 	}
 
 	script := invoke(t, env, "check", path, "--fix-sql", "--only", "replica_identity,table_missing,column_narrower")
-	runScript(t, srv, script.stdout)
+	pgtest.Script(t, srv, script.stdout)
 	invoke(t, env, "check", path).want(t, exitOK)
 	if got := invoke(t, env, "check", path, "--only", "column_narrower"); !strings.Contains(got.stdout, "0 errors, 0 warnings, 1 ok") {
 		t.Errorf("output\n%s", got.stdout)
-	}
-}
-
-// runScript executes a script by psql or, where the server came without one, as
-// psql would, as far as our scripts go.
-func runScript(t *testing.T, srv *pgserver.Server, script string) {
-	t.Helper()
-	psql, err := exec.LookPath(srv.Install().Path("psql"))
-	if err != nil {
-		psql, err = exec.LookPath("psql")
-	}
-	if err == nil {
-		cmd := exec.CommandContext(t.Context(), psql, "-X", "-v", "ON_ERROR_STOP=1", srv.URL("postgres"))
-		cmd.Stdin = strings.NewReader(script)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s\nscript:\n%s", err, out, script)
-		}
-		return
-	}
-	parts := strings.Split(script, "\n\\connect -reuse-previous=on '")
-	for _, part := range parts[1:] {
-		address, sql, _ := strings.Cut(part, "'\n")
-		pgtest.Exec(t, strings.ReplaceAll(address, "''", "'")+" user=postgres", sql)
 	}
 }
 

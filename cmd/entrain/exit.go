@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/internal/config"
 	"github.com/entrainsync/entrain/internal/demo"
 )
@@ -49,9 +50,9 @@ func (p *program) report(err error) int {
 	}
 	var stop *entrain.Stop
 	if errors.As(err, &stop) {
-		fmt.Fprint(p.stderr, describeStop(stop, p.place))
+		fmt.Fprint(p.stderr, connector.MaskURLs(describeStop(stop, p.place)))
 	} else {
-		fmt.Fprintf(p.stderr, "entrain: %v\n", err)
+		fmt.Fprintf(p.stderr, "entrain: %s\n", connector.MaskURLs(err.Error()))
 	}
 	return exitCode(err)
 }

@@ -44,13 +44,13 @@ func shellWord(s string) string {
 
 // describeStop answers the three questions, a labelled line each.
 func describeStop(stop *entrain.Stop, at place) string {
-	what := stop.What
+	what := oneLine(stop.What)
 	if stop.Err != nil {
 		what += ": " + stop.Err.Error()
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "entrain: stopped (%s)\n", stop.Code)
-	for _, answer := range [][2]string{{"what happened", what}, {"why", stop.Why}, {"next", at.fill(stop.Next)}} {
+	for _, answer := range [][2]string{{"what happened", what}, {"why", oneLine(stop.Why)}, {"next", at.fill(sqlLine(stop.Next))}} {
 		if answer[1] != "" {
 			text := strings.ReplaceAll(strings.TrimRight(answer[1], "\n"), "\n", "\n                 ")
 			fmt.Fprintf(&b, "%15s: %s\n", answer[0], text)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	core "github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
 
 func TestAdviceNamesThePlace(t *testing.T) {
@@ -33,6 +34,27 @@ func TestAdviceNamesThePlace(t *testing.T) {
 	p.report(&core.Stop{Code: "x", What: "y", Next: "entrain run FILE"})
 	if !strings.Contains(stderr.String(), `next: entrain run 'my pipes/`) {
 		t.Errorf("report says %s", stderr)
+	}
+}
+
+// Names and values of somebody's choice neither end a line nor change what the
+// advice does.
+func TestAdviceStaysInItsLine(t *testing.T) {
+	for advice, want := range map[string]string{
+		"DROP TABLE \"new\nline\".\"plain\";":      `DROP TABLE U&"new\000aline"."plain";`,
+		"a \"b\\u000a \"\"\x1b[2J\u202e\" c":       `a U&"b\\u000a ""\001b[2J\202e" c`,
+		"id = 'a\nb''c\\'":                         `id = U&'a\000ab''c\\'`,
+		"id =  E'a\nb\\\\'":                        `id =  E'a\u000ab\\'`,
+		"the table's line\nand the next one's end": "the table's line\nand the next one's end",
+		`"🦀\" 'é'`:                                 `"🦀\" 'é'`,
+	} {
+		if got := sqlLine(advice); got != want {
+			t.Errorf("%q:\ngot  %s\nwant %s", advice, got, want)
+		}
+	}
+	text := describeStop(&core.Stop{Code: "x", What: "table a\nb", Why: "c\rd", Next: "DROP \"a\nb\""}, place{})
+	if want := "entrain: stopped (x)\n  what happened: table a\\u000ab\n            why: c\\u000dd\n           next: DROP U&\"a\\000ab\"\n"; text != want {
+		t.Errorf("got  %q\nwant %q", text, want)
 	}
 }
 
@@ -100,7 +122,7 @@ func shell(t *testing.T, url, advice string) {
 	}
 	script := "entrain() { " + asProgram + `=1 "$PROGRAM" "$@" --until now; }` + "\n" + advice
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", script)
-	cmd.Env = append(os.Environ(), "PROGRAM="+program, "SOURCE_URL="+url)
+	cmd.Env = append(os.Environ(), "PROGRAM="+program, "SOURCE_URL="+pgtest.SourceURL(url))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", advice, err, out)
 	}

@@ -24,7 +24,7 @@ func TestExampleWithRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	env, dir := []string{"SOURCE_URL=" + url, "TARGET_URL=" + target}, t.TempDir()
+	env, dir := []string{"SOURCE_URL=" + pgtest.SourceURL(url), "TARGET_URL=" + pgtest.TargetURL(target)}, t.TempDir()
 	launchIn(t, dir, env, "run", "--until", "now", example).exit(t, exitOK)
 	pgtest.Exec(t, url, "INSERT INTO orders SELECT i, 'c' || i, i, '4111' FROM generate_series(1, 200) i", "UPDATE orders SET total = 201 - total",
 		"DELETE FROM orders WHERE id % 3 = 0", "INSERT INTO items SELECT generate_series(1, 10)", "DELETE FROM items WHERE id > 5")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/connector/postgres/blockconn"
 )
@@ -47,9 +48,12 @@ var dsnSSLMode = regexp.MustCompile(`(?i)(^|\s)sslmode\s*=`)
 // spoken to over TLS only, and local ones in plain text.
 func parseURL(s connector.Secret, application string) (*pgconn.Config, error) {
 	text := s.Reveal()
+	if s.Torn() {
+		return nil, errors.New("connection URL: there is an @ or # behind the host" + escapeIt)
+	}
 	cfg, err := pgconn.ParseConfig(text)
 	if err != nil {
-		return nil, fmt.Errorf("connection URL %s: %w", s, redact(err, s))
+		return nil, fmt.Errorf("connection URL: %w", redact(err))
 	}
 	if !hasSSLMode(text) {
 		mode := "require"
@@ -57,7 +61,7 @@ func parseURL(s connector.Secret, application string) (*pgconn.Config, error) {
 			mode = "disable"
 		}
 		if cfg, err = pgconn.ParseConfig(withSSLMode(text, mode)); err != nil {
-			return nil, fmt.Errorf("connection URL %s: %w", s, redact(err, s))
+			return nil, fmt.Errorf("connection URL: %w", redact(err))
 		}
 	}
 	for name, value := range sessionSettings {
@@ -72,6 +76,11 @@ func parseURL(s connector.Secret, application string) (*pgconn.Config, error) {
 	guardPassword(cfg)
 	return cfg, nil
 }
+
+// fileChanges is the error of a connection string that was read before. Each
+// session reads it anew, with the password file and the certificates beside it;
+// one of those is being replaced, so that the next session may find it.
+func fileChanges(err error) error { return entrain.Retryable(err) }
 
 func hasSSLMode(text string) bool {
 	if os.Getenv("PGSSLMODE") != "" {
@@ -110,10 +119,21 @@ func isLocal(host string) bool {
 	return err == nil && addr.IsLoopback()
 }
 
-// redact keeps what a driver says about a connection string free of the
-// string's own credentials: pgconn masks them, but quotes what it cannot read.
-func redact(err error, s connector.Secret) error {
-	return fmt.Errorf("%s", strings.ReplaceAll(err.Error(), s.Reveal(), s.String()))
+const escapeIt = "; in a URL, write characters of a password such as % # / ? @ and spaces percent-encoded"
+
+// redact is what the driver says about a connection string, without the string
+// and from the first piece of it on that is quoted: a character of a password
+// that has a meaning there can tear it anywhere.
+func redact(err error) error {
+	text := err.Error()
+	if i := strings.LastIndex(text, "`: "); i >= 0 {
+		text = text[i+len("`: "):]
+	}
+	text, _, cut := strings.Cut(strings.Replace(text, `missing "="`, "missing =", 1), `"`)
+	if cut || strings.Contains(text, "as URL") {
+		text = strings.TrimRight(text, "(: ") + escapeIt
+	}
+	return errors.New(text)
 }
 
 // noTimeoutsSQL lifts the time-outs that not every version has, so that they

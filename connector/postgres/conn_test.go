@@ -131,6 +131,15 @@ func TestURLErrorsKeepSecrets(t *testing.T) {
 		"host=localhost password=" + canary + " port=x",
 		"host=localhost password='" + canary + " port=1",
 		"nonsense://u:" + canary + "@localhost/db",
+		"postgres://u:%" + canary + "@localhost/db",
+		"postgres://u:a " + canary + "@localhost/db",
+		"postgres://u:1/" + canary + "@localhost/db",
+		"postgres://u:1#" + canary + "@localhost/db",
+		"postgres://u:`: " + canary + "@localhost/db",
+		"host=localhost password= " + canary + " sslmode=maybe",
+		`host=localhost password=a\ ` + canary + " sslmode=maybe",
+		"host=localhost password=a " + canary,
+		"host=localhost password=a " + canary + " port=1",
 	} {
 		_, err := NewSource(SourceConfig{URL: connector.Secret(bad)})
 		if err == nil {

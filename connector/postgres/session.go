@@ -35,7 +35,7 @@ type session struct {
 func (s *Source) connect(ctx context.Context) (*session, error) {
 	cfg, err := parseURL(s.cfg.URL, "entrain_"+s.cfg.Pipeline)
 	if err != nil {
-		return nil, err
+		return nil, fileChanges(err)
 	}
 	var refused []error
 	for _, host := range hosts(cfg) {

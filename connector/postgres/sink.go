@@ -65,15 +65,24 @@ func NewSink(cfg SinkConfig) (*Sink, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	conn, err := parseURL(cfg.URL, "entrain "+cfg.Pipeline+" sink")
-	if err != nil {
+	s := &Sink{cfg: cfg}
+	var err error
+	if s.conn, err = s.parse(); err != nil {
 		return nil, fmt.Errorf("sink: %w", err)
 	}
-	conn.DialFunc = direct(conn.DialFunc)
+	s.conn.DialFunc = direct(s.conn.DialFunc)
+	return s, nil
+}
+
+func (s *Sink) parse() (*pgconn.Config, error) {
+	conn, err := parseURL(s.cfg.URL, "entrain "+s.cfg.Pipeline+" sink")
+	if err != nil {
+		return nil, err
+	}
 	for name, value := range sinkSettings {
 		conn.RuntimeParams[name] = value
 	}
-	return &Sink{cfg: cfg, conn: conn}, nil
+	return conn, nil
 }
 
 // sinkSpec builds a sink from the sink section of a pipeline file.
@@ -88,7 +97,12 @@ func sinkSpec(env connector.Env, decode connector.Decode) (entrain.Sink, error) 
 // Open starts a session with the target. What it returns is also an
 // [entrain.Positioner] and an [entrain.Counter].
 func (s *Sink) Open(ctx context.Context) (entrain.Writer, error) {
-	conn, err := connect(ctx, s.conn)
+	cfg, err := s.parse()
+	if err != nil {
+		return nil, fileChanges(err)
+	}
+	cfg.DialFunc = s.conn.DialFunc
+	conn, err := connect(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

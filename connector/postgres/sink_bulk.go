@@ -15,13 +15,13 @@ import (
 // session that has lost it writes nothing.
 func (w *sinkWriter) writeBulk(ctx context.Context, b *entrain.Batch) error {
 	if err := w.learn(ctx, b.Events); err != nil {
-		return w.explain(err, b.Events)
+		return w.explain(ctx, err, b.Events)
 	}
 	if err := w.begin(ctx, b); err != nil {
 		return err
 	}
 	if err := w.apply(ctx, b); err != nil {
-		return w.explain(err, b.Events)
+		return w.explain(ctx, err, b.Events)
 	}
 	w.tallyEvents(b.Events)
 	if b.Through.IsZero() {

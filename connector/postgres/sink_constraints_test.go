@@ -214,7 +214,8 @@ const auditSQL = `CREATE TABLE audit (n serial, what text);
 func TestSinkTriggersSeeSourceOrder(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		reset := `DROP TABLE IF EXISTS orders, seats, audit; DROP FUNCTION IF EXISTS note; ` + ordersSQL +
-			`; CREATE TABLE seats (id int8 PRIMARY KEY, who text); ` + auditSQL
+			`; CREATE TABLE seats (id int8 PRIMARY KEY, who text); ` + auditSQL +
+			`; GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO PUBLIC`
 		trigger := `CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON orders FOR EACH ROW EXECUTE FUNCTION note()`
 		pgtest.Exec(t, url, reset, trigger)
 		o, s := describe(t, url, "public", "orders"), describe(t, url, "public", "seats")
@@ -377,6 +378,7 @@ func TestSinkTruncate(t *testing.T) {
 		pgtest.Exec(t, url, fill)
 		plain := truncate(a, b, p)
 		plain.Truncate.RestartIdentity = true
+		pgtest.Exec(t, url, `ALTER TABLE a OWNER TO `+rowsOf(t, pgtest.TargetURL(url), `SELECT current_user`))
 		f.write(tx(plain))
 		pgtest.Exec(t, url, `INSERT INTO a DEFAULT VALUES`)
 		wantRows(t, url, `SELECT id FROM ONLY a`, "1")

@@ -40,7 +40,7 @@ func newFeed(t testing.TB, url string) *feed {
 
 func testSink(t testing.TB, url string) *Sink {
 	t.Helper()
-	s, err := NewSink(SinkConfig{URL: connector.Secret(url), Pipeline: "test"})
+	s, err := NewSink(SinkConfig{URL: connector.Secret(pgtest.TargetURL(url)), Pipeline: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -227,10 +227,21 @@ func TestSinkLeastPrivilege(t *testing.T) {
 		stop := wantStop(t, f.w.Write(t.Context(), f.batch(tx(ins(o, "1", "a", "1")))), "no_privilege")
 		pgtest.Exec(t, url, stop.Next)
 		f = newFeed(t, limited)
-		f.write(tx(ins(o, "1", "a", "1")), tx(upd(o, "1", "b", "2")), tx(truncate(o)), tx(ins(o, "2", "a", "1")))
+		f.write(tx(ins(o, "1", "a", "1")), tx(upd(o, "1", "b", "2")))
+		stop = wantStop(t, f.w.Write(t.Context(), f.batch(tx(truncate(o)))), "no_privilege")
+		if want := `GRANT TRUNCATE ON "public"."orders" TO "` + role + `";`; stop.Next != want {
+			t.Errorf("next: %s; want %s", stop.Next, want)
+		}
+		pgtest.Exec(t, url, stop.Next)
+		f = newFeed(t, limited)
+		f.write(tx(truncate(o)), tx(ins(o, "2", "a", "1")))
 		f.bulk(tx(upd(o, "2", "c", "3")))
 		wantRows(t, url, `SELECT * FROM orders`, "2|c|3")
 		pgtest.Exec(t, url, `REVOKE ALL ON entrain.position FROM "`+role+`"`)
+		stop = wantStop(t, f.w.Write(t.Context(), f.batch(tx(ins(o, "3", "a", "1")))), "no_privilege")
+		if !strings.Contains(stop.What, `on "entrain"."position"`) || strings.Contains(stop.Next, "orders") {
+			t.Errorf("stop %+v; want the position's table alone", stop)
+		}
 		pgtest.Exec(t, url, wantStop(t, open(), "position_table").Next)
 		newFeed(t, limited).write()
 		pgtest.Exec(t, url, `DROP OWNED BY "`+role+`"`, `DROP ROLE "`+role+`"`)
@@ -245,7 +256,7 @@ func TestSinkTeardown(t *testing.T) {
 			t.Fatalf("before the first use: %v, %v", list, err)
 		}
 		newFeed(t, url).w.Close()
-		other, err := NewSink(SinkConfig{URL: connector.Secret(url), Pipeline: "it's \\other"})
+		other, err := NewSink(SinkConfig{URL: connector.Secret(pgtest.TargetURL(url)), Pipeline: "it's \\other"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -379,12 +390,10 @@ func TestSinkReadOnlyTarget(t *testing.T) {
 // stays.
 func TestSinkDeadlock(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
-		pgtest.Exec(t, url, ordersSQL, `INSERT INTO orders VALUES (1, 'a', 1), (2, 'b', 2)`)
+		pgtest.Exec(t, url, ordersSQL, `INSERT INTO orders VALUES (1, 'a', 1), (2, 'b', 2)`,
+			`ALTER DATABASE `+rowsOf(t, url, `SELECT current_database()`)+` SET deadlock_timeout = '10ms'`)
 		o := describe(t, url, "public", "orders")
 		f := newFeed(t, url)
-		if err := run(t.Context(), f.w.conn, "SET deadlock_timeout = '10ms'"); err != nil {
-			t.Fatal(err)
-		}
 		rival := pgtest.Connect(t, url)
 		exec := func(sql string) error {
 			_, err := rival.Exec(t.Context(), sql).ReadAll()

@@ -13,8 +13,8 @@ func stopTableMissing(t *entrain.Table) error {
 	return &entrain.Stop{
 		Code: "table_missing",
 		What: fmt.Sprintf("table %s does not exist at the target", t),
-		Why:  "changes go to the table with the source's schema and name, and tables are not made",
-		Next: fmt.Sprintf("create it: pg_dump --schema-only --table=%s SOURCE | psql TARGET", shellQuote(quoteTable(t.Schema, t.Name))),
+		Why:  "changes go to the table with the source's schema and name, or those that a rule gives it, and tables are not made",
+		Next: "entrain check --fix-sql --only table_missing FILE   # prints the SQL that makes it",
 	}
 }
 
@@ -48,20 +48,6 @@ func stopColumnMissing(t *entrain.Table, c entrain.Column) error {
 
 // quoteType quotes the source's name of a type: "int4" or "schema.type".
 func quoteType(typ string) string { return sqltext.Type(typ) }
-
-func stopNoPrivilege(err error, tables []*entrain.Table, role string) error {
-	grants := make([]string, len(tables))
-	for i, t := range tables {
-		grants[i] = fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON %s TO %[2]s;",
-			quoteIdent(t.Schema), quoteIdent(role), quoteTable(t.Schema, t.Name))
-	}
-	return &entrain.Stop{
-		Code: "no_privilege",
-		What: fmt.Sprintf("role %s may not do at the target what the changes need", quoteIdent(role)),
-		Next: strings.Join(grants, "\n"),
-		Err:  err,
-	}
-}
 
 func stopIdentityAlways(st *sinkTable) error {
 	return &entrain.Stop{
@@ -206,5 +192,3 @@ func (st *sinkTable) describeRow(item applyplan.Item) string {
 	}
 	return strings.Join(parts, " AND ")
 }
-
-func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

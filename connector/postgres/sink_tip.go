@@ -20,7 +20,7 @@ const tipEvents = 64
 // then it had no effect.
 func (w *sinkWriter) writeTip(ctx context.Context, b *entrain.Batch) (bool, error) {
 	if err := w.learn(ctx, b.Events); err != nil {
-		return false, w.explain(err, b.Events)
+		return false, w.explain(ctx, err, b.Events)
 	}
 	if !w.fitsTip(b.Events) {
 		return false, nil
@@ -54,7 +54,7 @@ func (w *sinkWriter) writeTip(ctx context.Context, b *entrain.Batch) (bool, erro
 		return false, w.stopFenced(ctx)
 	}
 	if w.final(err) {
-		return false, w.explain(err, b.Events)
+		return false, w.explain(ctx, err, b.Events)
 	}
 	return false, nil
 }
@@ -155,31 +155,4 @@ func (w *sinkWriter) outdated(err error) bool {
 		return true
 	}
 	return false
-}
-
-// explain turns a refused privilege into a stop that says what to grant.
-func (w *sinkWriter) explain(err error, events []entrain.Event) error {
-	if sqlState(err) != stateNoPrivilege {
-		return err
-	}
-	var tables []*entrain.Table
-	for i := range events {
-		t := events[i].Table
-		if t != nil && (len(tables) == 0 || tables[len(tables)-1] != t) {
-			tables = append(tables, t)
-		}
-	}
-	return stopNoPrivilege(err, distinct(tables), w.catalog.role)
-}
-
-func distinct(tables []*entrain.Table) []*entrain.Table {
-	seen := map[*entrain.Table]bool{}
-	kept := tables[:0]
-	for _, t := range tables {
-		if !seen[t] {
-			seen[t] = true
-			kept = append(kept, t)
-		}
-	}
-	return kept
 }

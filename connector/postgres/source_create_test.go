@@ -20,7 +20,8 @@ func TestSlotCreationBehindOpenTransaction(t *testing.T) {
 	cfg := pgserver.Config{Settings: map[string]string{"max_prepared_transactions": "5"}}
 	eachServer(t, cfg, func(t *testing.T, srv *pgserver.Server) {
 		url := srv.URL("postgres")
-		pgtest.Exec(t, url, oneTable, "CREATE DATABASE elsewhere")
+		pgtest.Exec(t, url, oneTable, "CREATE DATABASE elsewhere",
+			"GRANT pg_read_all_stats TO "+pgtest.QueryOne(t, pgtest.SourceURL(url), "SELECT current_user"))
 		pgtest.Exec(t, srv.URL("elsewhere"), oneTable)
 		open := pgtest.Connect(t, srv.URL("elsewhere")+"?application_name=nightly")
 		if _, err := open.Exec(t.Context(), "BEGIN; SAVEPOINT s; INSERT INTO t VALUES (1, 'classified')").ReadAll(); err != nil {

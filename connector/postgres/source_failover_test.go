@@ -38,7 +38,7 @@ func TestFailover(t *testing.T) {
 
 func failOver(t *testing.T, major int) {
 	t.Helper()
-	p := startPair(t, major, map[string]string{"synchronized_standby_slots": "phys"},
+	p := startPair(t, major, map[string]string{"synchronized_standby_slots": pgtest.StandbySlot},
 		map[string]string{"sync_replication_slots": "on"})
 	url := fmt.Sprintf("postgres://postgres@127.0.0.1:%d,127.0.0.1:%d/postgres?target_session_attrs=read-write",
 		p.primary.Port(), p.standby.Port())
@@ -57,7 +57,7 @@ func failOver(t *testing.T, major int) {
 	if err := p.primary.Kill(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	promote(t, p.standby)
+	pgtest.Promote(t, p.standby)
 	before := load.written.Load()
 	pgtest.Eventually(t, sourcePatience, "the load goes on", func() bool { return load.written.Load() >= before+300 })
 	load.stop()
@@ -262,13 +262,13 @@ func TestSyncedSlotIsNotRead(t *testing.T) {
 		return pgtest.QueryOne(t, there, "SELECT count(*) FROM pg_replication_slots WHERE synced AND NOT temporary") == "1"
 	})
 	cfg := src.cfg
-	cfg.URL = connector.Secret(there)
+	cfg.URL = connector.Secret(pgtest.SourceURL(there))
 	standby := mustSource(t, cfg)
 	err := openError(t, standby, at)
 	if !entrain.IsRetryable(err) || !strings.Contains(err.Error(), "target_session_attrs=read-write") {
 		t.Errorf("error %v, want a retryable one that says what to do", err)
 	}
-	promote(t, p.standby)
+	pgtest.Promote(t, p.standby)
 	p.standbyWrites(t, "INSERT INTO t VALUES (4711, 'after')")
 	if got := captureNow(t, standby, at); len(got.lines) != 1 || !strings.Contains(got.lines[0], "after") {
 		t.Errorf("after the promotion: %q", got.lines)

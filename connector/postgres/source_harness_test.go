@@ -51,7 +51,7 @@ func versionName(major int) string { return fmt.Sprintf("PostgreSQL %d", major) 
 func sourceConfig(t testing.TB, url string) SourceConfig {
 	name := pgtest.Name(t)
 	return SourceConfig{
-		URL: connector.Secret(url), Slot: name, Publication: "pub", Create: true, Pipeline: name,
+		URL: connector.Secret(pgtest.SourceURL(url)), Slot: name, Publication: "pub", Create: true, Pipeline: name,
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 }

@@ -114,9 +114,9 @@ func TestStopSlotLostIdle(t *testing.T) {
 // promotes it.
 func promoteCopy(t *testing.T, srv *pgserver.Server) *pgserver.Server {
 	t.Helper()
-	dir := cloneData(t, srv)
+	dir := pgtest.CopyData(t, srv)
 	promoted := pgtest.StartConfig(t, pgserver.Config{Install: srv.Install(), Dir: dir})
-	promote(t, promoted)
+	pgtest.Promote(t, promoted)
 	return promoted
 }
 
@@ -140,7 +140,7 @@ func TestPromotion(t *testing.T) {
 
 		there := promoted.URL("postgres")
 		cfg := src.cfg
-		cfg.URL = connector.Secret(there)
+		cfg.URL = connector.Secret(pgtest.SourceURL(there))
 		other := mustSource(t, cfg)
 		stop := expectStop(t, openError(t, other, past), "history_forked")
 		if !strings.Contains(stop.What, "timeline 2") {

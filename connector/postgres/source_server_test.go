@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/entrainsync/entrain"
-	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/internal/pgserver"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
@@ -99,7 +98,6 @@ func TestSynchronousCommit(t *testing.T) {
 		cfg := sourceConfig(t, url)
 		pgtest.Exec(t, url, fmt.Sprintf("ALTER SYSTEM SET synchronous_standby_names = 'entrain_%s'", cfg.Pipeline),
 			"SELECT pg_reload_conf()")
-		cfg.URL = connector.Secret(url)
 		src := mustSource(t, cfg)
 		pgtest.Exec(t, url, "SET synchronous_commit = off; SELECT pg_create_logical_replication_slot('"+cfg.Slot+"', 'pgoutput')")
 		r := openReader(t, src, entrain.Position{})

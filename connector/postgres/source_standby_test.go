@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -29,28 +26,6 @@ func majorsFrom(t *testing.T, first int) []int {
 	return majors
 }
 
-// cloneData copies the data folder of a stopped server into a folder of its own.
-func cloneData(t *testing.T, srv *pgserver.Server) (dir string) {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "entrain-standby-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	data := filepath.Join(dir, "data")
-	steps := []error{
-		os.Chmod(dir, 0o755),
-		os.CopyFS(data, os.DirFS(filepath.Join(srv.Dir(), "data"))),
-		os.WriteFile(filepath.Join(data, "standby.signal"), nil, 0o644),
-	}
-	for _, err := range steps {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
-}
-
 // pair is a primary with a standby that follows it by a slot of its own.
 type pair struct{ primary, standby *pgserver.Server }
 
@@ -58,26 +33,8 @@ type pair struct{ primary, standby *pgserver.Server }
 func startPair(t *testing.T, major int, primary, standby map[string]string) pair {
 	t.Helper()
 	p := pair{primary: pgtest.Start(t, major, primary)}
-	pgtest.Exec(t, p.primary.URL("postgres"), oneTable, "CREATE PUBLICATION pub FOR TABLE t",
-		"SELECT pg_create_physical_replication_slot('phys', true)")
-	if err := p.primary.Stop(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	dir := cloneData(t, p.primary)
-	if err := os.RemoveAll(filepath.Join(dir, "data", "pg_replslot", "phys")); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.primary.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	settings := map[string]string{
-		"primary_conninfo":            fmt.Sprintf("host=127.0.0.1 port=%d user=postgres dbname=postgres", p.primary.Port()),
-		"primary_slot_name":           "phys",
-		"hot_standby_feedback":        "on",
-		"wal_retrieve_retry_interval": "100ms",
-	}
-	maps.Copy(settings, standby)
-	p.standby = pgtest.StartConfig(t, pgserver.Config{Install: p.primary.Install(), Dir: dir, Settings: settings})
+	pgtest.Exec(t, p.primary.URL("postgres"), oneTable, "CREATE PUBLICATION pub FOR TABLE t")
+	p.standby = pgtest.Standby(t, p.primary, standby)
 	return p
 }
 
@@ -158,7 +115,7 @@ func TestStandbySource(t *testing.T) {
 			}
 			checkUntilOnStandby(t, src, got.last(t))
 			r = openStandby(t, src, got.last(t))
-			promote(t, p.standby)
+			pgtest.Promote(t, p.standby)
 			p.standbyWrites(t, "INSERT INTO t VALUES (2, 'two')")
 			b, err := readOrError(t, r)
 			if err == nil || !entrain.IsRetryable(err) || !strings.Contains(err.Error(), "timeline 1 to 2") {
@@ -182,13 +139,6 @@ func TestStandbySource(t *testing.T) {
 func (p pair) standbyWrites(t *testing.T, sql string) {
 	t.Helper()
 	pgtest.Exec(t, p.standby.URL("postgres"), sql)
-}
-
-func promote(t *testing.T, srv *pgserver.Server) {
-	t.Helper()
-	if got := pgtest.QueryOne(t, srv.URL("postgres"), "SELECT pg_promote()"); got != "t" {
-		t.Fatalf("pg_promote: %s", got)
-	}
 }
 
 // checkUntilOnStandby: a bounded session on an idle standby ends.

@@ -118,17 +118,14 @@ func TestStopPositionUnreadable(t *testing.T) {
 func TestStopOtherSystem(t *testing.T) {
 	majors := pgtest.Majors(t)
 	here := pgtest.CreateDatabase(t, pgtest.Shared(t, majors[0]))
-	there := pgtest.CreateDatabase(t, pgtest.Shared(t, majors[len(majors)-1]))
+	there := pgtest.CreateDatabase(t, pgtest.Start(t, majors[len(majors)-1], nil))
 	pgtest.Exec(t, here, oneTable)
 	src := newTestSource(t, here)
 	at := progress(t, src, here)
 	cfg := src.cfg
-	cfg.URL = connector.Secret(there)
+	cfg.URL = connector.Secret(pgtest.SourceURL(there))
 	pgtest.Exec(t, there, oneTable)
 	other := mustSource(t, cfg)
-	if len(majors) == 1 {
-		at.Incarnation = "1" + at.Incarnation
-	}
 	createPublicationOnly(t, there)
 	stop := expectStop(t, openError(t, other, at), "other_system")
 	startOver(t, other, there, stop)

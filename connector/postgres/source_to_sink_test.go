@@ -106,6 +106,7 @@ func targetOf(t *testing.T, url string) string {
 	t.Helper()
 	name := pgtest.Name(t)
 	pgtest.Exec(t, url, "CREATE DATABASE "+name)
+	pgtest.GrantCreate(t, url, name)
 	return url[:strings.LastIndex(url, "/")+1] + name
 }
 

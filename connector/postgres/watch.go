@@ -44,17 +44,18 @@ func newSlotWatch(s *session) *slotWatch {
 // Guard implements entrain.Guarder: it warns when the slot holds back much of
 // the log although nothing reads from it.
 func (s *Source) Guard(ctx context.Context) {
-	server, err := parseURL(s.cfg.URL, "entrain_"+s.cfg.Pipeline+"_guard")
-	if err != nil {
-		return // NewSource has read the same URL
-	}
-	w := &slotWatch{cfg: s.cfg, server: server}
+	w := &slotWatch{cfg: s.cfg}
 	defer w.hangUp(ctx)
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ticker.C:
+			server, err := parseURL(s.cfg.URL, "entrain_"+s.cfg.Pipeline+"_guard")
+			if err != nil {
+				continue // one of its files is being replaced
+			}
+			w.server = server
 			w.lookQuietly(ctx)
 		case <-ctx.Done():
 			return

@@ -28,6 +28,7 @@ const (
 	exitRuntime     = 1
 	exitUsage       = 2
 	exitEnvironment = 3
+	exitFindings    = 4
 	exitKilled      = -1
 )
 
@@ -236,10 +237,12 @@ func (f pipelineFile) until(t testing.TB, what string, ok func(admin.Report) boo
 func streaming(r admin.Report) bool { return r.Status.Phase == "streaming" }
 
 func fromPostgres(url string) string {
-	return fmt.Sprintf("{type: postgres, url: %q, create: true}", url)
+	return fmt.Sprintf("{type: postgres, url: %q, create: true}", pgtest.SourceURL(url))
 }
 
-func intoPostgres(url string) string { return fmt.Sprintf("{type: postgres, url: %q}", url) }
+func intoPostgres(url string) string {
+	return fmt.Sprintf("{type: postgres, url: %q}", pgtest.TargetURL(url))
+}
 
 func intoFile(path string) string { return fmt.Sprintf("{type: file, path: %q}", path) }
 

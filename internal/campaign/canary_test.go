@@ -3,11 +3,13 @@ package campaign
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/pem"
 	"fmt"
 	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,17 +21,20 @@ import (
 // canaries are credentials that must not show anywhere, by the place they are
 // given in. Each is unlike anything else.
 var canaries = map[string]string{
-	"source URL":  `Kz7/source+ 9x"`,
-	"sink DSN":    `Qw4'sink\ Yb2`,
-	"PGPASSWORD":  `Jm3%env&Tt8`,
-	"secret file": `Vn6#file=Uh1`,
+	"source URL":    `Kz7/source+ 9x"`,
+	"sink DSN":      `Qw4'sink\ Yb2`,
+	"PGPASSWORD":    `Jm3%env&Tt8`,
+	"secret file":   `Vn6#file=Uh1`,
+	"password file": `Xd8|pass:Bw5`,
+	"sslpassword":   `Fr2?ssl#Nq7`,
+	"in the file":   `Gh9-inline_Lc3`, // nothing in it has to be escaped anywhere
 }
 
 // spellings are the forms in which a text could hide.
 func spellings(text string) map[string]string {
 	forms := map[string]string{
 		"as it is": text, "query": url.QueryEscape(text), "userinfo": strings.ReplaceAll(url.QueryEscape(text), "+", "%20"), "path": url.PathEscape(text), "quoted": strings.Trim(strconv.Quote(text), `"`),
-		"hex": hex.EncodeToString([]byte(text)), "HEX": strings.ToUpper(hex.EncodeToString([]byte(text))),
+		"backwards": backwards(text), "hex": hex.EncodeToString([]byte(text)), "HEX": strings.ToUpper(hex.EncodeToString([]byte(text))),
 	}
 	for name, enc := range map[string]*base64.Encoding{"base64": base64.RawStdEncoding, "base64url": base64.RawURLEncoding} {
 		for before := range 3 { // bytes in front of it in what is encoded
@@ -39,6 +44,12 @@ func spellings(text string) map[string]string {
 		}
 	}
 	return forms
+}
+
+func backwards(text string) string {
+	letters := []byte(text)
+	slices.Reverse(letters)
+	return string(letters)
 }
 
 // shown names the canaries that a text gives away, and how.
@@ -105,23 +116,32 @@ state: {dir: DIR/state}
 		t.Fatal(err)
 	}
 	v.life(good)
+	passfile := filepath.Join(v.dir, "pgpass")
+	if err := os.WriteFile(passfile, []byte("127.0.0.1:*:*:*:"+strings.ReplaceAll(canaries["password file"], ":", `\:`)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("SSL_SECRET", url.QueryEscape(canaries["sslpassword"]))
+	key := encryptedKey(t, v.dir)
 	for _, bad := range []string{
-		strings.Replace(good, "SOURCE_SECRET", "SINK_SECRET", 1),                                        // wrong password
-		strings.Replace(good, u.Host, "127.0.0.1:1", 1),                                                 // nobody there
-		strings.Replace(good, "user=apply", "user=nobody", 1),                                           // no such role
-		strings.Replace(good, "${SINK_SECRET}", "${file:DIR/secret}", 1),                                // wrong, from a file
-		strings.Replace(good, " password='${SINK_SECRET}'", "", 1),                                      // PGPASSWORD, which is wrong
-		strings.Replace(good, "create: true", "craete: true", 1),                                        // an unknown key beside it
-		strings.Replace(good, "postgres://capture", "postgres ://capture", 1),                           // no URL
-		strings.Replace(good, "password=", "pass word=", 1),                                             // no DSN
-		strings.Replace(good, "create: true}", "create: true", 1),                                       // no YAML
-		strings.Replace(good, "?", "?sslmode=nonsense", 1) + "sslpassword: ${SINK_SECRET}\n",            // an unknown key that has it
-		strings.Replace(good, u.Path+`"`, u.Path+`?sslmode=verify-full&sslpassword=${SINK_SECRET}"`, 1), // no TLS there
+		strings.Replace(good, "SOURCE_SECRET", "SINK_SECRET", 1),                                                                  // wrong password
+		strings.Replace(good, u.Host, "127.0.0.1:1", 1),                                                                           // nobody there
+		strings.Replace(good, "user=apply", "user=nobody", 1),                                                                     // no such role
+		strings.Replace(good, "${SINK_SECRET}", "${file:DIR/secret}", 1),                                                          // wrong, from a file
+		strings.Replace(good, " password='${SINK_SECRET}'", "", 1),                                                                // PGPASSWORD, which is wrong
+		strings.Replace(good, "create: true", "craete: true", 1),                                                                  // an unknown key beside it
+		strings.Replace(good, "postgres://capture", "postgres ://capture", 1),                                                     // no URL
+		strings.Replace(good, "password=", "pass word=", 1),                                                                       // no DSN
+		strings.Replace(good, "create: true}", "create: true", 1),                                                                 // no YAML
+		good + "sslpassword: ${SINK_SECRET}\n",                                                                                    // an unknown key that has it
+		strings.Replace(good, u.Path+`"`, u.Path+`?sslmode=verify-full&sslpassword=${SSL_SECRET}"`, 1),                            // no TLS there
+		strings.Replace(good, u.Path+`"`, u.Path+`?sslmode=require&sslpassword=${SSL_SECRET}&sslcert=`+key+`&sslkey=`+key+`"`, 1), // of another key
+		strings.Replace(good, "capture:${SOURCE_SECRET}@"+u.Host+u.Path, "capture@"+u.Host+u.Path+"?passfile="+passfile, 1),       // wrong, from the password file
 		good + "name: ${SOURCE_SECRET}\n",
 		strings.Replace(good, "create: true", "create: ${SINK_SECRET}", 1),
 	} {
 		v.fails(bad)
 	}
+	v.inTheFile(u.Host)
 	v.files()
 	if got := shown(v.said.String()); len(got) > 0 {
 		t.Errorf("shown: %q", got)
@@ -224,4 +244,54 @@ func (v *vault) files() {
 	if err != nil {
 		v.t.Fatal(err)
 	}
+}
+
+// inTheFile puts a credential into the file itself, with every mistake around it
+// that is easily made, and where it does not belong.
+func (v *vault) inTheFile(host string) {
+	v.t.Helper()
+	canary := canaries["in the file"]
+	at := "postgres://capture:" + canary + "@" + host + "/x"
+	for _, source := range []string{
+		"{type: postgres, url: " + at + "}",
+		"{type: postgres, url: " + at,
+		`{type: postgres, url: "` + at + "}",
+		"{type: postgres, url:" + at + "}",
+		"\n  type: postgres\n  url:" + at,
+		"\n  type: postgres\n  url: >\n    " + at + "\n   wrong",
+		"{type: postgres, url: " + at + ", url: " + at + "}",
+		"{type: postgres, url: {password: " + canary + "}}",
+		"{type: postgres, url: [" + canary + "]}",
+		"{type: postgres, url: !" + canary + " x}",
+		"{type: " + at + "}",
+		"{type: postgres, url: 'postgres://h/x', slot: '" + at + "'}",
+		"{type: postgres, url: 'postgres://h/x', create: '" + at + "'}",
+		"{type: postgres, url: 'postgres://capture:a%" + canary + "@h/x'}",
+		"{type: postgres, url: 'postgres://capture:a " + canary + "@h/x'}",
+		"{type: postgres, url: 'postgres://capture:1#" + canary + "@h/x'}",
+		"{type: postgres, url: 'postgres://capture:1/" + canary + "@h/x'}",
+		"{type: postgres, url: 'postgres://capture:1?" + canary + "@h/x'}",
+		"{type: postgres, url: 'host=h password= " + canary + " sslmode=nonsense'}",
+		"{type: postgres, url: 'host=h password=a " + canary + " port=1'}",
+	} {
+		v.fails("source: " + source + "\nsink: {type: file}\nstate: {dir: DIR/state}\n")
+	}
+	for _, args := range [][]string{
+		{"run", at}, {"check", at}, {"init", at}, {"init", "--from", at, "--to", at}, {"init", "--from", at + "?sslmode=nonsense", "--to", "-"},
+	} {
+		if v.call(args...) == exitOK {
+			v.t.Errorf("%v succeeds", args)
+		}
+	}
+}
+
+// encryptedKey is a file with a key whose password nobody has.
+func encryptedKey(t *testing.T, dir string) (path string) {
+	t.Helper()
+	path = filepath.Join(dir, "key.pem")
+	block := &pem.Block{Type: "RSA PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED", "DEK-Info": "AES-128-CBC,00000000000000000000000000000000"}, Bytes: make([]byte, 64)}
+	if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }

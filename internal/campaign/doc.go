@@ -16,5 +16,7 @@
 //
 // The servers' versions come from ENTRAIN_TEST_PG; ENTRAIN_TEST_WIDE=1 makes
 // the campaigns longer and the transactions larger, and ENTRAIN_TEST_SEED
-// repeats the choices of an earlier campaign.
+// repeats the choices of an earlier campaign. With ENTRAIN_TEST_LEAST=1 the
+// pipelines have the rights that docs/postgres.md prints; else they are
+// superusers, except in the tests of these rights.
 package campaign

@@ -52,6 +52,7 @@ func TestPF06ManyTables(t *testing.T) {
 	s := site{source: pgtest.CreateDatabase(t, srv), target: pgtest.CreateDatabase(t, srv), name: "many"}
 	makeMany(t, s.source, n)
 	makeMany(t, s.target, n)
+	pgtest.Exec(t, s.target, "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET log_statement = %L', current_database(), 'all'); END $$")
 	lines := filepath.Join(t.TempDir(), "out.jsonl")
 	for name, sink := range map[string]string{"file": intoFile(lines), "tables": intoPostgres(s.target)} {
 		t.Run(name, func(t *testing.T) {
@@ -79,6 +80,7 @@ func TestPF06ManyTables(t *testing.T) {
 			launch(t, "run", "--until", "now", file.path).exit(t, exitOK)
 		})
 	}
+	checkStatements(t, readText(t, filepath.Join(srv.Dir(), "log")), n)
 	if text := readText(t, lines); strings.Count(text, `"op":"insert"`) != n+501 || strings.Count(text, `"op":"delete"`) != n+501 {
 		t.Errorf("%d inserts and %d deletes in the file; want %d of each",
 			strings.Count(text, `"op":"insert"`), strings.Count(text, `"op":"delete"`), n+501)
@@ -90,4 +92,19 @@ func TestPF06ManyTables(t *testing.T) {
 
 func delivered(n int64) func(admin.Report) bool {
 	return func(r admin.Report) bool { return r.Status.Applied >= n }
+}
+
+// checkStatements looks at what the target was asked: each table was learnt
+// about in two sessions, and took two small transactions.
+func checkStatements(t *testing.T, log string, n int) {
+	t.Helper()
+	questions, all := strings.Count(log, "execute entrain_catalog_"), strings.Count(log, "LOG:  execute ")+strings.Count(log, "LOG:  statement: ")
+	t.Logf("%d statements for %d tables, %d of them about the catalog", all, n, questions)
+	tables := n + 2
+	if questions < tables || questions > 2*3*tables {
+		t.Errorf("%d questions about the shape of %d tables; want at most three for each and session", questions, tables)
+	}
+	if all > 2*(3+1)*tables+500 {
+		t.Errorf("%d statements for two changes of each of %d tables", all, tables)
+	}
 }

@@ -125,11 +125,11 @@ func (s site) settleOr(ctx context.Context, result <-chan error, within time.Dur
 // options is the pipeline of a site in this process.
 func options(t *testing.T, s site) pipeline.Options {
 	t.Helper()
-	source, err := postgres.NewSource(postgres.SourceConfig{URL: connector.Secret(s.source), Pipeline: s.name, Create: true})
+	source, err := postgres.NewSource(postgres.SourceConfig{URL: connector.Secret(pgtest.SourceURL(s.source)), Pipeline: s.name, Create: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	sink, err := postgres.NewSink(postgres.SinkConfig{URL: connector.Secret(s.target), Pipeline: s.name})
+	sink, err := postgres.NewSink(postgres.SinkConfig{URL: connector.Secret(pgtest.TargetURL(s.target)), Pipeline: s.name})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -138,21 +138,28 @@ func (l *least) targetRights(t *testing.T) {
 		{"DELETE ON public.orders", "DELETE FROM orders WHERE id = 200000"},
 		{"TRUNCATE ON public.customers", "TRUNCATE customers; INSERT INTO customers VALUES (3)"},
 		{"USAGE ON SCHEMA public", "INSERT INTO customers VALUES (4)"},
+		{"SELECT ON public.orders", "UPDATE orders SET note = 'once more' WHERE id BETWEEN 200001 AND 200100"},
+		{"UPDATE ON entrain.position", "INSERT INTO customers VALUES (6)"},
+		{"USAGE ON SCHEMA entrain", "INSERT INTO customers VALUES (7)"},
 	} {
 		p := launch(t, "run", l.file.path)
 		l.file.until(t, "streaming", streaming)
-		pgtest.Exec(t, as(t, l.adminSink, "shop_owner"), "REVOKE "+c.revoke+" FROM entrain_apply")
+		owner, table := as(t, l.adminSink, "shop_owner"), `"public".`
+		if strings.Contains(c.revoke, "entrain") {
+			owner, table = l.target, `"entrain"."position"`
+		}
+		pgtest.Exec(t, owner, "REVOKE "+c.revoke+" FROM entrain_apply")
 		pgtest.Exec(t, l.adminSource, c.change)
 		p.exit(t, exitEnvironment)
 		said := p.stderr.String()
-		if !strings.Contains(said, "no_privilege") || !strings.Contains(said, `"public".`) {
+		if !strings.Contains(said, "no_privilege") || !strings.Contains(said, table) {
 			t.Errorf("REVOKE %s: %s", c.revoke, tail(said, 600))
 		}
 		sql := grantSQL.FindAllString(said, -1)
 		if len(sql) == 0 {
 			t.Fatalf("case %d: no GRANT in %s", i, tail(said, 600))
 		}
-		pgtest.Exec(t, as(t, l.adminSink, "shop_owner"), sql...)
+		pgtest.Exec(t, owner, sql...)
 		launch(t, "run", "--until", "now", l.file.path).exit(t, exitOK)
 		l.equal(t)
 	}

@@ -134,14 +134,14 @@ func (tr *trouble) deadlocks() {
 // isolation that refuses to go on then.
 func (tr *trouble) serializationFailures() {
 	conn := pgtest.Connect(tr.t, tr.site.target)
-	tr.exec(conn, "ALTER ROLE postgres SET default_transaction_isolation = 'repeatable read'")
+	tr.exec(conn, "ALTER ROLE ALL SET default_transaction_isolation = 'repeatable read'")
 	tr.exec(conn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'entrain%sink'")
 	for range 3 {
 		tr.exec(conn, "BEGIN ISOLATION LEVEL READ COMMITTED; UPDATE ledger_seq SET n = n")
 		tr.blocked(conn)
 		tr.exec(conn, "COMMIT")
 	}
-	tr.exec(conn, "ALTER ROLE postgres RESET default_transaction_isolation")
+	tr.exec(conn, "ALTER ROLE ALL RESET default_transaction_isolation")
 	tr.exec(conn, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'entrain%sink'")
 }
 

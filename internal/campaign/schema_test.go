@@ -47,6 +47,7 @@ CREATE TABLE marker (id bigint PRIMARY KEY);
 // counter in the same transaction. The steps of a chain are checked one by one.
 const countersSQL = `
 CREATE TABLE applied (seq bigserial, tbl text NOT NULL, op text NOT NULL, change_id bigint NOT NULL);
+GRANT USAGE ON SEQUENCE applied_seq_seq TO PUBLIC;
 CREATE TABLE applied_count (slot int PRIMARY KEY, n bigint NOT NULL);
 INSERT INTO applied_count SELECT i, 0 FROM generate_series(0, 63) i;
 CREATE TABLE broken_step (id int, n_before bigint, n_after bigint);

@@ -49,7 +49,7 @@ func startHistory(t *testing.T, url string) history {
 func newSource(t *testing.T, url string) *postgres.Source {
 	t.Helper()
 	src, err := postgres.NewSource(postgres.SourceConfig{
-		URL: connector.Secret(url), Slot: "ours_" + pgtest.QueryOne(t, url, "SELECT current_database()"),
+		URL: connector.Secret(pgtest.SourceURL(url)), Slot: "ours_" + pgtest.QueryOne(t, url, "SELECT current_database()"),
 		Publication: publication, Create: true,
 	})
 	if err != nil {

@@ -169,7 +169,7 @@ FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n O
 WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid = ANY ($1::oid[])
   AND (k.confupdtype IN ('c', 'n', 'd') OR k.confdeltype IN ('c', 'n', 'd')) ORDER BY 1, 3, 4, 2`
 
-	namesSQL = `SELECT 'schema', n.nspname FROM pg_namespace n UNION ALL
+	namesSQL = `SELECT 'schema', n.nspname::text FROM pg_namespace n UNION ALL
 SELECT 'type', n.nspname || '.' || t.typname FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE n.nspname <> 'pg_catalog'
 UNION ALL SELECT 'type', t.typname FROM pg_type t WHERE t.typnamespace = 'pg_catalog'::regnamespace`
 )

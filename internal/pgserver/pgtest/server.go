@@ -90,6 +90,7 @@ func StartConfig(t testing.TB, cfg pgserver.Config) *pgserver.Server {
 			t.Errorf("remove server: %v", err)
 		}
 	})
+	prepare(t, srv)
 	return srv
 }
 
@@ -134,6 +135,7 @@ func startShared(t testing.TB, major int) *pgserver.Server {
 		shared.servers = map[int]*pgserver.Server{}
 	}
 	shared.servers[major] = srv
+	prepare(t, srv)
 	return srv
 }
 
@@ -187,6 +189,7 @@ func CreateDatabase(t testing.TB, srv *pgserver.Server) string {
 	t.Helper()
 	name := Name(t)
 	Exec(t, srv.URL("postgres"), "CREATE DATABASE "+name)
+	GrantCreate(t, srv.URL("postgres"), name)
 	t.Cleanup(func() {
 		if srv.Pid() == 0 {
 			return
