@@ -26,7 +26,8 @@ type schemaMaker struct {
 }
 
 // configFolders are where the types of the configuration are.
-var configFolders = []string{".", "../../connector/postgres", "../../connector/file", "../../encoding", "../../transform"}
+var configFolders = []string{".", "../../connector/postgres/capture", "../../connector/postgres/apply", "../../connector/file",
+	"../../encoding", "../../transform"}
 
 // choices are the words that a field takes.
 var choices = map[string][]any{

@@ -68,7 +68,7 @@ func TestEmbedderLinksNothingElse(t *testing.T) {
 
 func TestForeignToEmbedderFindsThem(t *testing.T) {
 	good := []string{"fmt", "internal/abi", "vendor/golang.org/x/net", module, module + "/pipeline", module + "/connector",
-		module + "/connector/postgres", module + "/internal/failpoint", "github.com/jackc/pgx/v5/pgconn", "golang.org/x/text/unicode/norm"}
+		module + "/connector/postgres", module + "/connector/postgres/capture", module + "/internal/failpoint", "github.com/jackc/pgx/v5/pgconn", "golang.org/x/text/unicode/norm"}
 	if found := foreignToEmbedder(good); len(found) != 0 {
 		t.Errorf("found wrongly: %v", found)
 	}

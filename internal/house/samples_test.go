@@ -61,6 +61,7 @@ func badPlaces() []sample {
 	return []sample{
 		{"import depth", "6 imports deep: p0 → p1", chain},
 		in("pipeline/a.go", "modules of the core", "7 modules", "package a\n"+modules.String()),
+		in("connector/postgres/capture/a.go", "modules of the core", "7 modules", "package a\n"+modules.String()),
 		in("a/util.go", "package names", "called util", "package util\n"),
 		in("common/a_test.go", "package names", "called a", "package a_test\n"),
 		in("a_test.go", "sleeping tests", "a_test.go:3", "package a\nimport \"time\"\nfunc f() { time.Sleep(1) }\n"),
@@ -81,6 +82,10 @@ func badPlaces() []sample {
 		in("connector/a.go", "import direction", "connector/file", imported(module+"/connector/file")),
 		in("connector/file/a.go", "import direction", "connector/postgres", imported(module+"/connector/postgres")),
 		in("connector/file/sub/a.go", "import direction", "connector/all", imported(module+"/connector/all")),
+		in("connector/postgres/capture/a.go", "import direction", "postgres/apply", imported(module+"/connector/postgres/apply")),
+		in("connector/postgres/apply/a.go", "import direction", "postgres/capture", imported(module+"/connector/postgres/capture")),
+		in("connector/postgres/dial/a.go", "import direction", "entrain/connector", imported(module+"/connector")),
+		in("connector/postgres/capture/a.go", "import direction", "connector/postgres", imported(module+"/connector/postgres")),
 	}
 }
 
@@ -133,9 +138,11 @@ func deep() {
 	}
 }
 `,
-		"connector/all/a.go":  "// Package a lists.\npackage a\nimport _ \"" + module + "/connector/file\"\n",
-		"connector/file/a.go": "// Package a is one.\npackage a\nimport (\n_ \"" + module + "/connector\"\n_ \"" + module + "/connector/file/sub\"\n)\n",
-		"pipeline/a_test.go":  "package a\nimport _ \"" + module + "/entraintest\"\n",
-		"docs/a.md":           "the framework/root of work/ and network/work",
+		"connector/all/a.go":                   "// Package a lists.\npackage a\nimport _ \"" + module + "/connector/file\"\n",
+		"connector/file/a.go":                  "// Package a is one.\npackage a\nimport (\n_ \"" + module + "/connector\"\n_ \"" + module + "/connector/file/sub\"\n)\n",
+		"connector/postgres/a.go":              "// Package a is a door.\npackage a\nimport (\n_ \"" + module + "/connector/postgres/capture\"\n_ \"" + module + "/connector/postgres/apply\"\n)\n",
+		"connector/postgres/capture/a_test.go": "package a\nimport _ \"" + module + "/connector/postgres/apply\"\n",
+		"pipeline/a_test.go":                   "package a\nimport _ \"" + module + "/entraintest\"\n",
+		"docs/a.md":                            "the framework/root of work/ and network/work",
 	}
 }

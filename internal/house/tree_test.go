@@ -80,7 +80,7 @@ func load(dir string) (tree, error) {
 		if entry.IsDir() && slices.Contains(notOurs, entry.Name()) {
 			return fs.SkipDir
 		}
-		if !entry.Type().IsRegular() || isProduct(entry.Name()) {
+		if !entry.Type().IsRegular() || isProduct(entry.Name()) || entry.Name() == ".git" { // a worktree has a file there
 			return nil
 		}
 		text, err := os.ReadFile(name)

@@ -24,6 +24,8 @@ type Source struct {
 	Wants func(schema, name string) bool
 	// Kind says how values of a type, named as in entrain.Column, read.
 	Kind func(typ string) entrain.Kind
+	// Size writes a number of bytes as people do.
+	Size func(bytes int64) string
 	// Application is what the pipeline's own replication sessions are called.
 	Application string
 	// DecodingWorkMem is what the file sets; 0: what the server has. MuchHeld

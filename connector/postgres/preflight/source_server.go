@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/entrainsync/entrain"
-	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/connector/postgres/sqltext"
 )
 
@@ -153,7 +152,7 @@ func judgeRetention(f *sourceFacts) []entrain.Finding {
 			"until the server's disk is full"+advice, f.setting("max_slot_wal_keep_size", "'16GB'")...))
 	case kept < leastRetention:
 		return one(warning(f.where, fmt.Sprintf("max_slot_wal_keep_size is %s: a short pause of the pipeline can cost it the slot%s",
-			connector.ByteSize(kept<<20), advice), f.setting("max_slot_wal_keep_size", "'16GB'")...))
+			f.cfg.Size(kept<<20), advice), f.setting("max_slot_wal_keep_size", "'16GB'")...))
 	}
 	return nil
 }
@@ -183,10 +182,10 @@ func judgeDecodingMemory(f *sourceFacts) []entrain.Finding {
 		return nil
 	case f.spilled == 0:
 		return one(entrain.Finding{Object: f.where, Why: fmt.Sprintf("transactions of more than %s are spilled to the source's disk "+
-			"while they are decoded; source.decoding_work_mem raises that for this pipeline", connector.ByteSize(memory))})
+			"while they are decoded; source.decoding_work_mem raises that for this pipeline", f.cfg.Size(memory))})
 	}
 	return one(warning(f.slotName(), fmt.Sprintf("%d transactions did not fit in %s and were spilled to the source's disk, which makes them slower",
-		f.spilled, connector.ByteSize(memory)), entrain.Fix{Where: "pipeline file", Config: "source:\n  decoding_work_mem: 512MB\n"}))
+		f.spilled, f.cfg.Size(memory)), entrain.Fix{Where: "pipeline file", Config: "source:\n  decoding_work_mem: 512MB\n"}))
 }
 
 func (f *sourceFacts) slotName() string { return "replication slot " + f.cfg.Slot }

@@ -1,0 +1,414 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector/postgres/applyplan"
+	"github.com/entrainsync/entrain/connector/postgres/dial"
+	"github.com/entrainsync/entrain/connector/postgres/pgbinary"
+	"github.com/entrainsync/entrain/connector/postgres/sqltext"
+)
+
+// sinkColumn is the target's column for one column of the source.
+type sinkColumn struct {
+	name string // quoted
+	// omit: the target generates the value itself.
+	omit bool
+	// always: GENERATED ALWAYS AS IDENTITY, which UPDATE cannot set.
+	always bool
+	num    string        // attnum
+	oid    uint32        // of the type, domains resolved
+	binary pgbinary.Form // of the type; nil if not known
+	cast   string        // the type without a modifier: assignment checks that
+	equal  string        // the type's equality operator
+	// bytewise: two values are equal if and only if their texts are.
+	bytewise bool
+}
+
+// targetTable is what the sink knows of the table that a source table's events
+// go to. It is immutable.
+type targetTable struct {
+	applyplan.Target
+	sql        string // quoted and qualified
+	only       string // the same, without what inherits from it
+	columns    []sinkColumn
+	key        []bool // by column: part of Target.Key
+	extra      []string
+	unique     bool // some unique index is on the key
+	arbiter    bool // one that ON CONFLICT can use
+	always     int  // the column that is always, -1 for none
+	deferrable bool // has constraints that can be checked at the end
+	// own: rows refer to other rows of the table, so that several of them may
+	// have to be one statement, at whose end that is checked.
+	own bool
+	// partitioned tables need more than ctid to tell rows apart.
+	partitioned bool
+}
+
+// catalog caches what the session has learnt about the target. It is emptied
+// when an error says that it is out of date.
+type catalog struct {
+	conn   *pgconn.PgConn
+	role   string // ours, for messages
+	tables map[*entrain.Table]*targetTable
+	graph  *applyplan.Graph
+	refs   []reference
+	late   map[string]bool // oids of tables with deferrable constraints
+	since  time.Time       // when the graph was read
+	last   *targetTable
+	// prepared are the names of the questions that were asked before: planning
+	// one takes longer than answering it.
+	prepared map[string]string
+}
+
+// reference is a foreign key between two tables, by their oids.
+type reference struct {
+	child, parent string
+	// For messages, quoted; constraint is empty for the copies that partitions
+	// have of a reference of the whole table.
+	childName, constraint string
+	// What happens to the child when the parent is deleted or updated.
+	updateActs, deleteActs, cascades bool
+	columns                          []string // attnums of the parent
+}
+
+// maxCachedTables bounds the cache: shapes of a table come and go.
+const maxCachedTables = 20000
+
+func newCatalog(conn *pgconn.PgConn) *catalog {
+	c := &catalog{conn: conn, prepared: map[string]string{}}
+	c.reset()
+	return c
+}
+
+func (c *catalog) reset() {
+	c.tables = map[*entrain.Table]*targetTable{}
+	c.graph, c.refs, c.late, c.last = nil, nil, nil, nil
+}
+
+// ask runs a question about one table.
+func (c *catalog) ask(ctx context.Context, sql string, args ...string) ([][]string, error) {
+	name := c.prepared[sql]
+	if name == "" {
+		name = "entrain_catalog_" + strconv.Itoa(len(c.prepared))
+		if _, err := c.conn.Prepare(ctx, name, sql, nil); err != nil {
+			return nil, dial.Classify(err)
+		}
+		c.prepared[sql] = name
+	}
+	rows, err := dial.QueryPrepared(ctx, c.conn, name, args...)
+	if dial.SQLState(err) == stateNoStatement {
+		delete(c.prepared, sql) // somebody between us dropped it
+	}
+	return rows, err
+}
+
+// target is the planner's [applyplan.Lookup].
+func (c *catalog) target(t *entrain.Table) *applyplan.Target { return &c.table(t).Target }
+
+// table returns what load has found.
+func (c *catalog) table(t *entrain.Table) *targetTable {
+	if c.last == nil || c.last.Table != t {
+		c.last = c.tables[t]
+	}
+	return c.last
+}
+
+// load learns about every table of the events that is not known yet.
+func (c *catalog) load(ctx context.Context, events []entrain.Event) error {
+	var last *entrain.Table
+	for i := range events {
+		e := &events[i]
+		if e.Truncate != nil {
+			if err := c.learn(ctx, e.Truncate.Tables...); err != nil {
+				return err
+			}
+		}
+		if e.Table == last || e.Table == nil {
+			continue
+		}
+		if err := c.learn(ctx, e.Table); err != nil {
+			return err
+		}
+		last = e.Table
+	}
+	return c.loadGraph(ctx)
+}
+
+func (c *catalog) learn(ctx context.Context, tables ...*entrain.Table) error {
+	for _, t := range tables {
+		if c.tables[t] != nil {
+			continue
+		}
+		if err := c.loadGraph(ctx); err != nil {
+			return err
+		}
+		st, err := c.describe(ctx, t)
+		if err != nil {
+			return err
+		}
+		c.tables[t] = st
+	}
+	return nil
+}
+
+// loadGraph reads the references between all tables, once.
+func (c *catalog) loadGraph(ctx context.Context) error {
+	if c.graph != nil {
+		return nil
+	}
+	fks, err := dial.QueryRows(ctx, c.conn, catalogForeignKeysSQL)
+	if err != nil {
+		return fmt.Errorf("read the target's foreign keys: %w", err)
+	}
+	parts, err := dial.QueryRows(ctx, c.conn, catalogPartsSQL)
+	if err != nil {
+		return fmt.Errorf("read the target's partitions: %w", err)
+	}
+	late, err := dial.QueryRows(ctx, c.conn, catalogDeferrableSQL)
+	if err != nil {
+		return fmt.Errorf("read the target's deferrable constraints: %w", err)
+	}
+	c.late = map[string]bool{}
+	for _, row := range late {
+		c.late[row[0]] = true
+	}
+	c.refs = c.refs[:0]
+	keys := make([]applyplan.ForeignKey, len(fks))
+	for i, row := range fks {
+		ref := reference{child: row[0], parent: row[1], updateActs: row[3] == "true",
+			deleteActs: row[4] == "true", cascades: row[5] == "true", columns: strings.Fields(row[6]), childName: row[7]}
+		if row[8] != "" {
+			ref.constraint = sqltext.Ident(row[8])
+		}
+		c.refs = append(c.refs, ref)
+		keys[i] = applyplan.ForeignKey{Child: parseOID(row[0]), Parent: parseOID(row[1]), Deferrable: row[2] == "true"}
+	}
+	alike := make([][2]uint32, len(parts))
+	for i, row := range parts {
+		alike[i] = [2]uint32{parseOID(row[0]), parseOID(row[1])}
+	}
+	c.graph = applyplan.NewGraph(keys, alike)
+	c.since = time.Now()
+	return nil
+}
+
+// describe reads one table from the catalog.
+func (c *catalog) describe(ctx context.Context, t *entrain.Table) (*targetTable, error) {
+	found, err := c.ask(ctx, catalogTableSQL, t.Schema, t.Name)
+	if err != nil {
+		return nil, fmt.Errorf("look up table %s at the target: %w", t, err)
+	}
+	if len(found) == 0 {
+		return nil, stopTableMissing(t)
+	}
+	rel := found[0]
+	oid, kind, secured, fires := rel[0], rel[1], rel[2] == "true", rel[3] == "true"
+	if kind != "r" && kind != "p" {
+		return nil, stopNotATable(t)
+	}
+	if secured {
+		return nil, stopRowSecurity(t, c.role)
+	}
+	st := &targetTable{
+		Target:      applyplan.Target{Relation: parseOID(oid), Table: t},
+		sql:         sqltext.Table(t.Schema, t.Name),
+		always:      -1,
+		deferrable:  c.late[oid],
+		partitioned: kind == "p",
+	}
+	st.only = "ONLY " + st.sql
+	if st.partitioned {
+		st.only = st.sql
+	}
+	volatile, err := c.describeColumns(ctx, st)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.describeKey(ctx, st); err != nil {
+		return nil, err
+	}
+	c.describeReferences(st, oid)
+	switch {
+	case fires:
+		st.Mode = applyplan.Strict
+	case volatile || st.alwaysOutsideKey() || !st.bytewiseKey():
+		st.Mode = applyplan.Ordered
+	}
+	return st, nil
+}
+
+// describeColumns finds the target's column for each of the source's, and
+// reports whether a column that the source does not have gets its value from
+// something that differs from one call to the next.
+func (c *catalog) describeColumns(ctx context.Context, st *targetTable) (bool, error) {
+	rows, err := c.ask(ctx, catalogColumnsSQL, fmt.Sprint(st.Relation))
+	if err != nil {
+		return false, fmt.Errorf("read the columns of table %s at the target: %w", st.Table, err)
+	}
+	byName := make(map[string][]string, len(rows))
+	for _, row := range rows {
+		byName[row[1]] = row
+	}
+	st.columns = make([]sinkColumn, len(st.Table.Columns))
+	for i, col := range st.Table.Columns {
+		row := byName[col.Name]
+		if row == nil {
+			return false, stopColumnMissing(st.Table, col)
+		}
+		delete(byName, col.Name)
+		st.columns[i] = newSinkColumn(row, col)
+		if st.columns[i].always {
+			st.always = i
+		}
+	}
+	volatile := false
+	for _, row := range rows {
+		generated := row[2] == "true"
+		if byName[row[1]] != nil && !generated {
+			st.extra = append(st.extra, sqltext.Ident(row[1]))
+			volatile = volatile || row[10] == "true"
+		}
+	}
+	return volatile, nil
+}
+
+func newSinkColumn(row []string, source entrain.Column) sinkColumn {
+	modifier, _ := strconv.ParseInt(row[8], 10, 32)
+	return sinkColumn{
+		num:      row[0],
+		name:     sqltext.Ident(row[1]),
+		omit:     row[2] == "true",
+		always:   row[3] == "a",
+		oid:      parseOID(row[4]),
+		binary:   binaryForm(row),
+		cast:     row[5],
+		equal:    "OPERATOR(" + sqltext.Ident(row[11]) + ".=)",
+		bytewise: row[9] == "true" && sameType(row, source) && bytewise(row, int32(modifier), source),
+	}
+}
+
+// binaryForm is that of the column's type. That of an enum is its label.
+func binaryForm(row []string) pgbinary.Form {
+	if enum := row[7] == "true"; enum {
+		return pgbinary.Raw
+	}
+	return pgbinary.Of(parseOID(row[4]))
+}
+
+// sameType reports whether the column has the source's type, which sources may
+// name as the catalog does (int8) or as SQL does (bigint).
+func sameType(row []string, source entrain.Column) bool {
+	return source.Type == row[6] || source.Type == row[5]
+}
+
+// bytewiseTypes have one text for each value.
+var bytewiseTypes = []string{"bool", "bytea", "char", "date", "int2", "int4", "int8", "macaddr", "macaddr8",
+	"name", "oid", "pg_lsn", "text", "time", "timestamp", "timestamptz", "uuid", "varchar"}
+
+// bytewise reports whether equality of values of the type, which is the
+// source's too, is equality of the texts that the source sends.
+func bytewise(row []string, modifier int32, source entrain.Column) bool {
+	typ, enum := row[6], row[7] == "true"
+	if !enum && !slices.Contains(bytewiseTypes, typ) {
+		return false
+	}
+	if typ == "varchar" && source.Modifier >= 0 && modifier > source.Modifier {
+		return true
+	}
+	return modifier == -1 || modifier == source.Modifier
+}
+
+// describeKey chooses what identifies a row: the source's replica identity, or
+// under full identity the target's primary key.
+func (c *catalog) describeKey(ctx context.Context, st *targetTable) error {
+	rows, err := c.ask(ctx, catalogKeysSQL, fmt.Sprint(st.Relation))
+	if err != nil {
+		return fmt.Errorf("read the keys of table %s at the target: %w", st.Table, err)
+	}
+	if !st.Table.FullIdentity {
+		for i, col := range st.Table.Columns {
+			if col.Key {
+				st.Key = append(st.Key, i)
+			}
+		}
+	}
+	for _, row := range rows {
+		primary, immediate := row[0] == "true", row[1] == "true"
+		columns := st.columnsOf(strings.Fields(row[2]))
+		if st.Table.FullIdentity && primary && columns != nil {
+			st.Key = columns
+		}
+		same := len(st.Key) > 0 && slices.Equal(columns, st.Key)
+		st.unique = st.unique || same
+		st.arbiter = st.arbiter || same && immediate
+	}
+	st.key = make([]bool, len(st.columns))
+	for _, i := range st.Key {
+		st.key[i] = true
+	}
+	return nil
+}
+
+// columnsOf returns the source's columns for attribute numbers, ascending; nil
+// if it does not have them all.
+func (st *targetTable) columnsOf(nums []string) []int {
+	var columns []int
+	for i, col := range st.columns {
+		if slices.Contains(nums, col.num) {
+			columns = append(columns, i)
+		}
+	}
+	if len(columns) != len(nums) {
+		return nil
+	}
+	return columns
+}
+
+// describeReferences notes what foreign keys do when this table changes.
+func (c *catalog) describeReferences(st *targetTable, oid string) {
+	for _, ref := range c.refs {
+		if ref.child == oid && ref.cascades {
+			st.Cascaded = true
+		}
+		if ref.parent != oid {
+			continue
+		}
+		st.own = st.own || ref.child == oid
+		st.ActsOnDelete = st.ActsOnDelete || ref.deleteActs
+		if !ref.updateActs {
+			continue
+		}
+		st.ActsOnRekey = true
+		referenced := st.columnsOf(ref.columns)
+		inKey := referenced != nil
+		for _, i := range referenced {
+			inKey = inKey && st.key[i]
+		}
+		st.ActsOnUpdate = st.ActsOnUpdate || !inKey
+	}
+}
+
+func (st *targetTable) bytewiseKey() bool {
+	for _, i := range st.Key {
+		if !st.columns[i].bytewise {
+			return false
+		}
+	}
+	return len(st.Key) > 0
+}
+
+func (st *targetTable) alwaysOutsideKey() bool { return st.always >= 0 && !st.key[st.always] }
+
+func parseOID(s string) uint32 {
+	oid, _ := strconv.ParseUint(s, 10, 32)
+	return uint32(oid)
+}

@@ -1,0 +1,32 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector/postgres/dial"
+	"github.com/entrainsync/entrain/connector/postgres/preflight"
+)
+
+// Codes implements entrain.Checker.
+func (s *Sink) Codes() []string { return preflight.TargetCodes() }
+
+// Check implements entrain.Checker. It takes one session.
+func (s *Sink) Check(ctx context.Context, source *entrain.Report) (entrain.Report, error) {
+	cfg, err := dial.ParseURL(s.cfg.URL, "entrain "+s.cfg.Pipeline+" check")
+	if err != nil {
+		return entrain.Report{}, fmt.Errorf("sink: %w", err)
+	}
+	session := preflight.Session{Where: "target " + dial.ServerName(cfg), Connect: dial.Address(cfg), Settings: dial.SessionSettings()}
+	conn, err := dial.ReadOnly(ctx, cfg)
+	if err != nil {
+		return session.Refused(err, cfg)
+	}
+	defer dial.Close(ctx, conn)
+	session.Backend = conn.PID()
+	x := preflight.Target{Session: session, Position: []string{positionSchemaSQL, positionTableSQL}}
+	return x.Examine(ctx, func(ctx context.Context, sql string, args ...string) ([][]string, error) {
+		return dial.QueryRows(ctx, conn, sql, args...)
+	}, source)
+}

@@ -1,0 +1,118 @@
+package apply
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector/postgres/dial"
+	"github.com/entrainsync/entrain/connector/postgres/sqltext"
+)
+
+// need is what a batch needs of one table at the target.
+type need struct {
+	Schema string   `json:"schema"`
+	Name   string   `json:"name"`
+	Rights []string `json:"rights"`
+	Owned  bool     `json:"owned"` // the role has to be the owner of its sequences
+}
+
+// needs are those of the position's table and of the tables of the events.
+func needs(events []entrain.Event) []*need {
+	list := []*need{{Schema: "entrain", Name: "position", Rights: []string{"SELECT", "INSERT", "UPDATE", "DELETE"}}}
+	byTable := map[*entrain.Table]*need{}
+	of := func(t *entrain.Table) *need {
+		n := byTable[t]
+		if n == nil {
+			n = &need{Schema: t.Schema, Name: t.Name, Rights: []string{"SELECT", "INSERT", "UPDATE", "DELETE"}}
+			byTable[t] = n
+			list = append(list, n)
+		}
+		return n
+	}
+	for i := range events {
+		e := &events[i]
+		if e.Table != nil {
+			of(e.Table)
+		}
+		if e.Truncate == nil {
+			continue
+		}
+		for _, t := range e.Truncate.Tables {
+			n := of(t)
+			if len(n.Rights) == 4 {
+				n.Rights = append(n.Rights, "TRUNCATE")
+			}
+			n.Owned = n.Owned || e.Truncate.RestartIdentity
+		}
+	}
+	return list
+}
+
+// missingSQL says for each table what the role lacks: USAGE of the schema,
+// rights on the table, membership in the table's owner. Sequences of columns
+// always belong to the owner of the table.
+const missingSQL = `SELECT w.schema, w.name, has_schema_privilege(n.oid, 'USAGE')::text,
+  (SELECT coalesce(string_agg(r, ', ' ORDER BY i), '') FROM unnest(w.rights) WITH ORDINALITY AS u(r, i) WHERE NOT has_table_privilege(c.oid, r)),
+  CASE WHEN w.owned AND NOT pg_has_role(c.relowner, 'USAGE') AND EXISTS (SELECT FROM pg_depend d JOIN pg_class s ON s.oid = d.objid
+    WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.classid = 'pg_class'::regclass AND s.relkind = 'S')
+    THEN pg_get_userbyid(c.relowner) ELSE '' END
+FROM json_to_recordset($1::json) AS w(schema text, name text, rights text[], owned boolean)
+JOIN pg_namespace n ON n.nspname = w.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name`
+
+// explain turns a refused privilege into a stop that says what to grant. It ends
+// the transaction that was refused in order to ask.
+func (w *writer) explain(ctx context.Context, err error, events []entrain.Event) error {
+	if dial.SQLState(err) != dial.StateNoPrivilege {
+		return err
+	}
+	list, fault := json.Marshal(needs(events))
+	if fault != nil {
+		return err
+	}
+	if _, fault = dial.QueryRows(ctx, w.conn, "ROLLBACK"); fault != nil {
+		return err
+	}
+	rows, fault := dial.QueryRows(ctx, w.conn, missingSQL, string(list))
+	if fault != nil {
+		return err
+	}
+	return stopNoPrivilege(err, rows, w.catalog.role)
+}
+
+// stopNoPrivilege takes the rows of missingSQL. If none of them lacks anything, it
+// is not the table that the server refuses, but what the change sets off there.
+func stopNoPrivilege(err error, rows [][]string, role string) error {
+	who := sqltext.Ident(role)
+	var lacks, next []string
+	for _, row := range rows {
+		table, rights, owner := sqltext.Table(row[0], row[1]), row[3], row[4]
+		if row[2] == "false" {
+			lacks = append(lacks, "USAGE of the schema of "+table)
+			next = append(next, fmt.Sprintf("GRANT USAGE ON SCHEMA %s TO %s;", sqltext.Ident(row[0]), who))
+		}
+		if rights != "" {
+			lacks = append(lacks, rights+" on "+table)
+			next = append(next, fmt.Sprintf("GRANT %s ON %s TO %s;", rights, table, who))
+		}
+		if owner != "" {
+			lacks = append(lacks, "the sequences of "+table+", which a truncate restarts and which are their owner's")
+			next = append(next, fmt.Sprintf("ALTER TABLE %s OWNER TO %s;", table, who))
+		}
+	}
+	stop := &entrain.Stop{
+		Code: "no_privilege",
+		What: fmt.Sprintf("role %s lacks at the target: %s", who, strings.Join(lacks, "; ")),
+		Why:  "the changes need it",
+		Next: strings.Join(next, "\n"),
+		Err:  err,
+	}
+	if len(next) == 0 {
+		stop.What = fmt.Sprintf("role %s may not do at the target what the changes set off", who)
+		stop.Why = "it has its rights on the tables; triggers, rules, defaults and policies there run with its rights, too"
+		stop.Next = "grant what the server's message names, or make the trigger's function SECURITY DEFINER; then: entrain run FILE"
+	}
+	return stop
+}

@@ -1,0 +1,119 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector"
+	"github.com/entrainsync/entrain/connector/postgres/dial"
+)
+
+// Config is the configuration of a [Sink].
+type Config struct {
+	// URL of the target database, as libpq reads it.
+	URL connector.Secret `yaml:"url"`
+	// Source is the source's name in the position row's key; "source" if
+	// empty.
+	Source string `yaml:"-"`
+	// Pipeline is the pipeline's name; it keys the position row.
+	Pipeline string `yaml:"-"`
+	// Log receives one line an event of interest; nil discards them.
+	Log *slog.Logger `yaml:"-"`
+}
+
+// Sink applies changes to a PostgreSQL database. Its sessions keep the
+// position in the target, in the same transaction as the data (P2), and make
+// each source transaction visible whole (P4).
+type Sink struct {
+	cfg  Config
+	conn *pgconn.Config
+}
+
+// settings are for our sessions at the target. Every statement there finds
+// rows by key, with statistics that are often older than the table's size, so
+// plans are made once and a sequential scan is the last resort. The keepalives
+// end a session whose client is gone, which otherwise would hold the position
+// row for hours.
+var settings = map[string]string{
+	"synchronous_commit":      "on",
+	"plan_cache_mode":         "force_generic_plan",
+	"enable_seqscan":          "off",
+	"jit":                     "off",
+	"tcp_keepalives_idle":     "30",
+	"tcp_keepalives_interval": "10",
+	"tcp_keepalives_count":    "3",
+}
+
+// NewSink checks the configuration; it does not dial.
+func NewSink(cfg Config) (*Sink, error) {
+	if cfg.URL == "" {
+		return nil, fmt.Errorf("sink: url is missing")
+	}
+	if cfg.Pipeline == "" {
+		return nil, fmt.Errorf("sink: the pipeline's name is missing")
+	}
+	if cfg.Source == "" {
+		cfg.Source = "source"
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Sink{cfg: cfg}
+	var err error
+	if s.conn, err = s.parse(); err != nil {
+		return nil, fmt.Errorf("sink: %w", err)
+	}
+	s.conn.DialFunc = dial.Direct(s.conn.DialFunc)
+	return s, nil
+}
+
+func (s *Sink) parse() (*pgconn.Config, error) {
+	conn, err := dial.ParseURL(s.cfg.URL, "entrain "+s.cfg.Pipeline+" sink")
+	if err != nil {
+		return nil, err
+	}
+	for name, value := range settings {
+		conn.RuntimeParams[name] = value
+	}
+	return conn, nil
+}
+
+// Build builds a sink from the sink section of a pipeline file.
+func Build(env connector.Env, decode connector.Decode) (entrain.Sink, error) {
+	cfg := Config{Pipeline: env.Pipeline, Log: env.Log}
+	if err := decode(&cfg); err != nil {
+		return nil, err
+	}
+	return NewSink(cfg)
+}
+
+// Open starts a session with the target. What it returns is also an
+// [entrain.Positioner] and an [entrain.Counter].
+func (s *Sink) Open(ctx context.Context) (entrain.Writer, error) {
+	cfg, err := s.parse()
+	if err != nil {
+		return nil, dial.FileChanges(err)
+	}
+	cfg.DialFunc = s.conn.DialFunc
+	conn, err := dial.Connect(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	w := &writer{
+		cfg:    s.cfg,
+		conn:   conn,
+		stop:   context.WithoutCancel(ctx),
+		server: dial.ServerName(s.conn),
+		log:    s.cfg.Log,
+		stmts:  newStatements(),
+		missed: map[string]bool{},
+		pinned: map[*targetTable]bool{},
+		counts: map[string]int64{},
+	}
+	w.catalog = newCatalog(conn)
+	return w, nil
+}

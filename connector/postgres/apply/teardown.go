@@ -1,0 +1,112 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector/postgres/dial"
+	"github.com/entrainsync/entrain/connector/postgres/sqltext"
+)
+
+const (
+	// ownsPositionSQL has a row if the position table is there and may be
+	// read; it says whether our role may drop it.
+	ownsPositionSQL = `SELECT pg_has_role(c.relowner, 'USAGE')::text
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = 'entrain' AND c.relname = 'position' AND has_schema_privilege(n.oid, 'USAGE')
+  AND has_table_privilege(c.oid, 'SELECT')`
+
+	otherRowsSQL = `SELECT count(*)::text FROM entrain.position WHERE NOT (pipeline = $1 AND source = $2)`
+)
+
+// Teardown lists the position row, and the position table with its schema if
+// nothing else is in them; see [entrain.Teardowner].
+func (s *Sink) Teardown(ctx context.Context) ([]entrain.Removal, error) {
+	conn, err := dial.Connect(ctx, s.conn)
+	if err != nil {
+		return nil, err
+	}
+	defer dial.Close(ctx, conn)
+	owns, err := dial.QueryRow(ctx, conn, ownsPositionSQL)
+	if err != nil {
+		return nil, fmt.Errorf("look for the position table: %w", err)
+	}
+	if owns == nil {
+		return nil, nil
+	}
+	var removals []entrain.Removal
+	row, err := dial.QueryRow(ctx, conn, readRowSQL, s.cfg.Pipeline, s.cfg.Source)
+	if err != nil {
+		return nil, fmt.Errorf("read the position row: %w", err)
+	}
+	if row != nil {
+		removals = append(removals, s.removeRow())
+	}
+	others, err := dial.QueryRow(ctx, conn, otherRowsSQL, s.cfg.Pipeline, s.cfg.Source)
+	if err != nil {
+		return nil, fmt.Errorf("count the other position rows: %w", err)
+	}
+	if others[0] == "0" && owns[0] == "true" {
+		removals = append(removals, s.removeSchema())
+	}
+	return removals, nil
+}
+
+func (s *Sink) removeRow() entrain.Removal {
+	sql := fmt.Sprintf("DELETE FROM entrain.position WHERE pipeline = %s AND source = %s",
+		sqltext.Literal(s.cfg.Pipeline), sqltext.Literal(s.cfg.Source))
+	return entrain.Removal{
+		What: fmt.Sprintf("position of pipeline %q in %s", s.cfg.Pipeline, dial.ServerName(s.conn)),
+		SQL:  sql + ";",
+		Do: func(ctx context.Context) error {
+			return dial.InSession(ctx, s.conn, func(conn *pgconn.PgConn) error { return run(ctx, conn, sql) })
+		},
+	}
+}
+
+// removeSchema drops the schema only if nothing was added to it since.
+func (s *Sink) removeSchema() entrain.Removal {
+	return entrain.Removal{
+		What: fmt.Sprintf("schema entrain in %s", dial.ServerName(s.conn)),
+		SQL:  "DROP TABLE entrain.position;\nDROP SCHEMA entrain;",
+		Do: func(ctx context.Context) error {
+			return dial.InSession(ctx, s.conn, func(conn *pgconn.PgConn) error { return s.dropSchema(ctx, conn) })
+		},
+	}
+}
+
+func (s *Sink) dropSchema(ctx context.Context, conn *pgconn.PgConn) error {
+	if err := run(ctx, conn, "BEGIN"); err != nil {
+		return err
+	}
+	err := run(ctx, conn, "LOCK TABLE entrain.position IN ACCESS EXCLUSIVE MODE")
+	if dial.SQLState(err) == stateUndefinedTable || dial.SQLState(err) == stateUndefinedSchema {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	left, err := dial.QueryRow(ctx, conn, `SELECT count(*)::text FROM entrain.position`)
+	if err != nil {
+		return err
+	}
+	if left[0] != "0" {
+		return fmt.Errorf("drop schema entrain: %s position rows are still in it", left[0])
+	}
+	for _, sql := range []string{"DROP TABLE entrain.position", "DROP SCHEMA entrain", "COMMIT"} {
+		if err := run(ctx, conn, sql); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func run(ctx context.Context, conn *pgconn.PgConn, sql string) error {
+	if _, err := dial.QueryRows(ctx, conn, sql); err != nil {
+		return fmt.Errorf("%s: %w", sql, err)
+	}
+	return nil
+}

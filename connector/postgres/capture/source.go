@@ -1,0 +1,193 @@
+package capture
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector"
+	"github.com/entrainsync/entrain/connector/postgres/dial"
+)
+
+// Config says what to capture and how. The zero value of every field but
+// URL is usable.
+type Config struct {
+	// URL of the database, as a URL or key=value string. See the package
+	// documentation for passwords and TLS.
+	URL connector.Secret `yaml:"url"`
+	// Name of the source in event ids. Default: "source".
+	Name string `yaml:"name"`
+	// Slot and Publication to read from. Default: entrain_<pipeline>; a name
+	// that a slot cannot have is changed and gets a mark of its own.
+	Slot        string `yaml:"slot"`
+	Publication string `yaml:"publication"`
+	// Publications to read from at once, instead of Publication: a change is
+	// captured if one of them has it. They are never made. Default: none.
+	Publications []string `yaml:"publications"`
+	// Create makes the publication and the slot if they are missing.
+	Create bool `yaml:"create"`
+	// Tables to capture. With Create the publication is made for the tables
+	// that exist then; what an existing publication sends is filtered.
+	Tables Tables `yaml:"tables"`
+	// MaxEventBytes is the largest change that is taken into memory; a larger
+	// one is a named stop. Default 256 MB, at most 1 GB.
+	MaxEventBytes connector.ByteSize `yaml:"max_event_bytes"`
+	// DecodingWorkMem is the source's logical_decoding_work_mem for this
+	// session: transactions that fit are not spilled to its disk. Default:
+	// what the server has.
+	DecodingWorkMem connector.ByteSize `yaml:"decoding_work_mem"`
+
+	// CreateTimeout bounds the making of the slot, which waits for the
+	// transactions that are open then, in any database of the server. Default
+	// 1 minute.
+	CreateTimeout time.Duration `yaml:"create_timeout"`
+	// Failover makes the slot one that standbys of version 17 or later take
+	// over if their sync_replication_slots is on. Set, it also changes a slot
+	// that exists. Default: on for slots made here, where the server can.
+	Failover *bool `yaml:"failover"`
+	// Heartbeat writes a small logical message to the source's log so often,
+	// which never reaches the sink, and moves the position at each. At least
+	// 1 second. Default: off; what passes in the log moves the position
+	// anyway, though in larger steps.
+	Heartbeat time.Duration `yaml:"heartbeat"`
+
+	// Pipeline names slot and publication by default. Default: "default".
+	Pipeline string `yaml:"-"`
+	// Log receives one line an event of interest. Default: discarded.
+	Log *slog.Logger `yaml:"-"`
+}
+
+// Source captures the changes of one database. It implements entrain.Source,
+// entrain.Bounder, entrain.Guarder and entrain.Teardowner and may be used by several goroutines.
+type Source struct {
+	cfg   Config
+	wants func(schema, name string) bool
+	until *until // nil: endless
+}
+
+// until is where a bounded source ends, for all its sessions.
+type until struct {
+	mu sync.Mutex
+	at *lsn // nil: where the log ends when the first session opens
+}
+
+const (
+	defaultMaxEvent = 256 << 20
+	maxMaxEvent     = 1 << 30
+
+	defaultCreateTimeout = time.Minute
+	leastHeartbeat       = time.Second
+)
+
+var notInSlots = regexp.MustCompile(`[^a-z0-9_]`)
+
+var slotName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
+
+// withDefaults fills in what was left out.
+func (cfg Config) withDefaults() Config {
+	cfg.Pipeline = cmp.Or(cfg.Pipeline, "default")
+	cfg.Name = cmp.Or(cfg.Name, "source")
+	own := "entrain_" + objectName(cfg.Pipeline)
+	cfg.Slot = cmp.Or(cfg.Slot, own)
+	cfg.Publication = cmp.Or(cfg.Publication, own)
+	cfg.MaxEventBytes = cmp.Or(cfg.MaxEventBytes, defaultMaxEvent)
+	cfg.CreateTimeout = cmp.Or(cfg.CreateTimeout, defaultCreateTimeout)
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return cfg
+}
+
+// objectName makes a pipeline's name one that a slot can have. Names that it has
+// to change get a mark of the original, so that no two pipelines share a slot.
+func objectName(pipeline string) string {
+	name := notInSlots.ReplaceAllString(strings.ToLower(pipeline), "_")
+	if name == pipeline {
+		return name
+	}
+	h := fnv.New32a()
+	h.Write([]byte(pipeline))
+	return fmt.Sprintf("%s_%08x", name, h.Sum32())
+}
+
+// NewSource checks the configuration and returns the source; it does not dial.
+func NewSource(cfg Config) (*Source, error) {
+	if cfg.URL == "" {
+		return nil, errors.New("source.url is missing")
+	}
+	cfg = cfg.withDefaults()
+	if !slotName.MatchString(cfg.Slot) {
+		return nil, fmt.Errorf("source.slot %q: a slot's name has up to 63 of a-z, 0-9 and _", cfg.Slot)
+	}
+	if cfg.MaxEventBytes < 0 || cfg.MaxEventBytes > maxMaxEvent {
+		return nil, fmt.Errorf("source.max_event_bytes %s: at most 1GB", cfg.MaxEventBytes)
+	}
+	if cfg.CreateTimeout < 0 {
+		return nil, fmt.Errorf("source.create_timeout %s: it must not be negative", cfg.CreateTimeout)
+	}
+	if cfg.Heartbeat != 0 && cfg.Heartbeat < leastHeartbeat {
+		return nil, fmt.Errorf("source.heartbeat %s: at least %s", cfg.Heartbeat, leastHeartbeat)
+	}
+	url, err := dial.ParseURL(cfg.URL, "entrain")
+	if err != nil {
+		return nil, fmt.Errorf("source.url: %w", err)
+	}
+	if err := oneKindOfServer(url); err != nil {
+		return nil, fmt.Errorf("source.url: %w", err)
+	}
+	wants, err := cfg.Tables.matcher()
+	if err != nil {
+		return nil, fmt.Errorf("source.tables: %w", err)
+	}
+	return &Source{cfg: cfg, wants: wants}, nil
+}
+
+// Until implements entrain.Bounder: "now" or an LSN such as 16/B374D848.
+func (s *Source) Until(target string) (entrain.Source, error) {
+	bounded := *s
+	bounded.until = &until{}
+	if target != "now" {
+		at, err := parseLSN(target)
+		if err != nil {
+			return nil, err
+		}
+		bounded.until.at = &at
+	}
+	return &bounded, nil
+}
+
+// Build builds a source from the source section of a pipeline file.
+func Build(env connector.Env, decode connector.Decode) (entrain.Source, error) {
+	cfg := Config{Pipeline: env.Pipeline, Log: env.Log}.withDefaults()
+	if err := decode(&cfg); err != nil {
+		return nil, err
+	}
+	return NewSource(cfg)
+}
+
+// Open implements entrain.Source. From the zero Position it starts where the
+// slot stands, and makes publication and slot if it may; from any other it
+// checks that the slot still has the history behind it (P5).
+func (s *Source) Open(ctx context.Context, from entrain.Position) (entrain.Reader, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	sess, err := s.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r, err := sess.open(ctx, from)
+	if err != nil {
+		sess.close(ctx)
+		return nil, err
+	}
+	return r, nil
+}

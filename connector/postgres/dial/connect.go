@@ -1,0 +1,135 @@
+package dial
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/entrainsync/entrain/connector/postgres/blockconn"
+)
+
+// noTimeoutsSQL lifts the time-outs that not every version has, so that they
+// cannot be among the session's parameters.
+const noTimeoutsSQL = `SELECT set_config(name, '0', false) FROM pg_settings
+WHERE name IN ('transaction_timeout', 'idle_session_timeout')`
+
+// Direct makes a dialer's connections block in the kernel, for the two sessions
+// that the changes go through.
+func Direct(dial pgconn.DialFunc) pgconn.DialFunc {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		taken, err := blockconn.Take(conn)
+		if err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
+		return taken, nil
+	}
+}
+
+// Connect opens a session; its error is classified and names the server. To a
+// replication session its caller applies noTimeoutsSQL.
+func Connect(ctx context.Context, cfg *pgconn.Config) (*pgconn.PgConn, error) {
+	conn, err := pgconn.ConnectConfig(ctx, cfg)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		err = fmt.Errorf("connect to %s: %w", ServerName(cfg), err)
+		if stop := stopWeakAuth(cfg, err); stop != nil {
+			return nil, stop
+		}
+		if !replicates(cfg) && SQLState(err) == StateNoPrivilege {
+			return nil, StopNoConnectRight(cfg, err)
+		}
+		return nil, Classify(err)
+	}
+	if err := keepBytes(ctx, conn); err != nil {
+		Close(ctx, conn)
+		return nil, fmt.Errorf("connect to %s: set the encoding: %w", ServerName(cfg), Classify(err))
+	}
+	if replicates(cfg) {
+		return conn, nil
+	}
+	if _, err := QueryRows(ctx, conn, noTimeoutsSQL); err != nil {
+		Close(ctx, conn)
+		return nil, fmt.Errorf("connect to %s: lift the time-outs: %w", ServerName(cfg), err)
+	}
+	return conn, nil
+}
+
+// ReadOnly opens a session that only looks: it writes nothing, waits for no lock
+// for long and gives up on a statement when ctx does, for which it sets the
+// time-outs of cfg.
+func ReadOnly(ctx context.Context, cfg *pgconn.Config) (*pgconn.PgConn, error) {
+	const lockTimeout = 2 * time.Second
+	cfg.RuntimeParams["lock_timeout"] = milliseconds(lockTimeout)
+	if deadline, ok := ctx.Deadline(); ok {
+		cfg.RuntimeParams["statement_timeout"] = milliseconds(time.Until(deadline))
+	}
+	conn, err := Connect(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	// Not among the settings that the session begins with: what the server has
+	// configured is to be seen.
+	if _, err := QueryRows(ctx, conn, "SET default_transaction_read_only = on"); err != nil {
+		Close(ctx, conn)
+		return nil, fmt.Errorf("examine %s: %w", ServerName(cfg), err)
+	}
+	return conn, nil
+}
+
+func milliseconds(d time.Duration) string {
+	return strconv.FormatInt(max(d.Milliseconds(), 1), 10)
+}
+
+func replicates(cfg *pgconn.Config) bool { return cfg.RuntimeParams["replication"] != "" }
+
+// InSession runs do in a session of its own, whose end rolls back what do leaves
+// open.
+func InSession(ctx context.Context, cfg *pgconn.Config, do func(conn *pgconn.PgConn) error) error {
+	conn, err := Connect(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer Close(ctx, conn)
+	return do(conn)
+}
+
+// CloseTimeout bounds the farewell to a server.
+const CloseTimeout = 2 * time.Second
+
+// Close says good-bye even if ctx is over; the answer changes nothing.
+func Close(ctx context.Context, conn *pgconn.PgConn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), CloseTimeout)
+	defer cancel()
+	_ = conn.Close(ctx)
+}
+
+// ServerName is host:port/database, for messages.
+func ServerName(cfg *pgconn.Config) string {
+	if strings.HasPrefix(cfg.Host, "/") {
+		return fmt.Sprintf("%s/.s.PGSQL.%d/%s", cfg.Host, cfg.Port, cfg.Database)
+	}
+	return net.JoinHostPort(cfg.Host, fmt.Sprint(cfg.Port)) + "/" + cfg.Database
+}
+
+// Address is the connection string that reaches the server, without a role or a
+// credential.
+func Address(cfg *pgconn.Config) string {
+	return fmt.Sprintf("host=%s port=%d dbname=%s", connWord(cfg.Host), cfg.Port, connWord(cfg.Database))
+}
+
+// connWord quotes a word of a connection string.
+func connWord(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
+}

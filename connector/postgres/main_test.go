@@ -1,9 +1,0 @@
-package postgres
-
-import (
-	"testing"
-
-	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
-)
-
-func TestMain(m *testing.M) { pgtest.Main(m) }
