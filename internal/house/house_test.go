@@ -28,6 +28,7 @@ var rules = map[string]rule{
 	"import direction":    wrongWay,
 	"import depth":        longChains,
 	"modules of the core": manyModules,
+	"map":                 untrueMap,
 }
 
 // TestHouseRules holds the repository to the rules.

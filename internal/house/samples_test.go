@@ -58,7 +58,10 @@ func badPlaces() []sample {
 		fmt.Fprintf(&modules, "import \"example.com/a/m%d\"\n", i)
 	}
 	imported := func(path string) string { return fmt.Sprintf("package a\nimport x %q\n", path) }
+	drawn := "```\nthis/ the root\n├── a/ one\n│   └── b/ two\n"
 	return []sample{
+		{"map", "lacks c", map[string]string{mapFile: drawn + "```\n", "a/b/b.go": "package b\n", "c/c.go": "package c\n"}},
+		{"map", "has c, which", map[string]string{mapFile: drawn + "└── c/ three\n```\n", "a/b/b.go": "package b\n"}},
 		{"import depth", "6 imports deep: p0 → p1", chain},
 		in("pipeline/a.go", "modules of the core", "7 modules", "package a\n"+modules.String()),
 		in("connector/postgres/capture/a.go", "modules of the core", "7 modules", "package a\n"+modules.String()),
@@ -143,6 +146,8 @@ func deep() {
 		"connector/postgres/a.go":              "// Package a is a door.\npackage a\nimport (\n_ \"" + module + "/connector/postgres/capture\"\n_ \"" + module + "/connector/postgres/apply\"\n)\n",
 		"connector/postgres/capture/a_test.go": "package a\nimport _ \"" + module + "/connector/postgres/apply\"\n",
 		"pipeline/a_test.go":                   "package a\nimport _ \"" + module + "/entraintest\"\n",
-		"docs/a.md":                            "the framework/root of work/ and network/work",
+		mapFile: "```\nthis/\n├── a/\n├── connector/\n│   ├── all/\n│   ├── file/\n│   └── postgres/\n│       └── capture/\n" +
+			"├── gen/\n└── pipeline/\n```\n",
+		"docs/a.md": "the framework/root of work/ and network/work",
 	}
 }

@@ -7,4 +7,6 @@
 // (walstream.go), assembler (assemble.go, relations.go), batch (takebatch.go).
 // Beside them run the feedback (feedback.go) and the watch over the slot
 // (watch.go, heartbeat.go, probe.go). The named stops are in stops*.go.
+//
+// For passwords and TLS see package postgres, the door to this one.
 package capture
