@@ -35,8 +35,8 @@ func Direct(dial pgconn.DialFunc) pgconn.DialFunc {
 	}
 }
 
-// Connect opens a session; its error is classified and names the server. To a
-// replication session its caller applies noTimeoutsSQL.
+// Connect opens a session; its error is classified and names the server. The
+// time-outs of noTimeoutsSQL are lifted in ordinary sessions only.
 func Connect(ctx context.Context, cfg *pgconn.Config) (*pgconn.PgConn, error) {
 	conn, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
