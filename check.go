@@ -54,8 +54,10 @@ type Fix struct {
 	// Where it is to be done and as whom, for people: "source database, as
 	// the owner of the table".
 	Where string
-	// SQL is one statement without its semicolon, Shell one command line, and
-	// Config a piece of the pipeline file; one of them is set.
+	// SQL is one statement without its semicolon or, where several must take
+	// effect together, one transaction: "BEGIN;", the statements with theirs,
+	// "COMMIT", a line each. Shell is one command line, and Config a piece of
+	// the pipeline file. One of the three is set.
 	SQL, Shell, Config string
 	// Restart reports that the server has to be restarted afterwards.
 	Restart bool

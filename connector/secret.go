@@ -24,11 +24,20 @@ var (
 	dsnSecret = regexp.MustCompile(`(?is)((?:^|\s)(?:password|sslpassword)\s*=\s*)` + dsnValue)
 )
 
-var urlSecret = regexp.MustCompile(`(://[^\s:/@]*:)\S+@`)
+// What may be a credential in a text that is no connection string itself: in a
+// URL all up to the line's last @, behind password= all up to the quotation's
+// end, or the line's.
+var (
+	urlSecret    = regexp.MustCompile(`(://[^:@\n]*:).*@`)
+	quotedSecret = regexp.MustCompile(`(?i)("(?:[^"\\\n]|\\.)*?passw(?:or)?d\s*=\s*)(?:[^"\\\n]|\\.)*(")|(passw(?:or)?d\s*=\s*).*`)
+)
 
-// MaskURLs masks the passwords of the connection URLs in a text for people, one
-// that may quote what was written in a wrong place.
-func MaskURLs(text string) string { return urlSecret.ReplaceAllString(text, "${1}"+mask+"@") }
+// MaskURLs masks the passwords of the connection URLs and key=value strings in a
+// text for people, one that may quote what was written in a wrong place.
+func MaskURLs(text string) string {
+	text = urlSecret.ReplaceAllString(text, "${1}"+mask+"@")
+	return quotedSecret.ReplaceAllString(text, "${1}${3}"+mask+"${2}")
+}
 
 // Reveal returns the text as it is.
 func (s Secret) Reveal() string { return string(s) }

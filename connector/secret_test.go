@@ -61,6 +61,15 @@ func TestMaskURLs(t *testing.T) {
 		`unknown type "postgres://u:c4n4ry@h/x", known: postgres`: `unknown type "postgres://u:***@h/x", known: postgres`,
 		"postgres://u:a@c4n4ry@h/x: no such file":                 "postgres://u:***@h/x: no such file",
 		"postgres://u@h:5432/x and mail@h":                        "postgres://u@h:5432/x and mail@h",
+		`slot "postgres://u:a c4n4ry@h/x" is none`:                `slot "postgres://u:***@h/x" is none`,
+		`slot "postgres://my user:a @ c4n4ry@h/x" is none`:        `slot "postgres://my user:***@h/x" is none`,
+		"slot: 'postgres://u:a\\\"c4n4ry@h/x'\nnext line a@b":     "slot: 'postgres://u:***@h/x'\nnext line a@b",
+		`slot "host=h password=c4n4ry" is none`:                   `slot "host=h password=***" is none`,
+		`slot "password = 'a \" c4n4ry' user=u" is none`:          `slot "password = ***" is none`,
+		"slot: 'host=h SSLPassword=a c4n4ry port=1'\nnext":        "slot: 'host=h SSLPassword=***\nnext",
+		"open host=h password=a\"c4n4ry: no such file":            "open host=h password=***",
+		`x "a", url "postgres://h/x?password=c4n4ry" and "b"`:     `x "a", url "postgres://h/x?password=***" and "b"`,
+		"the password is wrong; the PASSWORD of role x":           "the password is wrong; the PASSWORD of role x",
 	} {
 		if got := MaskURLs(text); got != want {
 			t.Errorf("%s becomes %s", text, got)

@@ -94,7 +94,7 @@ func decimalOf(v ref.Val) (decimal, bool) {
 		d, err := parseDecimal(strconv.FormatInt(int64(v), 10))
 		return d, err == nil
 	case types.Double:
-		text := strconv.FormatFloat(float64(v), 'f', -1, 64)
+		text := strings.TrimPrefix(strconv.FormatFloat(float64(v), 'f', -1, 64), "+") // of +Inf
 		d, err := parseDecimal(strings.Replace(text, "Inf", "Infinity", 1))
 		return d, err == nil
 	case types.String:

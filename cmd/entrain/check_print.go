@@ -163,9 +163,11 @@ func sqlLine(sql string) string {
 }
 
 // writeFixSQL prints the fixes as a script: each server's statements follow a
-// command that brings psql there, and what is no SQL is a comment.
+// command that brings psql there, and what is no SQL is a comment. At an error
+// psql goes no further, since steps build on those before.
 func writeFixSQL(out io.Writer, parts []part) error {
 	w := &bytes.Buffer{}
+	w.WriteString("\\set ON_ERROR_STOP on\n")
 	for _, of := range parts {
 		begun := false
 		for _, f := range of.report.Findings {
@@ -197,7 +199,7 @@ func psqlWord(s string) string {
 
 func writeFixes(out io.Writer, f entrain.Finding) {
 	fmt.Fprintf(out, "\n-- %s: %s\n", f.Code, oneLine(f.Object))
-	if len(f.Fix) == 0 {
+	if f.Why != "" {
 		fmt.Fprintf(out, "-- %s\n", oneLine(f.Why))
 	}
 	for i, fix := range f.Fix {

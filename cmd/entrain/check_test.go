@@ -50,6 +50,9 @@ func TestCheckBeforeAndAfterItsFixes(t *testing.T) {
 	}
 
 	script := invoke(t, env, "check", path, "--fix-sql", "--only", "replica_identity,table_missing,column_narrower")
+	if !strings.HasPrefix(script.stdout, "\\set ON_ERROR_STOP on\n") || !strings.Contains(script.stdout, "\n-- it has no primary key") {
+		t.Errorf("the script does not stop at an error, or does not say why it does what it does:\n%s", script.stdout)
+	}
 	pgtest.Script(t, srv, script.stdout)
 	invoke(t, env, "check", path).want(t, exitOK)
 	if got := invoke(t, env, "check", path, "--only", "column_narrower"); !strings.Contains(got.stdout, "0 errors, 0 warnings, 1 ok") {

@@ -44,7 +44,7 @@ var draftTemplate = template.Must(template.New("pipeline").Funcs(template.FuncMa
 }).Parse(`# yaml-language-server: $schema=` + schemaFile + `
 # Written by entrain init. Every key is in docs/postgres.md; an unknown one is an error.
 
-name: {{.Name}}
+name: {{yaml .Name}}
 
 source:
   type: postgres

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/entrainsync/entrain"
@@ -52,7 +53,8 @@ func (p *program) report(err error) int {
 	if errors.As(err, &stop) {
 		fmt.Fprint(p.stderr, connector.MaskURLs(describeStop(stop, p.place)))
 	} else {
-		fmt.Fprintf(p.stderr, "entrain: %s\n", connector.MaskURLs(err.Error()))
+		text := strings.ReplaceAll(ownLines(err.Error()), "\n", "\n  ") // no line but the first looks like ours
+		fmt.Fprintf(p.stderr, "entrain: %s\n", connector.MaskURLs(text))
 	}
 	return exitCode(err)
 }

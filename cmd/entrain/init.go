@@ -91,12 +91,15 @@ func (p *program) initialise(ctx context.Context, o initOptions) error {
 	return nil
 }
 
-// isServer tells a connection string from a file's path.
-func isServer(to connector.Secret) bool {
-	text := to.Reveal()
-	return strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://") ||
-		regexp.MustCompile(`^\s*(host|hostaddr|dbname|service|user|port)\s*=`).MatchString(text)
-}
+// serverText finds what a URL has, or one of libpq's words, whatever is around it.
+var serverText = regexp.MustCompile(`(?i)://|:.*@|\b(host|hostaddr|port|dbname|user|\w*password|passfile|service|servicefile|options|` +
+	`application_name|fallback_application_name|client_encoding|connect_timeout|keepalives\w*|tcp_user_timeout|replication|` +
+	`ssl\w*|gss\w*|krb\w*|oauth\w*|scram\w*|require\w*|channel_binding|target_session_attrs|load_balance_hosts|m(in|ax)_protocol_version)\s*=`)
+
+// isServer tells a connection string from a file's path. In doubt it is a
+// server, which then refuses it: a path is written into the file, with the
+// password that may be in it (P8).
+func isServer(to connector.Secret) bool { return serverText.MatchString(to.Reveal()) }
 
 var notInNames = regexp.MustCompile(`[^a-z0-9_-]+`)
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/entrainsync/entrain/connector"
+	"github.com/entrainsync/entrain/internal/config"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
 
@@ -63,6 +64,47 @@ func TestInit(t *testing.T) {
 		invoke(t, nil, "init", "--from", source, "--to", "out.jsonl", "--output", output, "--force").want(t, exitOK)
 		if text := readText(t, output); !strings.Contains(text, "path: \"out.jsonl\"") || strings.Contains(text, "TARGET_URL") {
 			t.Errorf("for a file sink:\n%s", text)
+		}
+	}
+}
+
+// TestInitWritesNoCredential: P8. What may be a connection string is never
+// written as a file's path, however it is spelt.
+func TestInitWritesNoCredential(t *testing.T) {
+	source := pgtest.CreateDatabase(t, pgtest.Shared(t, pgtest.Majors(t)[0]))
+	pgtest.Exec(t, source, "CREATE TABLE plain (id int PRIMARY KEY)")
+	for _, to := range []string{
+		"sslmode=disable host=db user=u password=c4n4ry dbname=x", "password=c4n4ry host=db", "PASSWORD = c4n4ry", "passfile=x password='c4n4ry'",
+		"application_name=a\tpassword=c4n4ry", "POSTGRES://u:c4n4ry@db/x", "Postgresql://u:c4n4ry@db/x", "postgre://u:c4n4ry@db/x",
+		"postgres:/u:c4n4ry@db/x", "u:c4n4ry@db/x", "sslpassword=c4n4ry",
+	} {
+		output := filepath.Join(t.TempDir(), "made.yaml")
+		made := invoke(t, nil, "init", "--from", source, "--to", to, "--output", output)
+		text, err := os.ReadFile(output)
+		if (err == nil) != (made.code == exitOK) {
+			t.Errorf("%s: exit code %d, file: %v", to, made.code, err)
+		}
+		if strings.Contains(string(text)+made.stdout+made.stderr, "c4n4ry") {
+			t.Errorf("%s shows its credential:\n%s%s", to, text, made.stderr)
+		}
+	}
+	for _, to := range []string{"-", "out.jsonl", "/var/lib/out.jsonl", "./day=3/my password.jsonl", "a@b.jsonl", "C:out"} {
+		if isServer(connector.Secret(to)) {
+			t.Errorf("%s is a file", to)
+		}
+	}
+}
+
+// Every name that a database can give a pipeline is written so that it is read
+// back as it is.
+func TestInitNames(t *testing.T) {
+	for _, name := range []string{"shop", "null", "true", "no", "123", "0x1f", "1e5", "1_0", "-", "--", "---", "2026-11-22"} {
+		d := draft{Name: name, SourceVariable: sourceVariable, Include: []string{"*.*"}, Path: "-"}
+		file, err := config.Load(writeFile(t, d.text()), func(string) (string, bool) { return "postgres://h/x", true })
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else if file.Name != name {
+			t.Errorf("%s is read back as %s", name, file.Name)
 		}
 	}
 }

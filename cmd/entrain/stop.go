@@ -42,11 +42,19 @@ func shellWord(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
+var inLine = regexp.MustCompile(`[^\n\t]+`)
+
+// ownLines keeps the lines of a text that quotes what others said, and its tabs,
+// and nothing else that misleads.
+func ownLines(text string) string {
+	return inLine.ReplaceAllStringFunc(strings.TrimRight(text, "\n"), oneLine)
+}
+
 // describeStop answers the three questions, a labelled line each.
 func describeStop(stop *entrain.Stop, at place) string {
 	what := oneLine(stop.What)
 	if stop.Err != nil {
-		what += ": " + stop.Err.Error()
+		what += ": " + ownLines(stop.Err.Error())
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "entrain: stopped (%s)\n", stop.Code)

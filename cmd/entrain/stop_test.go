@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -55,6 +56,23 @@ func TestAdviceStaysInItsLine(t *testing.T) {
 	text := describeStop(&core.Stop{Code: "x", What: "table a\nb", Why: "c\rd", Next: "DROP \"a\nb\""}, place{})
 	if want := "entrain: stopped (x)\n  what happened: table a\\u000ab\n            why: c\\u000dd\n           next: DROP U&\"a\\000ab\"\n"; text != want {
 		t.Errorf("got  %q\nwant %q", text, want)
+	}
+}
+
+// Neither does the cause, whose lines stay lines of the answer.
+func TestErrorsCannotMislead(t *testing.T) {
+	const evil = "table \x1b[2J\u202eevil\r\x07\nentrain: stopped (fake)\n\ttab"
+	const shown = `table \u001b[2J\u202eevil\u000d\u0007`
+	for err, want := range map[error]string{
+		&core.Stop{Code: "x", What: "y", Err: errors.New(evil)}: "entrain: stopped (x)\n  what happened: y: " + shown +
+			"\n                 entrain: stopped (fake)\n                 \ttab\n",
+		errors.New(evil): "entrain: " + shown + "\n  entrain: stopped (fake)\n  \ttab\n",
+	} {
+		p, stderr := talk(nil)
+		p.report(err)
+		if stderr.String() != want {
+			t.Errorf("got  %q\nwant %q", stderr, want)
+		}
 	}
 }
 

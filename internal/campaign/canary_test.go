@@ -252,6 +252,7 @@ func (v *vault) inTheFile(host string) {
 	v.t.Helper()
 	canary := canaries["in the file"]
 	at := "postgres://capture:" + canary + "@" + host + "/x"
+	words := "host=h password=" + canary
 	for _, source := range []string{
 		"{type: postgres, url: " + at + "}",
 		"{type: postgres, url: " + at,
@@ -273,11 +274,22 @@ func (v *vault) inTheFile(host string) {
 		"{type: postgres, url: 'postgres://capture:1?" + canary + "@h/x'}",
 		"{type: postgres, url: 'host=h password= " + canary + " sslmode=nonsense'}",
 		"{type: postgres, url: 'host=h password=a " + canary + " port=1'}",
+		"{type: postgres, url: 'postgres://h/x', slot: '" + words + "'}",
+		"{type: postgres, url: 'postgres://h/x', slot: 'password=" + canary + "'}",
+		`{type: postgres, url: 'postgres://h/x', slot: "password='a \" ` + canary + `'"}`,
+		"{type: postgres, url: 'postgres://h/x', create: '" + words + "'}",
+		"{type: postgres, url: 'postgres://h/x', max_event_bytes: 'sslpassword = " + canary + "'}",
+		"\n  type: postgres\n  slot: " + words + "\n  url: 'postgres://h/x'",
+		"{type: '" + words + "'}",
+		"{type: postgres, url: 'postgres://h/x', slot: 'postgres://u:a " + canary + "@h/x'}",
+		"{type: postgres, url: 'postgres://h/x', slot: 'postgres://my u:a/ @" + canary + "@h/x'}",
+		"{type: postgres, url: 'postgres://h/x', slot: 'postgres://h/x?password=" + canary + "'}",
 	} {
 		v.fails("source: " + source + "\nsink: {type: file}\nstate: {dir: DIR/state}\n")
 	}
 	for _, args := range [][]string{
-		{"run", at}, {"check", at}, {"init", at}, {"init", "--from", at, "--to", at}, {"init", "--from", at + "?sslmode=nonsense", "--to", "-"},
+		{"run", at}, {"check", at}, {"init", at}, {"run", words}, {"check", words}, {words}, {"run", "--until", words, "x"},
+		{"init", "--from", at, "--to", "-", "--name", words}, {"run", "postgres://u:a " + canary + "@h/x"}, {"init", "--from", at, "--to", at}, {"init", "--from", at + "?sslmode=nonsense", "--to", "-"},
 	} {
 		if v.call(args...) == exitOK {
 			v.t.Errorf("%v succeeds", args)

@@ -53,10 +53,11 @@ type State struct {
 
 // Pipeline is the pipeline: section.
 type Pipeline struct {
-	// Buffer bounds the bytes between reading and writing. Default 16MB.
+	// Buffer bounds the bytes between reading and writing: 64kB or more.
+	// Default 16MB.
 	Buffer connector.ByteSize `yaml:"buffer"`
-	// Batch is how many bytes the writer takes at a time, at most. Default
-	// 4MB.
+	// Batch is how many bytes the writer takes at a time, at most: 4kB or
+	// more, and never more than the buffer has. Default 4MB.
 	Batch connector.ByteSize `yaml:"batch"`
 	// ShutdownTimeout is how long a signalled pipeline may take to write what
 	// it has read. Default 20s.
@@ -74,6 +75,13 @@ type document struct {
 	Pipeline  Pipeline         `yaml:"pipeline"`
 	OnError   string           `yaml:"on_error"`
 }
+
+// Below these a pipeline does nothing but hand single events on; whoever writes
+// 16 means 16MB. A batch above the buffer is none: it ends where the buffer does.
+const (
+	leastBuffer connector.ByteSize = 64 << 10
+	leastBatch  connector.ByteSize = 4 << 10
+)
 
 const (
 	maxFile  = 256 << 10
@@ -132,10 +140,10 @@ func (d *document) file(root *node) (*File, error) {
 		return nil, root.find("on_error").errorf("the only policy there is so far is stop; others arrive with a later version")
 	case d.State.Dir == "":
 		return nil, root.find("state", "dir").errorf("expected a folder's name")
-	case d.Pipeline.Buffer <= 0:
-		return nil, root.find("pipeline", "buffer").errorf("expected a size above zero, such as 16MB")
-	case d.Pipeline.Batch <= 0:
-		return nil, root.find("pipeline", "batch").errorf("expected a size above zero, such as 4MB")
+	case d.Pipeline.Buffer < leastBuffer:
+		return nil, root.find("pipeline", "buffer").errorf("too small: expected at least %s, such as 16MB", leastBuffer)
+	case d.Pipeline.Batch < leastBatch:
+		return nil, root.find("pipeline", "batch").errorf("too small: expected at least %s, such as 4MB", leastBatch)
 	case d.Pipeline.ShutdownTimeout <= 0:
 		return nil, root.find("pipeline", "shutdown_timeout").errorf("expected a duration above zero, such as 20s")
 	}

@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/entrainsync/entrain/connector"
 )
 
 // Error is a mistake in a pipeline file, or in what surrounds it. The command
@@ -38,7 +40,7 @@ func (e *Error) Error() string {
 	if e.Line > 0 {
 		fmt.Fprintf(&b, ":%d:%d", e.Line, e.Column)
 	}
-	b.WriteString(": " + e.Message)
+	b.WriteString(": " + connector.MaskURLs(e.Message))
 	if e.excerpt != "" {
 		gutter := fmt.Sprintf("%5d | ", e.Line)
 		blank := strings.Repeat(" ", len(gutter)-2) + "| "
@@ -99,7 +101,8 @@ var (
 	connectionKey = regexp.MustCompile(`(?i)^(url|dsn|uri)$`)
 
 	keyValue = regexp.MustCompile(`(["']?)([\w.-]+)(["']?\s*:\s+)([^\s#].*)$`)
-	inURL    = regexp.MustCompile(`(://[^\s:/@]*:)([^\s@]+)@`)
+	// misplaced is a credential in a value that should hold none.
+	misplaced = regexp.MustCompile(`(?i)(://[^:@]*:).*@|(passw(?:or)?d\s*=\s*)\S`)
 	// flowValue is a value inside { } in a line that was parsed.
 	flowValue = regexp.MustCompile(`^("(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^"',}\]]*)\s*[,}\]]`)
 )
@@ -140,8 +143,9 @@ func maskLine(line string, column int, valueEnd func(string, int) int) (string, 
 		line = line[:value] + masked + line[end:]
 		start = value + len(masked)
 	}
-	if m := inURL.FindStringSubmatchIndex(line); m != nil {
-		return line[:m[4]] + masked, min(column, runes(line[:m[4]])+1)
+	if m := misplaced.FindStringSubmatchIndex(line); m != nil {
+		begin := max(m[3], m[5])
+		return line[:begin] + masked, min(column, runes(line[:begin])+1)
 	}
 	return line, column
 }

@@ -6,6 +6,7 @@
 package pgbinary
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 	"math"
@@ -172,6 +173,10 @@ func float(text []byte, bits int) (float64, bool) {
 		}
 	}
 	v, err := strconv.ParseFloat(string(text), bits)
+	if v == 0 { // also what is too small to be told from it, which the server refuses
+		mantissa, _, _ := bytes.Cut(text, []byte{'e'})
+		return v, err == nil && !bytes.ContainsAny(mantissa, "123456789")
+	}
 	return v, err == nil
 }
 

@@ -3,6 +3,7 @@ package pgbinary
 import (
 	"encoding/hex"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
@@ -96,14 +97,15 @@ func checkForms(t *testing.T, typ string, rows [][]string) uint32 {
 // not guessed at.
 func TestOtherTextsAreLeftToTheServer(t *testing.T) {
 	for oid, texts := range map[uint32][]string{
-		16:   {"", "true", "T", "yes"},
-		17:   {"", "abc", `\x0`, `\xzz`, `x00`},
-		20:   {"", "-", "+1", " 1", "1 ", "1_000", "9223372036854775808", "+99999999999999999999", "12a", "0x10", "--1", "000000000000000000000000000x"},
-		21:   {"32768", "-32769"},
-		23:   {"2147483648", "1.0"},
-		26:   {"-1", "4294967296"},
-		700:  {"", "inf", "0x1p3", "1e999", "nan", "1_0", "1e39"},
-		701:  {"", "Inf", "1e999", "+Infinity", "NAN", " 1"},
+		16: {"", "true", "T", "yes"},
+		17: {"", "abc", `\x0`, `\xzz`, `x00`},
+		20: {"", "-", "+1", " 1", "1 ", "1_000", "9223372036854775808", "+99999999999999999999", "12a", "0x10", "--1", "000000000000000000000000000x"},
+		21: {"32768", "-32769"},
+		23: {"2147483648", "1.0"},
+		26: {"-1", "4294967296"},
+		700: {"", "inf", "0x1p3", "1e999", "nan", "1_0", "1e39",
+			"1e-50", "-2.5e-300", "1e-46", "0.000" + strings.Repeat("0", 60) + "1"},
+		701:  {"", "Inf", "1e999", "+Infinity", "NAN", " 1", "1e-400", "-0." + strings.Repeat("0", 400) + "70"},
 		1082: {"", "2026-1-01", "2026-13-01", "2026-02-29", "2026-11-31", "0000-01-01", "20261-01", "1/2/2026", "2026-01-01 AD", "-2026-01-01", "99999999-01-01"},
 		1083: {"", "24:00:00.000001", "12:60:00", "12:00:60", "1:00:00", "12:00", "12:00:00.", "12:00:00.1234567", "12:00:00+00"},
 		1114: {"", "2026-01-01", "2026-01-01T00:00:00", "2026-01-01 24:00:00", "294277-01-01 00:00:00", "2026-01-01 00:00:00+00"},
@@ -119,6 +121,43 @@ func TestOtherTextsAreLeftToTheServer(t *testing.T) {
 	}
 	if Of(600) != nil {
 		t.Error("point has a form")
+	}
+}
+
+// TestFloatsOfWiderTypes proves P1 where the source's type is wider than the
+// target's: a text is stored as the server would store it, or left to it.
+func TestFloatsOfWiderTypes(t *testing.T) {
+	for _, major := range pgtest.Majors(t) {
+		url := pgtest.CreateDatabase(t, pgtest.Shared(t, major))
+		for oid, typ := range map[uint32]string{700: "float4", 701: "float8"} {
+			pgtest.Exec(t, url, fmt.Sprintf(`CREATE FUNCTION stored_%[1]s(v text) RETURNS text LANGUAGE plpgsql AS $$
+				BEGIN RETURN encode(%[1]ssend(v::%[1]s), 'hex'); EXCEPTION WHEN numeric_value_out_of_range THEN RETURN 'refused'; END $$`, typ))
+			checkStored(t, Of(oid), pgtest.Query(t, url, `SELECT v, stored_`+typ+`(v) FROM (
+				SELECT (s * 1.7::float8 * 10.0::float8 ^ e)::text FROM generate_series(-320, 300, 3) e, (VALUES (1), (-1)) s(s)
+				UNION ALL SELECT (s * 1.7 * 10::numeric ^ e)::numeric(1000, 500)::text FROM generate_series(-420, 420, 7) e, (VALUES (1), (-1)) s(s)
+				UNION ALL VALUES ('0'), ('-0'), ('0.000'), ('1e-45'), ('7e-46'), ('7.1e-46'), ('5e-324'), ('2e-324')) t(v)`))
+		}
+	}
+}
+
+// checkStored compares the forms of texts with what the server stores for them.
+func checkStored(t *testing.T, form Form, rows [][]string) {
+	t.Helper()
+	stored, refused := 0, 0
+	for _, row := range rows {
+		got, ok := form(nil, []byte(row[0]))
+		if ok && hex.EncodeToString(got) != row[1] {
+			t.Errorf("%s: %x; the server: %s", row[0], got, row[1])
+		}
+		if ok {
+			stored++
+		}
+		if row[1] == "refused" {
+			refused++
+		}
+	}
+	if stored < 50 || refused < 10 {
+		t.Errorf("%d stored, %d refused: nothing is compared", stored, refused)
 	}
 }
 

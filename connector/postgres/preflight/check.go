@@ -71,6 +71,11 @@ func (s *server) fixes(who string, statements ...string) []entrain.Fix {
 	return steps
 }
 
+// inTransaction is one step of statements that must take effect together.
+func inTransaction(statements ...string) string {
+	return "BEGIN;\n" + strings.Join(statements, ";\n") + ";\nCOMMIT"
+}
+
 // setting changes a setting of the server that a reload makes effective.
 func (s *server) setting(name, value string) []entrain.Fix {
 	return s.fixes(superuser, alterSystem(name, value), "SELECT pg_reload_conf()")

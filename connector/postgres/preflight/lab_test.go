@@ -160,8 +160,8 @@ func (l *lab) mend(fixes []entrain.Fix) {
 			if sessions[fix.Where] == nil {
 				sessions[fix.Where] = pgtest.Connect(l.t, l.whose(fix.Where))
 			}
-			if res := sessions[fix.Where].ExecParams(l.t.Context(), fix.SQL, nil, nil, nil, nil).Read(); res.Err != nil {
-				l.t.Fatalf("%s: %s: %v", fix.Where, fix.SQL, res.Err)
+			if err := execute(l.t.Context(), sessions[fix.Where], fix.SQL); err != nil {
+				l.t.Fatalf("%s: %s: %v", fix.Where, fix.SQL, err)
 			}
 		}
 		if fix.Restart {
@@ -169,6 +169,15 @@ func (l *lab) mend(fixes []entrain.Fix) {
 			l.restart()
 		}
 	}
+}
+
+// execute does what is one statement or one transaction, and nothing else.
+func execute(ctx context.Context, conn *pgconn.PgConn, sql string) error {
+	if !inTransaction(sql) {
+		return conn.ExecParams(ctx, sql, nil, nil, nil, nil).Read().Err
+	}
+	_, err := conn.Exec(ctx, sql).ReadAll()
+	return err
 }
 
 // whose is the session that a fix asks for.

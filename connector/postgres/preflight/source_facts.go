@@ -75,6 +75,9 @@ type table struct {
 	partition, published        bool
 	selectable, usable, secured bool
 	primary                     bool // has a primary key that can identify rows
+	owner                       string
+	owned                       bool // by our role, or by one that it may act as
+	ownerMayCreate              bool // in the database
 	columns                     []column
 	lists                       [][]string // of columns, as published
 	filters                     []filter
@@ -123,7 +126,8 @@ SELECT c.oid::text, n.nspname, c.relname, c.relkind::text, c.relpersistence::tex
   c.relispartition::text, (p.lists IS NOT NULL)::text, has_table_privilege(c.oid, 'SELECT')::text,
   has_schema_privilege(n.oid, 'USAGE')::text, row_security_active(c.oid)::text,
   (EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid AND i.indimmediate))::text,
-  coalesce(p.lists::text, '[]')
+  coalesce(p.lists::text, '[]'), pg_has_role(c.relowner, 'USAGE')::text, pg_get_userbyid(c.relowner),
+  has_database_privilege(c.relowner, current_database(), 'CREATE')::text
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN p ON p.schemaname = n.nspname AND p.tablename = c.relname
 WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
@@ -239,7 +243,7 @@ func (f *sourceFacts) readTables(ctx context.Context, ask Ask) error {
 		}
 		t := &table{oid: r[0], schema: r[1], name: r[2], kind: r[3], persistence: r[4], identity: r[5], form: r[6],
 			partition: r[7] == "true", published: r[8] == "true", selectable: r[9] == "true", usable: r[10] == "true",
-			secured: r[11] == "true", primary: r[12] == "true"}
+			secured: r[11] == "true", primary: r[12] == "true", owned: r[14] == "true", owner: r[15], ownerMayCreate: r[16] == "true"}
 		if err := json.Unmarshal([]byte(r[13]), &t.lists); err != nil {
 			return fmt.Errorf("columns published of table %s: %w", t, err)
 		}

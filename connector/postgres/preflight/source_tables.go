@@ -27,13 +27,37 @@ func judgePublicationMissing(f *sourceFacts) []entrain.Finding {
 		case create == "":
 			found = append(found, failure(object, "it does not exist, and there is no table to make it for"))
 		case !f.cfg.CreatePublication:
-			found = append(found, failure(object, "it does not exist and source.create is not set", f.fixes("as the owner of the tables", create)...))
-		case !f.superuser && !f.mayCreate:
-			found = append(found, failure(object, "it does not exist, and role "+sqltext.Ident(f.role)+
-				" may not make it: that takes the owner of the tables and CREATE on the database", f.fixes("as the owner of the tables", create)...))
+			found = append(found, failure(object, "it does not exist and source.create is not set", f.fixes(f.publisher(), create)...))
+		case !f.superuser && (!f.mayCreate || len(f.foreign()) > 0):
+			why := "it does not exist, and role " + sqltext.Ident(f.role) + " may not make it: that takes the owner of the tables and CREATE on the database"
+			if foreign := f.foreign(); len(foreign) > 0 {
+				why += "; it does not own " + some(foreign)
+			}
+			found = append(found, failure(object, why, f.fixes(f.publisher(), create)...))
 		}
 	}
 	return found
+}
+
+// foreign are the tables to be published that the role may not publish.
+func (f *sourceFacts) foreign() []string {
+	var names []string
+	for _, t := range f.carried {
+		if !t.owned {
+			names = append(names, t.String())
+		}
+	}
+	return names
+}
+
+// publisher is who may make the publication: the owner of the tables if they
+// have one in common and it may make anything there.
+func (f *sourceFacts) publisher() string {
+	other := func(t *table) bool { return t.owner != f.carried[0].owner || !t.ownerMayCreate }
+	if slices.ContainsFunc(f.carried, other) {
+		return superuser
+	}
+	return "as the owner of the tables"
 }
 
 func (f *sourceFacts) createPublication(name string) string {
@@ -226,9 +250,9 @@ func judgeListIdentity(f *sourceFacts) []entrain.Finding {
 				add += " WHERE (" + fl.rows + ")"
 			}
 			found = append(found, failure("table "+t.String(), fmt.Sprintf("the column list of publication %s lacks columns of the replica "+
-				"identity (%s): UPDATE and DELETE fail at the source. Execute both steps in one transaction, so that no change falls between",
-				sqltext.Ident(fl.publication), sqltext.Idents(missing)), f.fixes("as the owner of the table and the publication",
-				fmt.Sprintf("ALTER PUBLICATION %s DROP TABLE %s", sqltext.Ident(fl.publication), t), add)...))
+				"identity (%s): UPDATE and DELETE fail at the source. What is committed while the table is not published would not be carried: "+
+				"the fix is one transaction", sqltext.Ident(fl.publication), sqltext.Idents(missing)), f.fixes("as the owner of the table and the publication",
+				inTransaction(fmt.Sprintf("ALTER PUBLICATION %s DROP TABLE %s", sqltext.Ident(fl.publication), t), add))...))
 		}
 	}
 	return found

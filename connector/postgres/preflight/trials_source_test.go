@@ -119,6 +119,23 @@ func stream(l *lab, application string) {
 	})
 }
 
+// grantCreate gives the role of the capture the other half of what making a
+// publication takes.
+func grantCreate(l *lab) {
+	pgtest.Exec(l.t, l.source, "GRANT CREATE ON DATABASE "+databaseOf(l.source)+" TO "+l.q(l.capture))
+}
+
+// Who may act as the owner of the tables may publish them.
+func TestOwnersMayPublish(t *testing.T) {
+	l := newLab(t, pgtest.Shared(t, pgtest.Majors(t)[0]), pgtest.Majors(t)[0])
+	l.asKeeper(l.source, "DROP PUBLICATION pub")
+	grantCreate(l)
+	pgtest.Exec(t, l.source, "GRANT "+l.q(l.keeper)+" TO "+l.q(l.capture))
+	if found := l.findings("publication_missing"); len(found) > 0 {
+		t.Errorf("found %+v", found)
+	}
+}
+
 func publicationTrials() []trial {
 	other := sqltext.Table(oddSchema, `other "one"`)
 	return []trial{
@@ -127,6 +144,14 @@ func publicationTrials() []trial {
 		}},
 		{code: "publication_missing", status: fails, source: []string{"DROP PUBLICATION pub"}, do: func(l *lab) { l.file.Source.Create = false }},
 		{code: "publication_missing", status: fails, source: []string{"DROP PUBLICATION pub"}},
+		{code: "publication_missing", status: fails, source: []string{"DROP PUBLICATION pub"}, do: grantCreate}, // but no table
+		{code: "publication_missing", status: fails, source: []string{"DROP PUBLICATION pub"}, do: func(l *lab) {
+			grantCreate(l)
+			pgtest.Exec(l.t, l.source, "CREATE TABLE "+other+" (id int PRIMARY KEY)") // of another owner
+		}},
+		{code: "publication_missing", status: fails, source: []string{"DROP PUBLICATION pub"}, do: func(l *lab) {
+			pgtest.Exec(l.t, l.source, "ALTER DATABASE "+databaseOf(l.source)+" OWNER TO postgres") // so that the tables' owner may not
+		}},
 		{code: "publication_tables", status: fails, source: []string{"CREATE TABLE " + other + " (id int PRIMARY KEY)"}},
 		{code: "publication_actions", status: warns, source: []string{"ALTER PUBLICATION pub SET (publish = 'insert, delete')"}},
 		{code: "unlogged_table", status: warns, source: []string{"CREATE UNLOGGED TABLE " + other + " (id int PRIMARY KEY)"}},

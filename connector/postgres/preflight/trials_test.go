@@ -116,6 +116,12 @@ func (tr trial) provoke(l *lab) {
 	}
 }
 
+// inTransaction tells a fix that is one transaction from one that is one
+// statement.
+func inTransaction(sql string) bool {
+	return strings.HasPrefix(sql, "BEGIN;\n") && strings.HasSuffix(sql, ";\nCOMMIT")
+}
+
 var emptyName = regexp.MustCompile(`(^|[ .(,])""($|[ .),])`)
 
 func (tr trial) judge(t *testing.T, f entrain.Finding) {
@@ -135,6 +141,9 @@ func (tr trial) judge(t *testing.T, f entrain.Finding) {
 		}
 		if set != 1 || strings.HasSuffix(fix.SQL, ";") || emptyName.MatchString(fix.SQL) || fix.Where == "" {
 			t.Errorf("fix %+v is not one exact step", fix)
+		}
+		if strings.Contains(fix.SQL, " DROP TABLE ") && !inTransaction(fix.SQL) {
+			t.Errorf("fix %+v: what is changed between two commits is not carried", fix)
 		}
 	}
 	t.Logf("%s: %s", f.Object, f.Why)

@@ -9,7 +9,8 @@ import (
 )
 
 // Script executes a script that is meant for psql: by it or, where the server
-// came without one, as psql would, as far as the scripts of `entrain check` go.
+// came without one, as psql would, as far as the scripts of `entrain check` go,
+// which stop at an error by themselves.
 func Script(t testing.TB, srv *pgserver.Server, script string) {
 	t.Helper()
 	psql, err := exec.LookPath(srv.Install().Path("psql"))
@@ -17,7 +18,7 @@ func Script(t testing.TB, srv *pgserver.Server, script string) {
 		psql, err = exec.LookPath("psql")
 	}
 	if err == nil {
-		cmd := exec.CommandContext(t.Context(), psql, "-X", "-v", "ON_ERROR_STOP=1", srv.URL("postgres"))
+		cmd := exec.CommandContext(t.Context(), psql, "-X", srv.URL("postgres"))
 		cmd.Stdin = strings.NewReader(script)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s\nscript:\n%s", err, out, script)
