@@ -16,9 +16,11 @@ const (
 	OpDelete                 // Before is set, at least its key columns
 	OpTruncate               // Truncate is set
 	OpMessage                // Message is set
+	OpRead                   // After is set: a row that was there before the stream
+	OpReadEnd                // Table's rows were all read; without a Table, those of all tables
 )
 
-var opNames = [...]string{"", "insert", "update", "delete", "truncate", "message"}
+var opNames = [...]string{"", "insert", "update", "delete", "truncate", "message", "read", "read_end"}
 
 // String returns the operation's name as the native format writes it.
 func (o Op) String() string {
@@ -36,7 +38,8 @@ type Event struct {
 	// them, from 0, before any filter of ours: with Tx.Version it identifies
 	// the change, and the same change has the same ordinal every time.
 	Ordinal uint64
-	// Table is the shape of Before and After; nil for truncate and message.
+	// Table is the shape of Before and After; nil for truncate and message, and
+	// for the [OpReadEnd] of all tables.
 	Table *Table
 	// Tx is the transaction that made the change; never nil.
 	Tx *Transaction

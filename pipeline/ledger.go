@@ -1,0 +1,120 @@
+package pipeline
+
+import (
+	"context"
+
+	"github.com/entrainsync/entrain"
+)
+
+// Ledger is what a pipeline remembers of the copying of existing rows: which
+// tables have theirs, and as of when. A crash loses a snapshot, not the tables
+// that were finished. The zero Ledger means that nothing was ever copied.
+type Ledger struct {
+	// Incarnation of the source's history that the versions belong to.
+	Incarnation string `json:"incarnation,omitempty"`
+	// Complete: every table of the snapshot has its rows.
+	Complete bool `json:"complete,omitempty"`
+	// From is where the stream begins.
+	From entrain.Position `json:"from"`
+	// Tables in the order in which they were finished.
+	Tables []CopiedTable `json:"tables,omitempty"`
+}
+
+// CopiedTable is a table whose rows were copied. Events of it up to the version
+// are contained in what was copied.
+type CopiedTable struct {
+	Schema  string `json:"schema"`
+	Name    string `json:"name"`
+	Version uint64 `json:"version"`
+	Rows    int64  `json:"rows"`
+}
+
+// LedgerStore is a [Store] that keeps a [Ledger], too. A pipeline that copies
+// existing rows needs one.
+type LedgerStore interface {
+	Store
+	// LoadLedger returns the last saved ledger, the zero Ledger if none was.
+	LoadLedger(ctx context.Context) (Ledger, error)
+	// SaveLedger saves the ledger, and the checkpoint with it if it is not nil:
+	// after a crash there are both or neither.
+	SaveLedger(ctx context.Context, l Ledger, c *Checkpoint) error
+}
+
+// has reports whether a table has its rows.
+func (l *Ledger) has(schema, name string) bool {
+	for i := range l.Tables {
+		if t := &l.Tables[i]; t.Schema == schema && t.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// gate keeps events from a sink that has their effect from a snapshot: those of
+// the copied tables up to the version at which each was copied. It is pure. The
+// zero gate lets everything through.
+type gate struct {
+	incarnation string
+	versions    map[tableName]uint64
+	last        uint64 // the highest of the versions
+}
+
+type tableName struct{ schema, name string }
+
+func newGate(l Ledger) gate {
+	g := gate{incarnation: l.Incarnation, versions: make(map[tableName]uint64, len(l.Tables))}
+	for _, t := range l.Tables {
+		g.versions[tableName{t.Schema, t.Name}] = t.Version
+		g.last = max(g.last, t.Version)
+	}
+	return g
+}
+
+// closed reports whether an event of the transaction may have to be kept back.
+func (g *gate) closed(tx *entrain.Transaction) bool {
+	return tx.Version <= g.last && tx.Stream.Incarnation == g.incarnation
+}
+
+// contains reports whether the table's rows were copied as of the version or
+// later.
+func (g *gate) contains(t *entrain.Table, version uint64) bool {
+	at, copied := g.versions[tableName{t.Schema, t.Name}]
+	return copied && version <= at
+}
+
+// pass returns the events that are to be delivered, in place, and how many were
+// left out.
+func (g *gate) pass(events []entrain.Event) ([]entrain.Event, int) {
+	if len(events) == 0 || !g.closed(events[0].Tx) {
+		return events, 0 // versions only grow
+	}
+	kept := events[:0]
+	for i := range events {
+		if e := events[i]; g.lets(&e) {
+			kept = append(kept, e)
+		}
+	}
+	return kept, len(events) - len(kept)
+}
+
+// lets reports whether an event is to be delivered; from a truncate it takes the
+// tables that were copied after it.
+func (g *gate) lets(e *entrain.Event) bool {
+	switch {
+	case !g.closed(e.Tx):
+		return true
+	case e.Table != nil:
+		return !g.contains(e.Table, e.Tx.Version)
+	case e.Truncate == nil:
+		return true
+	}
+	rest := *e.Truncate
+	rest.Tables = nil
+	for _, t := range e.Truncate.Tables {
+		if !g.contains(t, e.Tx.Version) {
+			rest.Tables = append(rest.Tables, t)
+		}
+	}
+	e.Truncate = &rest
+	return len(rest.Tables) > 0
+}
