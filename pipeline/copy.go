@@ -113,6 +113,7 @@ func (c *copying) loadPart(ctx context.Context, sink entrain.Loader, l *loading,
 	if err != nil {
 		return fmt.Errorf("table %s: %w", l.table.Table, err)
 	}
+	closeQuietly(c.p, "load", load)
 	return c.finished(ctx, l.table.Table, l.rows.Load(), nil)
 }
 
