@@ -142,6 +142,10 @@ func TestPG29SnapshotHandoff(t *testing.T) {
 // later each time, until it streams; then twice more.
 func killDuringCopy(t *testing.T, file pipelineFile) (kills int) {
 	t.Helper()
+	step := 5 // parts between two kills
+	if wide() {
+		step = 1
+	}
 	for round := 0; ; round++ {
 		p := launch(t, "run", file.path)
 		streams := false
@@ -154,7 +158,7 @@ func killDuringCopy(t *testing.T, file pipelineFile) (kills int) {
 				return false
 			}
 			streams = streaming(report)
-			return streams || stored(report) > 2*round
+			return streams || stored(report) > step*round
 		})
 		p.kill()
 		kills++
