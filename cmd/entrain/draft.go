@@ -64,7 +64,7 @@ source:
   # heartbeat: 10s              # for an idle database beside busy ones
   # decoding_work_mem: 256MB    # of the source's memory, so that large transactions are not spilled to its disk
 
-snapshot: {mode: never}         # changes only, from the slot's creation on
+snapshot: {mode: initial}       # copy the rows that are there first; never: changes only: docs/snapshots.md
 
 # transform:                    # leave out or rename tables and columns, filter rows: docs/transform.md
 #   - tables: ["public.customers"]
