@@ -70,6 +70,24 @@ func (s *Stop) Error() string {
 // Unwrap returns the cause.
 func (s *Stop) Unwrap() error { return s.Err }
 
+// Unreachable is a server that took no session: it is down or elsewhere, or it
+// refuses the role. Unlike a [Stop] that may pass: what [IsRetryable] says of the
+// cause holds.
+type Unreachable struct {
+	// Why it can be so.
+	Why string
+	// Next is the command that tries the same by hand.
+	Next string
+	// Err is the cause. It says what was tried and what came of it.
+	Err error
+}
+
+// Error returns what the cause says.
+func (u *Unreachable) Error() string { return u.Err.Error() }
+
+// Unwrap returns the cause.
+func (u *Unreachable) Unwrap() error { return u.Err }
+
 // BatchError names the events of a batch that a writer could not apply.
 type BatchError struct {
 	Failed []FailedEvent

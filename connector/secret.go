@@ -2,7 +2,6 @@ package connector
 
 import (
 	"log/slog"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -52,28 +51,71 @@ func (s Secret) String() string {
 	if wholeDSN.MatchString(text) {
 		return dsnSecret.ReplaceAllString(text, "${1}"+mask)
 	}
-	u, err := url.Parse(text)
-	if err != nil || !strings.Contains(text, "://") || u.Opaque != "" || torn(u) {
+	u, ok := splitURL(text)
+	if !ok || u.torn() || !plainHosts.MatchString(u.hosts) || strings.Contains(u.user, "?") {
 		return mask
 	}
-	return maskURL(u)
+	return u.masked()
 }
 
 // Torn reports whether the text is a URL with an @ where none belongs, or with a
 // fragment: a password with / ? # or @ in it was not percent-encoded, so that
 // pieces of it are taken for something else.
 func (s Secret) Torn() bool {
-	u, err := url.Parse(string(s))
-	return err == nil && strings.Contains(string(s), "://") && torn(u)
+	u, ok := splitURL(string(s))
+	return ok && u.torn()
 }
 
-func torn(u *url.URL) bool {
-	for key := range u.Query() {
-		if strings.Contains(key, "@") {
+// Query returns the parameters of a connection URL, and what is in front of
+// their question mark; a text that has none is all in front.
+func (s Secret) Query() (front, query string) {
+	u, ok := splitURL(string(s))
+	if !ok || !u.hasQuery {
+		return string(s), ""
+	}
+	return strings.TrimSuffix(string(s), "?"+u.query), u.query
+}
+
+// urlParts is a connection URL as libpq reads it: an @ in front of the first /
+// ends the credentials, whatever is in them. net/url reads some of them in
+// another way and refuses several hosts.
+type urlParts struct {
+	scheme, user, password, hosts, path, query string
+	hasUser, hasPassword, hasQuery             bool
+}
+
+var (
+	schemeName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*$`)
+	plainHosts = regexp.MustCompile(`^((\[[^]]*\]|[^][:,]*)(:\d*)?(,|$))*$`)
+)
+
+func splitURL(text string) (u urlParts, ok bool) {
+	u.scheme, text, ok = strings.Cut(text, "://")
+	if !ok || !schemeName.MatchString(u.scheme) {
+		return u, false
+	}
+	if end := strings.IndexAny(text, "@/"); end >= 0 && text[end] == '@' {
+		u.user, u.password, u.hasPassword = strings.Cut(text[:end], ":")
+		u.hasUser, text = true, text[end+1:]
+	}
+	text, u.query, u.hasQuery = strings.Cut(text, "?")
+	slash := strings.IndexByte(text+"/", '/')
+	u.hosts, u.path = text[:slash], text[slash:]
+	return u, true
+}
+
+// otherParameters are those in whose values an @ may be, too.
+var otherParameters = []string{"passfile", "password", "service", "servicefile", "sslcert", "sslkey", "sslpassword"}
+
+// torn allows an @ in the value of a known parameter: user=me@org.
+func (u urlParts) torn() bool {
+	for pair := range strings.SplitSeq(u.query, "&") {
+		key, _, _ := strings.Cut(pair, "=")
+		if strings.Contains(pair, "@") && !isPlain(key) && !slices.Contains(otherParameters, key) {
 			return true
 		}
 	}
-	return u.Fragment != "" || strings.Contains(u.EscapedPath(), "@")
+	return strings.ContainsAny(u.hosts+u.path, "@#") || strings.Contains(u.query, "#")
 }
 
 // plainParameters are the parameters of a connection URL that are no secret.
@@ -82,19 +124,31 @@ var plainParameters = []string{
 	"sslmode", "sslrootcert", "target_session_attrs", "user",
 }
 
-func maskURL(u *url.URL) string {
-	const stand = "xxmaskxx" // what the URL's own escaping leaves alone
-	if _, has := u.User.Password(); has {
-		u.User = url.UserPassword(u.User.Username(), stand)
+func isPlain(key string) bool { return slices.Contains(plainParameters, key) }
+
+func (u urlParts) masked() string {
+	text := u.scheme + "://" + u.user
+	if u.hasPassword {
+		text += ":" + mask
 	}
-	q := u.Query()
-	for key := range q {
-		if !slices.Contains(plainParameters, key) {
-			q.Set(key, stand)
+	if u.hasUser {
+		text += "@"
+	}
+	text += u.hosts + u.path
+	if !u.hasQuery {
+		return text
+	}
+	pairs := strings.Split(u.query, "&")
+	for i, pair := range pairs {
+		key, _, found := strings.Cut(pair, "=")
+		switch {
+		case !found && pair != "":
+			pairs[i] = mask
+		case found && !isPlain(key):
+			pairs[i] = key + "=" + mask
 		}
 	}
-	u.RawQuery = q.Encode()
-	return strings.ReplaceAll(u.String(), stand, mask)
+	return text + "?" + strings.Join(pairs, "&")
 }
 
 // GoString masks as String does, for %#v.

@@ -49,14 +49,20 @@ func (p *program) report(err error) int {
 	if err == nil {
 		return exitOK
 	}
-	var stop *entrain.Stop
-	if errors.As(err, &stop) {
-		fmt.Fprint(p.stderr, connector.MaskURLs(describeStop(stop, p.place)))
-	} else {
-		text := strings.ReplaceAll(ownLines(err.Error()), "\n", "\n  ") // no line but the first looks like ours
-		fmt.Fprintf(p.stderr, "entrain: %s\n", connector.MaskURLs(text))
-	}
+	fmt.Fprint(p.stderr, connector.MaskURLs(p.describe(err)))
 	return exitCode(err)
+}
+
+func (p *program) describe(err error) string {
+	var stop *entrain.Stop
+	var unreachable *entrain.Unreachable
+	switch {
+	case errors.As(err, &stop):
+		return describeStop(stop, p.place)
+	case errors.As(err, &unreachable):
+		return describeUnreachable(err, unreachable)
+	}
+	return "entrain: " + strings.ReplaceAll(ownLines(err.Error()), "\n", "\n  ") + "\n" // no line but the first looks like ours
 }
 
 func exitCode(err error) int {

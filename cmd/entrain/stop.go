@@ -56,9 +56,17 @@ func describeStop(stop *entrain.Stop, at place) string {
 	if stop.Err != nil {
 		what += ": " + ownLines(stop.Err.Error())
 	}
+	return "entrain: stopped (" + stop.Code + ")\n" + answers(what, oneLine(stop.Why), at.fill(sqlLine(stop.Next)))
+}
+
+// describeUnreachable does so for err, which u is the cause of.
+func describeUnreachable(err error, u *entrain.Unreachable) string {
+	return "entrain: cannot connect\n" + answers(ownLines(err.Error()), oneLine(u.Why), oneLine(u.Next))
+}
+
+func answers(what, why, next string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "entrain: stopped (%s)\n", stop.Code)
-	for _, answer := range [][2]string{{"what happened", what}, {"why", oneLine(stop.Why)}, {"next", at.fill(sqlLine(stop.Next))}} {
+	for _, answer := range [][2]string{{"what happened", what}, {"why", why}, {"next", next}} {
 		if answer[1] != "" {
 			text := strings.ReplaceAll(strings.TrimRight(answer[1], "\n"), "\n", "\n                 ")
 			fmt.Fprintf(&b, "%15s: %s\n", answer[0], text)

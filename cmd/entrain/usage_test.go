@@ -79,10 +79,15 @@ func TestHelpAndVersion(t *testing.T) {
 // Nobody listens at the address: the environment is at fault, and the message
 // says what was tried.
 func TestUnreachableServer(t *testing.T) {
-	got := invoke(t, source, "run", writeFile(t, toFile))
-	got.want(t, exitEnvironment, "127.0.0.1:9")
-	if strings.Contains(got.stderr, "hunter2") {
-		t.Error("the password is shown")
+	file := writeFile(t, toFile)
+	for _, args := range [][]string{{"run", file}, {"run", "--until", "now", file}, {"check", file}, {"teardown", "--yes", file},
+		{"init", "--from", source["SOURCE_URL"], "--to", "-", "--output", "-"}} {
+		got := invoke(t, source, args...)
+		got.want(t, exitEnvironment, "entrain: cannot connect\n  what happened: ", "connect to 127.0.0.1:9/shop: ", "\n            why: nothing listens there",
+			"\n           next: psql 'host=127.0.0.1 port=9 dbname=shop user=app' -c 'SELECT 1'\n")
+		if strings.Contains(got.stderr, "hunter2") {
+			t.Error("the password is shown")
+		}
 	}
 }
 

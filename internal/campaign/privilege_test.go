@@ -140,6 +140,7 @@ func (l *least) targetRights(t *testing.T) {
 		{"USAGE ON SCHEMA public", "INSERT INTO customers VALUES (4)"},
 		{"SELECT ON public.orders", "UPDATE orders SET note = 'once more' WHERE id BETWEEN 200001 AND 200100"},
 		{"UPDATE ON entrain.position", "INSERT INTO customers VALUES (6)"},
+		{"UPDATE ON entrain.position", "INSERT INTO customers SELECT generate_series(1000, 1200)"}, // in bulk
 		{"USAGE ON SCHEMA entrain", "INSERT INTO customers VALUES (7)"},
 	} {
 		p := launch(t, "run", l.file.path)

@@ -19,7 +19,7 @@ func (w *writer) writeBulk(ctx context.Context, b *entrain.Batch) error {
 		return w.explain(ctx, err, b.Events)
 	}
 	if err := w.begin(ctx, b); err != nil {
-		return err
+		return w.explain(ctx, err, b.Events)
 	}
 	if err := w.apply(ctx, b); err != nil {
 		return w.explain(ctx, err, b.Events)
@@ -28,7 +28,7 @@ func (w *writer) writeBulk(ctx context.Context, b *entrain.Batch) error {
 	if b.Through.IsZero() {
 		return nil
 	}
-	return w.commit(ctx, b)
+	return w.explain(ctx, w.commit(ctx, b), b.Events)
 }
 
 // begin opens the transaction unless it is open, and moves the position if it

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/entrainsync/entrain"
@@ -19,15 +20,33 @@ type need struct {
 	Owned  bool     `json:"owned"` // the role has to be the owner of its sequences
 }
 
-// needs are those of the position's table and of the tables of the events.
-func needs(events []entrain.Event) []*need {
-	list := []*need{{Schema: "entrain", Name: "position", Rights: []string{"SELECT", "INSERT", "UPDATE", "DELETE"}}}
-	byTable := map[*entrain.Table]*need{}
+// rightsOf are the rights that the statements for an operation use: a GRANT of
+// any other would hide what lacks.
+var rightsOf = map[entrain.Op][]string{
+	entrain.OpInsert: {"SELECT", "INSERT", "UPDATE"}, // a row that is there already is updated
+	entrain.OpUpdate: {"SELECT", "UPDATE"},
+	entrain.OpDelete: {"SELECT", "DELETE"},
+}
+
+func (n *need) right(rights ...string) {
+	for _, r := range rights {
+		if !slices.Contains(n.Rights, r) {
+			n.Rights = append(n.Rights, r)
+		}
+	}
+}
+
+// needs are those of the position's table and of the tables of the events,
+// whatever shapes these have.
+func (w *writer) needs(events []entrain.Event) []*need {
+	list := []*need{{Schema: "entrain", Name: "position", Rights: []string{"SELECT", "UPDATE"}}}
+	byName := map[[2]string]*need{}
 	of := func(t *entrain.Table) *need {
-		n := byTable[t]
+		name := [2]string{t.Schema, t.Name}
+		n := byName[name]
 		if n == nil {
-			n = &need{Schema: t.Schema, Name: t.Name, Rights: []string{"SELECT", "INSERT", "UPDATE", "DELETE"}}
-			byTable[t] = n
+			n = &need{Schema: t.Schema, Name: t.Name}
+			byName[name] = n
 			list = append(list, n)
 		}
 		return n
@@ -35,16 +54,17 @@ func needs(events []entrain.Event) []*need {
 	for i := range events {
 		e := &events[i]
 		if e.Table != nil {
-			of(e.Table)
+			of(e.Table).right(rightsOf[e.Op]...)
+			if t := w.catalog.tables[e.Table]; e.Op == entrain.OpUpdate && t != nil && t.always >= 0 {
+				of(e.Table).right("INSERT", "DELETE") // such a row is made anew
+			}
 		}
 		if e.Truncate == nil {
 			continue
 		}
 		for _, t := range e.Truncate.Tables {
 			n := of(t)
-			if len(n.Rights) == 4 {
-				n.Rights = append(n.Rights, "TRUNCATE")
-			}
+			n.right("TRUNCATE")
 			n.Owned = n.Owned || e.Truncate.RestartIdentity
 		}
 	}
@@ -63,12 +83,13 @@ FROM json_to_recordset($1::json) AS w(schema text, name text, rights text[], own
 JOIN pg_namespace n ON n.nspname = w.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name`
 
 // explain turns a refused privilege into a stop that says what to grant. It ends
-// the transaction that was refused in order to ask.
+// the transaction that was refused in order to ask. Any other error, and none,
+// stays as it is.
 func (w *writer) explain(ctx context.Context, err error, events []entrain.Event) error {
 	if dial.SQLState(err) != dial.StateNoPrivilege {
 		return err
 	}
-	list, fault := json.Marshal(needs(events))
+	list, fault := json.Marshal(w.needs(events))
 	if fault != nil {
 		return err
 	}

@@ -1,9 +1,11 @@
 package apply
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
+	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
 
@@ -35,5 +37,73 @@ func TestSinkRightsBesideTheTable(t *testing.T) {
 		f = newFeed(t, limited)
 		f.write(tx(again))
 		wantRows(t, url, `SELECT count(*), (SELECT count(*) FROM private) FROM numbered`, "0|1")
+	})
+}
+
+// TestSinkNeeds: a stop names rights that the batch at hand uses, once a table,
+// whatever shapes of it are in there.
+func TestSinkNeeds(t *testing.T) {
+	table := func(name string, columns ...string) *entrain.Table {
+		tb := &entrain.Table{Schema: "s", Name: name}
+		for _, c := range columns {
+			tb.Columns = append(tb.Columns, entrain.Column{Name: c, Key: c == "id"})
+		}
+		tb.Version = tb.Fingerprint()
+		return tb
+	}
+	a, wider, b, always := table("a", "id"), table("a", "id", "v"), table("b", "id"), table("always", "id")
+	again := truncate(b)
+	again.Truncate.RestartIdentity = true
+	w := &writer{catalog: &catalog{tables: map[*entrain.Table]*targetTable{always: {always: 1}, a: {always: -1}}}}
+	for _, c := range []struct {
+		events []entrain.Event
+		want   string
+	}{
+		{nil, ""},
+		{tx(ins(a, "1")), " s.a SELECT INSERT UPDATE"},
+		{tx(upd(wider, "1", "x")), " s.a SELECT UPDATE"},
+		{tx(del(a, "1")), " s.a SELECT DELETE"},
+		{tx(upd(always, "1")), " s.always SELECT UPDATE INSERT DELETE"},
+		{tx(upd(a, "1"), ins(wider, "1", "x"), del(b, "1"), del(a, "1")), " s.a SELECT UPDATE INSERT DELETE s.b SELECT DELETE"},
+		{tx(truncate(a, b), again, truncate(wider)), " s.a TRUNCATE s.b TRUNCATE owned"},
+	} {
+		got := ""
+		for _, n := range w.needs(c.events) {
+			got += fmt.Sprintf(" %s.%s %s", n.Schema, n.Name, strings.Join(n.Rights, " "))
+			if n.Owned {
+				got += " owned"
+			}
+		}
+		if want := " entrain.position SELECT UPDATE" + c.want; got != want {
+			t.Errorf("got%s; want%s", got, want)
+		}
+	}
+}
+
+// TestSinkRightsOfThePosition proves P5: in bulk, a right on the position that
+// was taken away is a stop whose SQL gives it back; one that is not used is not
+// asked for, at the transaction's end neither.
+func TestSinkRightsOfThePosition(t *testing.T) {
+	onMajors(t, func(t *testing.T, url string) {
+		role := pgtest.Name(t)
+		newFeed(t, url)
+		grant := "GRANT USAGE ON SCHEMA entrain TO " + role + "; GRANT SELECT, INSERT, UPDATE ON entrain.position TO " + role
+		pgtest.Exec(t, url, "CREATE ROLE "+role+" LOGIN", grant, `CREATE TABLE o (id int8 PRIMARY KEY); CREATE TABLE private (id int8);
+			CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.private VALUES (new.id); RETURN new; END $$;
+			CREATE CONSTRAINT TRIGGER note AFTER INSERT ON o DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (new.id < 0) EXECUTE FUNCTION note(); GRANT SELECT, INSERT, UPDATE ON o TO `+role)
+		limited := strings.Replace(url, "postgres@", role+"@", 1)
+		o := describe(t, url, "public", "o")
+		f := newFeed(t, limited)
+		pgtest.Exec(t, url, "REVOKE UPDATE ON entrain.position FROM "+role)
+		stop := wantStop(t, f.bulkErr(t.Context(), tx(ins(o, "1"))), "no_privilege")
+		if stop.Next != `GRANT UPDATE ON "entrain"."position" TO "`+role+`";` {
+			t.Errorf("next: %s", stop.Next)
+		}
+		pgtest.Exec(t, url, stop.Next)
+		f = newFeed(t, limited)
+		stop = wantStop(t, f.bulkErr(t.Context(), tx(ins(o, "-1"))), "no_privilege")
+		if strings.Contains(stop.Next, "GRANT") || !strings.Contains(stop.Error(), "private") {
+			t.Errorf("the trigger's table is in the way: %v", stop)
+		}
 	})
 }

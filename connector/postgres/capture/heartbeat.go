@@ -24,7 +24,7 @@ func isHeartbeat(prefix, content []byte) bool {
 
 // beat writes a heartbeat. A server that cannot take it, such as a standby, is
 // worth one line; it may be able to later.
-func (w *slotWatch) beat(ctx context.Context) {
+func (w *slotWatch) beat(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, heartbeatWithin)
 	defer cancel()
 	err := w.dial(ctx)
@@ -38,4 +38,5 @@ func (w *slotWatch) beat(ctx context.Context) {
 		w.mute = true
 		w.cfg.Log.Warn("cannot write the heartbeat to the source's log; will go on trying", "every", w.cfg.Heartbeat, "error", err)
 	}
+	return err
 }

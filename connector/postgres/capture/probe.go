@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/entrainsync/entrain"
-	"github.com/entrainsync/entrain/connector/postgres/dial"
 )
 
 // A server that shuts down waits until a logical walsender has sent everything
@@ -27,12 +26,10 @@ const (
 
 // probe finds out why the connection beside the stream was ended: the server
 // ends all ordinary ones first when it shuts down.
-func (w *slotWatch) probe(ctx context.Context) {
-	bounded, cancel := context.WithTimeout(ctx, watchInterval)
+func (w *slotWatch) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, watchInterval)
 	defer cancel()
-	if err := w.dial(bounded); dial.SQLState(err) == stateCannotConnect {
-		w.leave(ctx)
-	}
+	return w.dial(ctx)
 }
 
 // leave ends the session when it does not get further.
@@ -52,7 +49,11 @@ func (w *slotWatch) leave(ctx context.Context) {
 		}
 		before = now
 	}
-	w.cfg.Log.Warn("the source shuts down while not everything is delivered: the slot keeps the rest",
-		"slot", w.cfg.Slot, "delivered", before.String())
+	if before < w.read() {
+		w.cfg.Log.Warn("the source shuts down while not everything that was read is delivered: the slot keeps the rest",
+			"slot", w.cfg.Slot, "delivered", before.String())
+	} else {
+		w.cfg.Log.Info("the source shuts down; everything that was read is delivered", "slot", w.cfg.Slot, "delivered", before.String())
+	}
 	w.giveUp(fmt.Errorf("%w: the source shuts down", entrain.ErrDisconnected))
 }

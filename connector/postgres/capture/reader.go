@@ -40,8 +40,9 @@ type reader struct {
 	ended   bool                  // a bounded source has delivered everything
 	over    error                 // why the session ended, for every Read from then on
 
-	committed atomic.Int64 // commit time of the last transaction read, Unix µs
-	heard     atomic.Int64 // when the server last sent anything, Unix µs
+	committed atomic.Int64  // commit time of the last transaction read, Unix µs
+	heard     atomic.Int64  // when the server last sent anything, Unix µs
+	read      atomic.Uint64 // up to where changes were handed out
 
 	closeOnce sync.Once
 	closeErr  error
@@ -140,6 +141,13 @@ func (r *reader) noted(b *entrain.Batch) *entrain.Batch {
 	if b != nil {
 		r.ticked, r.urged = time.Now(), false
 		r.heard.Store(r.ticked.UnixMicro())
+	}
+	if b != nil && len(b.Events) > 0 {
+		read := uint64(r.asm.handed)
+		if b.Through.IsZero() {
+			read++ // a part: behind all that can be confirmed
+		}
+		r.read.Store(read)
 	}
 	return b
 }

@@ -317,6 +317,7 @@ func (s *session) reader(start startPoint, from entrain.Position) *reader {
 	r.fb.eager = s.synchronous()
 	r.fb.failed = func(err error) { r.abandon(fmt.Errorf("send status to the source: %w", err)) }
 	r.watch.confirmed = func() lsn { return lsn(r.fb.confirmed.Load()) }
+	r.watch.read = func() lsn { return lsn(r.read.Load()) }
 	r.watch.giveUp = func(err error) {
 		r.abandon(err)
 		r.conn.Close() // the server waits for its end; nothing is left to say

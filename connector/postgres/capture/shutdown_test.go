@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/internal/pgserver"
@@ -67,23 +71,30 @@ func TestWatchIsEnded(t *testing.T) {
 }
 
 // TestLeave: a session whose server shuts down may go on as long as it makes
-// progress, but not for ever.
+// progress, but not for ever. What it says of that is true.
 func TestLeave(t *testing.T) {
+	const rest, nothing = "level=WARN msg=\"the source shuts down while not everything that was read", "level=INFO msg=\"the source shuts down; everything that was read is delivered"
 	cases := []struct {
 		name        string
 		steps       int // so many seconds it makes progress
+		read        lsn
 		least, most time.Duration
+		said        string
 	}{
-		{"stalled", 0, leaveStep, leaveStep},
-		{"for a while", 3, 4 * time.Second, 5 * time.Second},
-		{"for ever", 1000, leaveLimit, leaveLimit},
+		{"stalled", 0, 1, leaveStep, leaveStep, rest},
+		{"nothing left", 0, 0, leaveStep, leaveStep, nothing},
+		{"for a while", 3, 4, 4 * time.Second, 5 * time.Second, rest},
+		{"to the end", 3, 3, 4 * time.Second, 5 * time.Second, nothing},
+		{"for ever", 1000, 1000, leaveLimit, leaveLimit, rest},
 	}
 	for _, c := range cases {
 		synctest.Test(t, func(t *testing.T) {
 			began := time.Now()
 			var ended error
-			w := &slotWatch{cfg: Config{Log: slog.New(slog.DiscardHandler)}}
+			var said strings.Builder
+			w := &slotWatch{cfg: Config{Log: slog.New(slog.NewTextHandler(&said, nil))}}
 			w.confirmed = func() lsn { return lsn(min(int(time.Since(began)/time.Second), c.steps)) }
+			w.read = func() lsn { return c.read }
 			w.giveUp = func(err error) { ended = err }
 			w.leave(t.Context())
 			if took := time.Since(began); took < c.least || took > c.most {
@@ -92,6 +103,72 @@ func TestLeave(t *testing.T) {
 			if !errors.Is(ended, entrain.ErrDisconnected) {
 				t.Errorf("%s: the session was ended with %v", c.name, ended)
 			}
+			if !strings.Contains(said.String(), c.said) {
+				t.Errorf("%s: said %s", c.name, &said)
+			}
 		})
 	}
+}
+
+// TestRead: what was read is as far as the last change that was handed out; a
+// part of a transaction is behind all that can be confirmed.
+func TestRead(t *testing.T) {
+	r := &reader{asm: &assembler{handed: 70}}
+	for _, c := range []struct {
+		b    *entrain.Batch
+		want uint64
+	}{
+		{nil, 0},
+		{&entrain.Batch{Through: entrain.Position{Offset: "x"}}, 0}, // an idle position
+		{&entrain.Batch{Events: make([]entrain.Event, 1), Through: entrain.Position{Offset: "x"}}, 70},
+		{&entrain.Batch{Events: make([]entrain.Event, 1)}, 71},
+	} {
+		r.noted(c.b)
+		if got := r.read.Load(); got != c.want {
+			t.Errorf("read %d, want %d", got, c.want)
+		}
+	}
+}
+
+// TestShutdownIsNoticedWithoutConnection: a watch that has no connection when the
+// server begins to shut down notices it when it next wants one.
+func TestShutdownIsNoticedWithoutConnection(t *testing.T) {
+	for name, heartbeat := range map[string]time.Duration{"look": 0, "heartbeat": 3 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			server, err := pgconn.ParseConfig("host=127.0.0.1 user=u dbname=x sslmode=disable")
+			if err != nil {
+				t.Fatal(err)
+			}
+			server.DialFunc = refuseNewcomers
+			gone := make(chan error, 1)
+			w := &slotWatch{cfg: Config{Log: slog.New(slog.DiscardHandler), Heartbeat: heartbeat}, server: server}
+			w.confirmed, w.read = func() lsn { return 0 }, func() lsn { return 0 }
+			w.giveUp = func(err error) { gone <- err }
+			w.start(t.Context())
+			select {
+			case err := <-gone:
+				if !errors.Is(err, entrain.ErrDisconnected) {
+					t.Errorf("%s: %v", name, err)
+				}
+				w.wg.Wait() // it has left by itself
+			case <-time.After(watchInterval + 2*leaveStep):
+				t.Errorf("%s: the session holds the server's shutdown up", name)
+			}
+			w.close()
+		})
+	}
+}
+
+// refuseNewcomers is a server that shuts down.
+func refuseNewcomers(context.Context, string, string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	go func() {
+		defer theirs.Close()
+		server := pgproto3.NewBackend(theirs, theirs)
+		if _, err := server.ReceiveStartupMessage(); err == nil {
+			server.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: stateCannotConnect, Message: "the database system is shutting down"})
+			_ = server.Flush()
+		}
+	}()
+	return ours, nil
 }

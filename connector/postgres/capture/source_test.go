@@ -24,7 +24,7 @@ func TestURLErrorsKeepSecrets(t *testing.T) {
 		"postgres://u:%" + canary + "@localhost/db",
 		"postgres://u:a " + canary + "@localhost/db",
 		"postgres://u:1/" + canary + "@localhost/db",
-		"postgres://u:1#" + canary + "@localhost/db",
+		"postgres://u@localhost/db#" + canary, // behind the @ of the credentials; in front of it libpq takes it
 		"postgres://u:`: " + canary + "@localhost/db",
 		"host=localhost password= " + canary + " sslmode=maybe",
 		`host=localhost password=a\ ` + canary + " sslmode=maybe",

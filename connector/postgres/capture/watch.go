@@ -2,6 +2,7 @@ package capture
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ type slotWatch struct {
 	server *pgconn.Config
 
 	confirmed func() lsn      // what the session has told the server
+	read      func() lsn      // up to where it has handed out changes
 	giveUp    func(err error) // ends the session
 
 	end    atomic.Uint64 // of the source's log; 0 until known
@@ -57,7 +59,7 @@ func (s *Source) Guard(ctx context.Context) {
 				continue // one of its files is being replaced
 			}
 			w.server = server
-			w.lookQuietly(ctx)
+			_ = w.lookQuietly(ctx) // no session is up that could be in a server's way
 		case <-ctx.Done():
 			return
 		}
@@ -92,18 +94,23 @@ func (w *slotWatch) run(ctx context.Context) {
 	looks := newSchedule(watchInterval)
 	beats := newSchedule(w.cfg.Heartbeat)
 	for {
+		var err error
 		if w.rest(ctx, earlier(looks.next, beats.next)) {
-			w.probe(ctx)
+			err = w.probe(ctx)
 		}
 		if ctx.Err() != nil {
 			return
 		}
 		now := time.Now()
 		if looks.due(now) {
-			w.lookQuietly(ctx)
+			err = errors.Join(err, w.lookQuietly(ctx))
 		}
 		if beats.due(now) {
-			w.beat(ctx)
+			err = errors.Join(err, w.beat(ctx))
+		}
+		if dial.SQLState(err) == stateCannotConnect {
+			w.leave(ctx)
+			return
 		}
 	}
 }
@@ -159,11 +166,13 @@ func (w *slotWatch) rest(ctx context.Context, until time.Time) (ended bool) {
 }
 
 // lookQuietly looks; what fails may succeed the next time.
-func (w *slotWatch) lookQuietly(ctx context.Context) {
-	if _, err := w.look(ctx); err != nil && ctx.Err() == nil {
+func (w *slotWatch) lookQuietly(ctx context.Context) error {
+	_, err := w.look(ctx)
+	if err != nil && ctx.Err() == nil {
 		w.cfg.Log.Debug("cannot look at the replication slot", "slot", w.cfg.Slot, "error", err)
 		w.hangUp(ctx)
 	}
+	return err
 }
 
 func (w *slotWatch) hangUp(ctx context.Context) {

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector/postgres/blockconn"
 )
 
@@ -50,7 +52,13 @@ func Connect(ctx context.Context, cfg *pgconn.Config) (*pgconn.PgConn, error) {
 		if !replicates(cfg) && SQLState(err) == StateNoPrivilege {
 			return nil, StopNoConnectRight(cfg, err)
 		}
-		return nil, Classify(err)
+		if errors.Is(err, context.DeadlineExceeded) { // not ctx's but connect_timeout's
+			err = fmt.Errorf("%w: %w", entrain.ErrDisconnected, err)
+		}
+		if err = Classify(err); entrain.IsRetryable(err) {
+			err = unreachable(cfg, err)
+		}
+		return nil, err
 	}
 	if err := keepBytes(ctx, conn); err != nil {
 		Close(ctx, conn)
@@ -129,7 +137,12 @@ func Address(cfg *pgconn.Config) string {
 	return fmt.Sprintf("host=%s port=%d dbname=%s", connWord(cfg.Host), cfg.Port, connWord(cfg.Database))
 }
 
-// connWord quotes a word of a connection string.
+var plainWord = regexp.MustCompile(`^[\w./:%-]+$`)
+
+// connWord quotes a word of a connection string where that is needed.
 func connWord(s string) string {
+	if plainWord.MatchString(s) {
+		return s
+	}
 	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
 }

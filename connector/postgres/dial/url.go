@@ -25,6 +25,8 @@ type Secret interface {
 	Reveal() string
 	// Torn reports whether a character of a password has torn the text.
 	Torn() bool
+	// Query returns the parameters of a URL, and what is in front of them.
+	Query() (front, query string)
 }
 
 // SessionSettings returns what makes every session read and write values the
@@ -65,12 +67,12 @@ func ParseURL(s Secret, application string) (*pgconn.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connection URL: %w", redact(err))
 	}
-	if !hasSSLMode(text) {
+	if !hasSSLMode(s) {
 		mode := "require"
 		if allLocal(cfg) {
 			mode = "disable"
 		}
-		if cfg, err = pgconn.ParseConfig(withSSLMode(text, mode)); err != nil {
+		if cfg, err = pgconn.ParseConfig(withSSLMode(s, mode)); err != nil {
 			return nil, fmt.Errorf("connection URL: %w", redact(err))
 		}
 	}
@@ -92,25 +94,33 @@ func ParseURL(s Secret, application string) (*pgconn.Config, error) {
 // one of those is being replaced, so that the next session may find it.
 func FileChanges(err error) error { return entrain.Retryable(err) }
 
-func hasSSLMode(text string) bool {
+// isURL as the driver tells a URL from a key=value string.
+func isURL(text string) bool {
+	return strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://")
+}
+
+func hasSSLMode(s Secret) bool {
 	if os.Getenv("PGSSLMODE") != "" {
 		return true
 	}
-	if u, err := url.Parse(text); err == nil && strings.HasPrefix(u.Scheme, "postgres") {
-		return u.Query().Has("sslmode")
+	if !isURL(s.Reveal()) {
+		return dsnSSLMode.MatchString(s.Reveal())
 	}
-	return dsnSSLMode.MatchString(text)
+	_, query := s.Query()
+	parameters, _ := url.ParseQuery(query) // what it cannot read, the driver refuses
+	return parameters.Has("sslmode") || parameters.Get("ssl") == "true"
 }
 
-func withSSLMode(text, mode string) string {
-	u, err := url.Parse(text)
-	if err != nil || !strings.HasPrefix(u.Scheme, "postgres") {
-		return text + " sslmode=" + mode
+func withSSLMode(s Secret, mode string) string {
+	word := "sslmode=" + mode
+	if !isURL(s.Reveal()) {
+		return s.Reveal() + " " + word
 	}
-	q := u.Query()
-	q.Set("sslmode", mode)
-	u.RawQuery = q.Encode()
-	return u.String()
+	front, query := s.Query()
+	if query != "" && !strings.HasSuffix(query, "&") {
+		query += "&"
+	}
+	return front + "?" + query + word
 }
 
 func allLocal(cfg *pgconn.Config) bool {
@@ -140,7 +150,8 @@ func redact(err error) error {
 		text = text[i+len("`: "):]
 	}
 	text, _, cut := strings.Cut(strings.Replace(text, `missing "="`, "missing =", 1), `"`)
-	if cut || strings.Contains(text, "as URL") {
+	text, _, value := strings.Cut(text, " value: ")
+	if cut || value || strings.Contains(text, "as URL") {
 		text = strings.TrimRight(text, "(: ") + escapeIt
 	}
 	return errors.New(text)

@@ -1,8 +1,10 @@
 package dial
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/entrainsync/entrain/connector"
@@ -103,5 +105,78 @@ func TestURLPasswords(t *testing.T) {
 	}
 	if got := password("postgres://u:of%20url@localhost/db"); got != "of url" {
 		t.Errorf("password %q, want that of the URL", got)
+	}
+}
+
+// TestURLsAsLibpqSplitsThem: what our own default adds changes nothing else,
+// whatever is in the password and however many servers there are.
+func TestURLsAsLibpqSplitsThem(t *testing.T) {
+	pgtest.ClearEnv(t)
+	for url, want := range map[string]string{
+		"postgres://u:a^b@example.com/db":                                     "u|a^b|example.com:5432|db",
+		"postgres://u:a|b@example.com/db?connect_timeout=3":                   "u|a|b|example.com:5432|db",
+		"postgres://u:a{b}@example.com/db?sslmode=verify-full":                "u|a{b}|example.com:5432|db",
+		"postgres://u:1?x=c4n4ry@example.com/db":                              "u|1?x=c4n4ry|example.com:5432|db",
+		"postgres://u:1?sslmode=disable@example.com":                          "u|1?sslmode=disable|example.com:5432|",
+		"postgres://u:1#c4n4ry@example.com:7/db?":                             "u|1#c4n4ry|example.com:7|db",
+		"postgres://u:a b@example.com/db":                                     "",
+		"postgres://u:p@[2001:db8::1]:1,[2001:db8::2]:2/db?connect_timeout=3": "u|p|2001:db8::1:1,2001:db8::2:2|db",
+		"postgres://u:p@[2001:db8::1],example.com:2?connect_timeout=3&":       "u|p|2001:db8::1:5432,example.com:2|",
+		"postgresql://u:%61+b@example.com/d%62?application_name=a+b":          "u|a+b|example.com:5432|db",
+	} {
+		cfg, err := ParseURL(connector.Secret(url), "app")
+		if err != nil {
+			if want != "" {
+				t.Errorf("%s: %v", url, err)
+			}
+			continue
+		}
+		at := []string{fmt.Sprint(cfg.Host, ":", cfg.Port)}
+		for _, f := range cfg.Fallbacks {
+			at = append(at, fmt.Sprint(f.Host, ":", f.Port))
+		}
+		if got := strings.Join([]string{cfg.User, cfg.Password, strings.Join(at, ","), cfg.Database}, "|"); got != want {
+			t.Errorf("%s: %s, want %s", url, got, want)
+		}
+		if cfg.TLSConfig == nil || !cfg.TLSConfig.InsecureSkipVerify != strings.Contains(url, "verify-full") {
+			t.Errorf("%s: TLS %+v", url, cfg.TLSConfig)
+		}
+		if _, has := cfg.RuntimeParams["x"]; has {
+			t.Errorf("%s: a piece of the password is a parameter", url)
+		}
+	}
+	if cfg, err := ParseURL(connector.Secret("postgres://u@example.com/db?ssl%6dode=disable"), "app"); err != nil || cfg.TLSConfig != nil {
+		t.Errorf("an escaped sslmode is not seen: %v", err)
+	}
+	if cfg, err := ParseURL(connector.Secret("postgres://u@localhost/db?ssl=true"), "app"); err != nil || cfg.TLSConfig == nil {
+		t.Errorf("ssl=true is overruled: %v", err)
+	}
+}
+
+// TestURLErrors: P8. What the driver says about a connection string is told
+// without a piece of it.
+func TestURLErrors(t *testing.T) {
+	pgtest.ClearEnv(t)
+	for url, want := range map[string]string{
+		"postgres://u:1/c4n4ry@h/x":                         "@ or #",
+		"postgres://u:1?/c4n4ry@h/x":                        "@ or #",
+		"postgres://u:1@c4n4ry@h/x":                         "@ or #",
+		"postgres://u:1/x?y=c4n4ry@h/db":                    "@ or #",
+		"postgres://h/x?y@c4n4ry=1":                         "@ or #",
+		"postgres://h/x#c4n4ry":                             "@ or #",
+		"postgres://u:c4n4ry/x":                             "invalid port",
+		"host=h target_session_attrs=c4n4ry":                "unknown target_session_attrs",
+		"postgres://h/x?channel_binding=c4n4ry":             "unknown channel_binding",
+		"host=h sslcertmode=c4n4ry":                         "sslcertmode",
+		"host=h password=a c4n4ry port=1":                   "connection URL: ",
+		"postgres://h/x?sslmode=c4n4ry":                     "sslmode is invalid",
+		"postgres://h/x?connect_timeout=c4n4ry":             "invalid connect_timeout",
+		"postgres://h/x?min_protocol_version=c4n4ry":        "min_protocol_version",
+		"postgres://u@h/x?application_name=a@b&user=me@org": "",
+	} {
+		_, err := ParseURL(connector.Secret(url), "app")
+		if said := fmt.Sprint(err); (err == nil) != (want == "") || !strings.Contains(said, want) || strings.Contains(said, "c4n4ry") {
+			t.Errorf("%s: %v, want %s", url, err, want)
+		}
 	}
 }
