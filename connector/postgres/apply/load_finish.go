@@ -113,6 +113,9 @@ type waiting struct {
 }
 
 func (x *loadSession) complete(ctx context.Context, tables []entrain.SnapshotTable) error {
+	if err := x.check(ctx, x.holder(), ""); err != nil {
+		return err
+	}
 	found, err := x.ask(ctx, hasLoadSQL)
 	if err != nil || found == nil {
 		return err
@@ -132,7 +135,10 @@ func (x *loadSession) complete(ctx context.Context, tables []entrain.SnapshotTab
 			return err
 		}
 	}
-	return x.refer(ctx, list)
+	if !slices.ContainsFunc(list, func(w waiting) bool { return w.made == madeByUs }) {
+		return nil
+	}
+	return x.transact(ctx, x.holder(), func() error { return x.refer(ctx, list) })
 }
 
 // waiting lists the tables among these that have a row in entrain.load.
@@ -236,17 +242,15 @@ func (x *loadSession) sortByReference(ctx context.Context, targets []*targetTabl
 // refer makes the references of tables that we made, all of which have their
 // rows.
 func (x *loadSession) refer(ctx context.Context, list []waiting) error {
-	return x.transact(ctx, x.holder(), func() error {
-		for _, w := range list {
-			if w.made != madeByUs {
-				continue
-			}
-			if err := x.referTable(ctx, w.from); err != nil {
-				return err
-			}
+	for _, w := range list {
+		if w.made != madeByUs {
+			continue
 		}
-		return nil
-	})
+		if err := x.referTable(ctx, w.from); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // referTable passes over references to tables that the target does not have:

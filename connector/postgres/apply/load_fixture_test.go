@@ -171,3 +171,14 @@ func (r *serverRows) CopyText(ctx context.Context, w io.Writer) (int64, error) {
 	tag, err := r.conn.CopyTo(ctx, w, "COPY ("+r.sql+") TO STDOUT")
 	return tag.RowsAffected(), err
 }
+
+// during calls do before each batch.
+type during struct {
+	*rowBatches
+	do func()
+}
+
+func (r *during) Read(ctx context.Context) (*entrain.Batch, error) {
+	r.do()
+	return r.rowBatches.Read(ctx)
+}

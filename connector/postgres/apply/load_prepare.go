@@ -108,14 +108,13 @@ func (l *tableLoad) findTable(ctx context.Context, x *loadSession) (made tableMa
 	return madeByUs, err
 }
 
-// describe reads the catalog.
+// describe reads the catalog anew.
 func (x *loadSession) describe(ctx context.Context, t *entrain.Table) (*targetTable, error) {
-	c := newCatalog(x.conn)
-	c.role = x.by.role
-	if err := c.learn(ctx, t); err != nil {
+	x.catalog.reset()
+	if err := x.catalog.learn(ctx, t); err != nil {
 		return nil, err
 	}
-	return c.table(t), nil
+	return x.catalog.table(t), nil
 }
 
 // undo removes the rows of a load that did not come to its end. Those in the

@@ -62,7 +62,9 @@ type loadSession struct {
 	by     holder
 	conn   *pgconn.PgConn
 	server string
-	rows   partReader
+
+	catalog *catalog
+	rows    partReader
 	// unsettled: a COMMIT was sent and not answered.
 	unsettled bool
 }
@@ -80,7 +82,9 @@ func (s *Sink) openLoad(ctx context.Context, by holder) (*loadSession, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &loadSession{cfg: s.cfg, by: by, conn: conn, server: dial.ServerName(cfg)}, nil
+	x := &loadSession{cfg: s.cfg, by: by, conn: conn, server: dial.ServerName(cfg), catalog: newCatalog(conn)}
+	x.catalog.role = by.role
+	return x, nil
 }
 
 func (x *loadSession) holder() claim {
