@@ -100,22 +100,31 @@ func TestLoadValues(t *testing.T) {
 				pgtest.Exec(t, url, fmt.Sprintf(`INSERT INTO origin.%s VALUES (%d, %s)`, name, j, v))
 			}
 			table := describe(t, url, "public", name)
-			for _, way := range []string{"text", "rows"} {
-				l := lt.load(table)
-				if way == "text" {
-					if _, err := l.Part(t.Context(), &serverRows{conn: conn, sql: "SELECT * FROM origin." + name}); err != nil {
-						t.Fatalf("%s: %v", c.typ, err)
-					}
-				} else {
-					lt.part(l, table, textRows(t, conn, "SELECT id::text, v FROM origin."+name)...)
-				}
-				lt.finish(l)
-				wantRows(t, url, fmt.Sprintf(`SELECT count(*) FROM origin.%[1]s o JOIN public.%[1]s p ON o.id = p.id
-					AND ROW(o.v)::record *= ROW(p.v)::record`, name), fmt.Sprint(len(c.values)))
-				pgtest.Exec(t, url, "TRUNCATE public."+name)
-			}
+			checkLoadedValues(t, lt, conn, table, len(c.values))
 		}
 	})
+}
+
+// checkLoadedValues brings the rows of the table's twin to the target in both
+// ways.
+func checkLoadedValues(t *testing.T, lt *loadTest, conn *pgconn.PgConn, table *entrain.Table, rows int) {
+	t.Helper()
+	from := "origin." + table.Name
+	for way, load := range map[string]func(l *tableLoad){
+		"text": func(l *tableLoad) {
+			_, err := l.Part(t.Context(), &serverRows{conn: conn, sql: "SELECT * FROM " + from})
+			mustLoad(t, err)
+		},
+		"rows": func(l *tableLoad) { lt.part(l, table, textRows(t, conn, "SELECT id::text, v FROM "+from)...) },
+	} {
+		t.Log(table.Columns[1].Type, way)
+		l := lt.load(table)
+		load(l)
+		lt.finish(l)
+		wantRows(t, lt.url, fmt.Sprintf(`SELECT count(*) FROM origin.%[1]s o JOIN public.%[1]s p ON o.id = p.id
+			AND ROW(o.v)::record *= ROW(p.v)::record`, table.Name), fmt.Sprint(rows))
+		pgtest.Exec(t, lt.url, "TRUNCATE public."+table.Name)
+	}
 }
 
 // textRows are the rows of a query as a source sends them.
