@@ -125,7 +125,7 @@ func (lt *loadTest) loadMade(t entrain.SnapshotTable, rows ...[]string) error {
 	return l.Finish(lt.t.Context())
 }
 
-func mustLoad(t *testing.T, err error) {
+func mustLoad(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -108,9 +108,8 @@ func (l *tableLoad) findTable(ctx context.Context, x *loadSession) (made tableMa
 	return madeByUs, err
 }
 
-// describe reads the catalog anew.
+// describe reads the catalog.
 func (x *loadSession) describe(ctx context.Context, t *entrain.Table) (*targetTable, error) {
-	x.catalog.reset()
 	if err := x.catalog.learn(ctx, t); err != nil {
 		return nil, err
 	}

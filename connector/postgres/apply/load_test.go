@@ -95,19 +95,20 @@ func TestLoadValues(t *testing.T) {
 		lt := newLoadTest(t, url)
 		for i, c := range valueCases {
 			name := fmt.Sprintf("v%d", i)
-			pgtest.Exec(t, url, fmt.Sprintf(`CREATE TABLE origin.%[1]s (id int8 PRIMARY KEY, v %[2]s); CREATE TABLE public.%[1]s (LIKE origin.%[1]s INCLUDING ALL)`, name, c.typ))
+			statements := []string{fmt.Sprintf(`CREATE TABLE origin.%[1]s (id int8 PRIMARY KEY, v %[2]s); CREATE TABLE public.%[1]s (LIKE origin.%[1]s INCLUDING ALL)`, name, c.typ)}
 			for j, v := range c.values {
-				pgtest.Exec(t, url, fmt.Sprintf(`INSERT INTO origin.%s VALUES (%d, %s)`, name, j, v))
+				statements = append(statements, fmt.Sprintf(`INSERT INTO origin.%s VALUES (%d, %s)`, name, j, v))
 			}
+			pgtest.Exec(t, url, statements...)
 			table := describe(t, url, "public", name)
-			checkLoadedValues(t, lt, conn, table, len(c.values))
+			lt.checkValues(conn, table, len(c.values))
 		}
 	})
 }
 
-// checkLoadedValues brings the rows of the table's twin to the target in both
-// ways.
-func checkLoadedValues(t *testing.T, lt *loadTest, conn *pgconn.PgConn, table *entrain.Table, rows int) {
+// checkValues brings the rows of the table's twin to the target in both ways.
+func (lt *loadTest) checkValues(conn *pgconn.PgConn, table *entrain.Table, rows int) {
+	t := lt.t
 	t.Helper()
 	from := "origin." + table.Name
 	for way, load := range map[string]func(l *tableLoad){
@@ -128,7 +129,7 @@ func checkLoadedValues(t *testing.T, lt *loadTest, conn *pgconn.PgConn, table *e
 }
 
 // textRows are the rows of a query as a source sends them.
-func textRows(t *testing.T, conn *pgconn.PgConn, sql string) [][]string {
+func textRows(t testing.TB, conn *pgconn.PgConn, sql string) [][]string {
 	t.Helper()
 	rows, err := dial.QueryRows(t.Context(), conn, sql)
 	if err != nil {
