@@ -68,12 +68,11 @@ func (r *copyTextRows) CopyText(_ context.Context, w io.Writer) (int64, error) {
 	return r.rows, r.fault
 }
 
-// loadTest is a sink whose position a writer has taken over, and one table.
+// loadTest is a sink whose position a writer has taken over.
 type loadTest struct {
-	t     testing.TB
-	url   string
-	sink  *Sink
-	table entrain.SnapshotTable
+	t    testing.TB
+	url  string
+	sink *Sink
 }
 
 func newLoadTest(t testing.TB, url string) *loadTest {
