@@ -29,7 +29,8 @@ type SnapshotRequest struct {
 }
 
 // Snapshot is a view of a source's tables at one moment. Its methods may be
-// called from several goroutines.
+// called from several goroutines. It has 4 methods because what it shows is
+// known, and decided upon, before a row is read.
 type Snapshot interface {
 	// Point is the moment.
 	Point() SnapshotPoint
@@ -108,7 +109,11 @@ type Loader interface {
 	// pipeline has left there, unfinished, is removed first; rows of others
 	// stay. ctx bounds the preparation only.
 	Load(ctx context.Context, t SnapshotTable) (TableLoad, error)
-	// Complete is called when all tables of a snapshot have their rows.
+	// Notes returns what was noted by the loads that were finished since the last
+	// Complete.
+	Notes(ctx context.Context) ([]string, error)
+	// Complete is called when all tables of a snapshot have their rows. It may be
+	// called again.
 	Complete(ctx context.Context, tables []SnapshotTable) error
 }
 
@@ -119,8 +124,9 @@ type TableLoad interface {
 	// called from several goroutines, for different parts, and does not close r.
 	Part(ctx context.Context, r RowReader) (int64, error)
 	// Finish makes the rows of all parts the table's. A row whose key the table
-	// had already is replaced.
-	Finish(ctx context.Context) error
+	// had already is replaced. The note is kept with them, in the same
+	// transaction.
+	Finish(ctx context.Context, note string) error
 	// Close ends the load; one that is not finished is redone by the next Load.
 	// It may be called twice.
 	Close() error

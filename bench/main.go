@@ -1,12 +1,13 @@
 // Command bench measures entrain against its real peers, on servers of its own:
 //
-//	go run ./bench decode|apply|latency|all [--rows N] [--seconds N] [--runs N] [-o table|json]
+//	go run ./bench decode|apply|latency|snapshot|all [--rows N] [--seconds N] [--runs N] [-o table|json]
 //
 // decode reads the same log again and again, by turns with pg_recvlogical and
 // with `entrain run` into native JSON; apply feeds a second server by turns by
 // a native subscription and by entrain, and compares every row afterwards;
 // latency does so live, at 1,000 transactions a second, and compares commit
-// times. Every figure is a median over runs that alternate in one go; only the
+// times; snapshot copies existing rows beside psql, pg_dump with pg_restore, and
+// a native subscription. Every figure is a median over runs that alternate in one go; only the
 // thresholds are written down here. Standard output is the result, standard
 // error says what goes on. It exits with 4 if a threshold is missed.
 //
@@ -53,9 +54,10 @@ var works = []struct {
 	{"decode", decode},
 	{"apply", apply},
 	{"latency", latency},
+	{"snapshot", snapshot},
 }
 
-var errUsage = errors.New("usage: bench decode|apply|latency|all [--rows N] [--seconds N] [--runs N] [-o table|json]")
+var errUsage = errors.New("usage: bench decode|apply|latency|snapshot|all [--rows N] [--seconds N] [--runs N] [-o table|json]")
 
 const (
 	exitFailed = 1

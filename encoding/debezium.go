@@ -103,7 +103,7 @@ func (d *Debezium) Records(e *entrain.Event) ([]Record, error) {
 	d.clock()
 	var err error
 	switch e.Op {
-	case entrain.OpInsert, entrain.OpUpdate, entrain.OpDelete:
+	case entrain.OpInsert, entrain.OpUpdate, entrain.OpDelete, entrain.OpRead:
 		err = d.row(e)
 	case entrain.OpTruncate:
 		for _, t := range e.Truncate.Tables {
@@ -113,6 +113,7 @@ func (d *Debezium) Records(e *entrain.Event) ([]Record, error) {
 		}
 	case entrain.OpMessage:
 		d.message(e)
+	case entrain.OpReadEnd: // has no record there
 	default:
 		err = fmt.Errorf("the format debezium has no operation %v", e.Op)
 	}
@@ -184,6 +185,8 @@ func (d *Debezium) row(e *entrain.Event) error {
 	switch {
 	case e.Op == entrain.OpInsert:
 		return d.change(e, t, change{op: 'c', after: e.After, key: newKey})
+	case e.Op == entrain.OpRead:
+		return d.change(e, t, change{op: 'r', after: e.After, key: newKey})
 	case e.Op == entrain.OpDelete:
 		return d.delete(e, t, change{op: 'd', before: e.Before, key: oldKey})
 	case !t.keyChanged(e):

@@ -15,6 +15,7 @@ type debeziumTx struct {
 	stream  *entrain.Stream
 	version uint64
 
+	snapshot               string // whether its rows are a snapshot's: "true" or "false"
 	prefix                 string // of topics
 	messages, transactions string // their topics
 	head                   []byte // `,"source":{…,"sequence":"[\"24094528\",\"`
@@ -50,8 +51,12 @@ func (d *Debezium) begin(e *entrain.Event) {
 		d.learn(tx.Stream)
 	}
 	d.tx.version = tx.Version
-	d.prepare(tx)
+	d.tx.snapshot = "false"
 	outside := e.Op == entrain.OpMessage && !e.Message.Transactional
+	if e.Op == entrain.OpRead || e.Op == entrain.OpReadEnd {
+		d.tx.snapshot, outside = "true", true
+	}
+	d.prepare(tx)
 	if d.o.ProvideTransactionMetadata && !outside {
 		d.tx.open = true
 		d.boundary("BEGIN")
@@ -80,7 +85,9 @@ func (d *Debezium) prepare(tx *entrain.Transaction) {
 	t.head = appendString(t.head, []byte(t.prefix))
 	t.head = append(t.head, `,"ts_ms":`...)
 	t.head = append(t.head, t.millis...)
-	t.head = append(t.head, `,"snapshot":"false","db":`...)
+	t.head = append(t.head, `,"snapshot":"`...)
+	t.head = append(t.head, t.snapshot...)
+	t.head = append(t.head, `","db":`...)
 	t.head = appendString(t.head, []byte(t.stream.Database))
 	t.head = append(t.head, `,"sequence":"[\"`...)
 	t.head = strconv.AppendUint(t.head, tx.Version, 10)

@@ -48,8 +48,10 @@ func NewFlat() *Flat { return &Flat{tables: make(map[*entrain.Table]*flatTable)}
 func (f *Flat) Append(dst []byte, e *entrain.Event) ([]byte, error) {
 	f.see(e.Tx)
 	switch e.Op {
-	case entrain.OpInsert, entrain.OpUpdate, entrain.OpDelete:
+	case entrain.OpInsert, entrain.OpUpdate, entrain.OpDelete, entrain.OpRead:
 		return f.appendRow(dst, e), nil
+	case entrain.OpReadEnd:
+		return dst, nil // every line is a row
 	case entrain.OpTruncate:
 		for _, t := range e.Truncate.Tables {
 			dst = f.appendHead(dst, e, f.table(t))

@@ -47,7 +47,7 @@ func NewNative() *Native {
 // Append implements [Encoder]. It fails for an operation that the format does
 // not have.
 func (n *Native) Append(dst []byte, e *entrain.Event) ([]byte, error) {
-	if e.Op < entrain.OpInsert || e.Op > entrain.OpMessage {
+	if e.Op < entrain.OpInsert || e.Op > entrain.OpReadEnd {
 		return dst, fmt.Errorf("native format has no operation %v", e.Op)
 	}
 	n.see(e.Tx)
@@ -61,6 +61,10 @@ func (n *Native) Append(dst []byte, e *entrain.Event) ([]byte, error) {
 		dst = appendTruncate(dst, e.Truncate)
 	case entrain.OpMessage:
 		dst = appendMessage(dst, e.Message)
+	case entrain.OpReadEnd:
+		if e.Table != nil {
+			dst = append(dst, n.table(e.Table).head...)
+		}
 	default:
 		dst = n.appendRows(dst, e)
 	}

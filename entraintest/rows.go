@@ -84,7 +84,7 @@ func (r Rows) set(key string, cells []Cell) {
 // edits says what Apply would do, in order, without doing it.
 func (r Rows) edits(e *entrain.Event) ([]edit, error) {
 	switch e.Op {
-	case entrain.OpInsert:
+	case entrain.OpInsert, entrain.OpRead:
 		return r.insert(e.Table, Cells(e.Table, e.After))
 	case entrain.OpUpdate:
 		return r.update(e.Table, Cells(e.Table, e.Before), Cells(e.Table, e.After))

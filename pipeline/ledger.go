@@ -23,16 +23,16 @@ type Ledger struct {
 // CopiedTable is a table whose rows were copied. Events of it up to the version
 // are contained in what was copied.
 type CopiedTable struct {
-	Schema  string `json:"schema"`
-	Name    string `json:"name"`
-	Version uint64 `json:"version"`
-	Rows    int64  `json:"rows"`
+	Schema      string `json:"schema"`
+	Name        string `json:"name"`
+	Incarnation string `json:"incarnation"`
+	Version     uint64 `json:"version"`
+	Rows        int64  `json:"rows"`
 }
 
 // LedgerStore is a [Store] that keeps a [Ledger], too. A pipeline that copies
 // existing rows needs one.
 type LedgerStore interface {
-	Store
 	// LoadLedger returns the last saved ledger, the zero Ledger if none was.
 	LoadLedger(ctx context.Context) (Ledger, error)
 	// SaveLedger saves the ledger, and the checkpoint with it if it is not nil:
@@ -40,15 +40,17 @@ type LedgerStore interface {
 	SaveLedger(ctx context.Context, l Ledger, c *Checkpoint) error
 }
 
-// has reports whether a table has its rows.
-func (l *Ledger) has(schema, name string) bool {
+// find returns the entry of a table that has its rows, nil if it lacks them.
+func (l *Ledger) find(schema, name string) *CopiedTable {
 	for i := range l.Tables {
 		if t := &l.Tables[i]; t.Schema == schema && t.Name == name {
-			return true
+			return t
 		}
 	}
-	return false
+	return nil
 }
+
+func (l *Ledger) has(t *entrain.Table) bool { return l.find(t.Schema, t.Name) != nil }
 
 // gate keeps events from a sink that has their effect from a snapshot: those of
 // the copied tables up to the version at which each was copied. It is pure. The
@@ -117,4 +119,13 @@ func (g *gate) lets(e *entrain.Event) bool {
 	}
 	e.Truncate = &rest
 	return len(rest.Tables) > 0
+}
+
+// withoutCopied leaves out what a snapshot contained. The events stay counted:
+// as filtered (P1).
+func (p *Pipeline) withoutCopied(b *entrain.Batch) *entrain.Batch {
+	events, n := p.gate.pass(b.Events)
+	b.Events = events
+	b.Filtered += n
+	return b
 }

@@ -37,6 +37,9 @@ type Options struct {
 	// Events that it leaves out it adds to Filtered (P1). On an error it has
 	// taken nothing over, and the session ends.
 	Transform func(*entrain.Batch) (*entrain.Batch, error)
+	// Snapshot says whether the rows that are there already are copied first.
+	// Default: they are not.
+	Snapshot Snapshot
 	// ShutdownTimeout bounds the drain after the context of Run ended.
 	// Default 20 s.
 	ShutdownTimeout time.Duration
@@ -65,6 +68,10 @@ type Pipeline struct {
 
 	unguarded func() // ends the guard that runs; nil if none does
 
+	gate         gate       // of the session at work
+	transforming sync.Mutex // held by a call of Transform while rows are copied
+	progress     progress   // of copying rows
+
 	mu    sync.Mutex
 	state state
 }
@@ -85,6 +92,9 @@ func New(o Options) (*Pipeline, error) {
 	}
 	if o.ShutdownTimeout == 0 {
 		o.ShutdownTimeout = 20 * time.Second
+	}
+	if o.Snapshot.Mode != SnapshotNever && o.Transform != nil && o.Snapshot.TransformTable == nil {
+		return nil, errors.New("pipeline: a snapshot with a transform needs Snapshot.TransformTable")
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -107,7 +117,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		p.guard(ctx)
 		err := p.session(ctx, &delays)
 		switch {
-		case err == nil || ctx.Err() != nil && interrupted(err):
+		case err == nil || errors.Is(err, errCopied) || ctx.Err() != nil && interrupted(err):
 			return p.become(phaseStopped, nil)
 		case ctx.Err() != nil || !entrain.IsRetryable(err) || !p.wasUp():
 			return errors.Join(err, p.become(phaseFailed, err))

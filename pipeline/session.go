@@ -46,6 +46,9 @@ func (p *Pipeline) session(ctx context.Context, delays *backoff) error {
 	if err != nil {
 		return fmt.Errorf("read position: %w", err)
 	}
+	if from, err = p.copyRows(ctx, work, writer, from); err != nil {
+		return err
+	}
 	reader, err := p.opt.Source.Open(ctx, from)
 	if err != nil {
 		return fmt.Errorf("open source: %w", err)
@@ -165,7 +168,7 @@ func (s *session) read(ctx context.Context) error {
 			free(b)
 			return err
 		}
-		if b, err = s.p.transform(b); err != nil {
+		if b, err = s.p.transform(s.p.withoutCopied(b)); err != nil {
 			return err
 		}
 		idle := s.queue.held() == 0

@@ -13,20 +13,22 @@ import (
 type phase string
 
 const (
-	phaseNew        phase = "new"
-	phaseConnecting phase = "connecting"
-	phaseStreaming  phase = "streaming"
-	phaseDraining   phase = "draining"
-	phaseStopped    phase = "stopped"
-	phaseFailed     phase = "failed"
+	phaseNew          phase = "new"
+	phaseConnecting   phase = "connecting"
+	phaseSnapshotting phase = "snapshotting"
+	phaseStreaming    phase = "streaming"
+	phaseDraining     phase = "draining"
+	phaseStopped      phase = "stopped"
+	phaseFailed       phase = "failed"
 )
 
 // moves are the possible transitions.
 var moves = map[phase][]phase{
-	phaseNew:        {phaseConnecting},
-	phaseConnecting: {phaseConnecting, phaseStreaming, phaseStopped, phaseFailed},
-	phaseStreaming:  {phaseConnecting, phaseDraining, phaseStopped, phaseFailed},
-	phaseDraining:   {phaseConnecting, phaseDraining, phaseStopped, phaseFailed},
+	phaseNew:          {phaseConnecting},
+	phaseConnecting:   {phaseConnecting, phaseSnapshotting, phaseStreaming, phaseStopped, phaseFailed},
+	phaseSnapshotting: {phaseConnecting, phaseStreaming, phaseStopped, phaseFailed},
+	phaseStreaming:    {phaseConnecting, phaseDraining, phaseStopped, phaseFailed},
+	phaseDraining:     {phaseConnecting, phaseDraining, phaseStopped, phaseFailed},
 }
 
 // state is what Status shows; guarded by the pipeline's mutex.
@@ -58,7 +60,8 @@ func (s *settled) add(more settled) {
 
 // Status is a pipeline at one moment, as `entrain status` shows it.
 type Status struct {
-	// Phase: new, connecting, streaming, draining, stopped or failed.
+	// Phase: new, connecting, snapshotting, streaming, draining, stopped or
+	// failed.
 	Phase string `json:"phase"`
 	// Waiting says what the pipeline waits for: "source" (there is nothing
 	// new), "sink" (a write is under way), "connection", or "" for nothing.
@@ -76,7 +79,7 @@ type Status struct {
 	// BufferedBytes are read but not yet handed to the sink.
 	BufferedBytes int `json:"buffered_bytes"`
 	// Captured counts the events read from the source, Applied those durable
-	// at the sink whose position is saved, Filtered those that a transform left
+	// at the sink whose position is saved, Filtered those that a transform or a snapshot left
 	// out on the way to there, Reread those that a broken session had read but
 	// not brought that far, and which were read again. At rest captured =
 	// applied + filtered + reread (P1).
@@ -84,6 +87,9 @@ type Status struct {
 	Applied  int64 `json:"applied"`
 	Filtered int64 `json:"filtered"`
 	Reread   int64 `json:"reread"`
+	// Snapshot is the progress of copying existing rows, nil if this run has
+	// copied none.
+	Snapshot *SnapshotStatus `json:"snapshot,omitempty"`
 	// Counts of the source and the sink by name.
 	Counts map[string]int64 `json:"counts"`
 	// Error that ended the last session, "" if none did.
@@ -211,6 +217,7 @@ func (p *Pipeline) Status() Status {
 	if p.state.phase == phaseConnecting {
 		st.Waiting = "connection"
 	}
+	st.Snapshot = p.progress.status(now)
 	st.Position, st.Incarnation = at.String(), at.Incarnation
 	return st
 }

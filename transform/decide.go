@@ -31,7 +31,7 @@ func (p *plan) decide(c *chunk, e *entrain.Event) (entrain.Event, error) {
 			return out, unlogged(e, "where", p.where.missing())
 		}
 	}
-	if e.Op != entrain.OpInsert {
+	if e.Op != entrain.OpInsert && e.Op != entrain.OpRead {
 		if was, err = p.where.row(oldImage(e)); err != nil {
 			return out, failed(e, "where", err)
 		}

@@ -37,6 +37,16 @@ func New(rules []Rule) (*Transform, error) {
 	return t, nil
 }
 
+// Table returns the shape in which the rows of a table leave: table itself if no
+// rule changes it.
+func (t *Transform) Table(table *entrain.Table) (*entrain.Table, error) {
+	p, err := t.plan(table)
+	if err != nil {
+		return nil, err
+	}
+	return p.target, nil
+}
+
 // Apply returns the batch as the rules want it: b itself if they change
 // nothing, else one whose Free frees b. Events that a filter leaves out are
 // added to Filtered (P1). On an error b still belongs to the caller; what
@@ -132,7 +142,10 @@ func (t *Transform) event(c *chunk, e *entrain.Event) error {
 	if err != nil {
 		return err
 	}
-	out, err := p.decide(c, e)
+	out := *e
+	if e.Op != entrain.OpReadEnd {
+		out, err = p.decide(c, e)
+	}
 	if err != nil {
 		return err
 	}

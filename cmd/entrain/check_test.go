@@ -19,6 +19,7 @@ import (
 
 const betweenTwo = `
 source: {type: postgres, url: "${SOURCE_URL}", create: true}
+snapshot: {mode: never}
 sink: {type: postgres, url: "${SINK_URL}"}
 state: {dir: DIR/state}
 `

@@ -6,6 +6,7 @@ import (
 	"github.com/entrainsync/entrain/connector/all"
 	"github.com/entrainsync/entrain/internal/config"
 	"github.com/entrainsync/entrain/internal/store"
+	"github.com/entrainsync/entrain/pipeline"
 	"github.com/entrainsync/entrain/transform"
 )
 
@@ -16,6 +17,7 @@ type loaded struct {
 	sink   entrain.Sink
 	// transform is nil if the file has no rules.
 	transform func(*entrain.Batch) (*entrain.Batch, error)
+	snapshot  pipeline.Snapshot
 }
 
 // load reads a pipeline file and builds what it describes. Its errors are
@@ -33,6 +35,9 @@ func (p *program) load(path string) (*loaded, error) {
 	if l.sink, err = buildSink(env, file); err != nil {
 		return nil, file.SinkError(err)
 	}
+	if l.snapshot, err = snapshotOf(file); err != nil {
+		return nil, err
+	}
 	if len(file.Transform) == 0 {
 		return l, nil
 	}
@@ -40,8 +45,22 @@ func (p *program) load(path string) (*loaded, error) {
 	if err != nil {
 		return nil, file.TransformError(err)
 	}
-	l.transform = rules.Apply
+	l.transform, l.snapshot.TransformTable = rules.Apply, rules.Table
 	return l, nil
+}
+
+// snapshotOf is the snapshot section as the engine takes it.
+func snapshotOf(file *config.File) (pipeline.Snapshot, error) {
+	s := pipeline.Snapshot{Parallel: file.Snapshot.Parallel, PartRows: file.Snapshot.ChunkRows}
+	switch file.Snapshot.Mode {
+	case "initial":
+		s.Mode = pipeline.SnapshotInitial
+	case "only":
+		s.Mode = pipeline.SnapshotOnly
+	}
+	var err error
+	s.Wants, err = file.Snapshot.Tables.Matcher()
+	return s, err
 }
 
 // loadFile reads a pipeline file; what is said from now on is about it.

@@ -68,6 +68,7 @@ func writeFile(t *testing.T, text string) string {
 
 const toFile = `
 source: {type: postgres, url: "${SOURCE_URL}", create: true}
+snapshot: {mode: never}
 sink: {type: file, path: DIR/out.jsonl}
 state: {dir: DIR/state}
 `

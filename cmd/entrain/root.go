@@ -16,6 +16,7 @@ type program struct {
 	logLevel string
 	log      *slog.Logger
 	place    place // what advice in stops is about
+	bars     *bars // below the log; nil without a terminal
 }
 
 // run does what the arguments say and returns the exit code.
@@ -98,7 +99,8 @@ func (p *program) openLog() error {
 	options := &slog.HandlerOptions{Level: level, ReplaceAttr: readable}
 	var handler slog.Handler = slog.NewJSONHandler(p.stderr, options)
 	if isTerminal(p.stderr) {
-		handler = slog.NewTextHandler(p.stderr, options)
+		p.bars = &bars{out: p.stderr}
+		handler = slog.NewTextHandler(p.bars, options)
 	}
 	p.log = slog.New(handler)
 	return nil

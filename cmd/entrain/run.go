@@ -63,7 +63,7 @@ func (p *program) runPipeline(ctx context.Context, l *loaded) error {
 		return err
 	}
 	e, err := pipeline.New(pipeline.Options{
-		Source: l.source, Transform: l.transform, Sink: l.sink, Store: state, Log: p.log,
+		Source: l.source, Transform: l.transform, Sink: l.sink, Snapshot: l.snapshot, Store: state, Log: p.log,
 		BufferBytes: int(l.file.Pipeline.Buffer), BatchBytes: int(l.file.Pipeline.Batch),
 		ShutdownTimeout: l.file.Pipeline.ShutdownTimeout,
 	})

@@ -99,6 +99,7 @@ func writeReport(out io.Writer, r admin.Report, now time.Time) error {
 	fmt.Fprintf(w, "lag\t%s, %.1f s\n", lag, st.LagSeconds)
 	fmt.Fprintf(w, "rows\t%d captured, %d applied, %d filtered, %d read again\n", st.Captured, st.Applied, st.Filtered, st.Reread)
 	fmt.Fprintf(w, "buffered\t%s\n", sizeText(int64(st.BufferedBytes)))
+	writeSnapshot(w, st.Snapshot)
 	for _, name := range slices.Sorted(maps.Keys(st.Counts)) {
 		fmt.Fprintf(w, "%s\t%d\n", name, st.Counts[name])
 	}

@@ -55,10 +55,10 @@ func TestFileErrors(t *testing.T) {
 		"source: {type: oracle}\nsink: {type: file}\n":                       "shop.yaml:1:16: unknown source type \"oracle\", known: postgres",
 		"source: {type: file}\nsink: {type: file}\n":                         "shop.yaml:1:16: unknown source type \"file\"",
 		"source: {type: postgres}\nsink: {type: file}\n":                     "shop.yaml:1:16: ",
-		strings.Replace(toFile, "path:", "format: avro, path:", 1):           "shop.yaml:3:14: file sink: unknown format \"avro\", known: native",
-		strings.Replace(toFile, "type: file", "type: printer", 1):            "shop.yaml:3:14: unknown sink type \"printer\", known: file",
+		strings.Replace(toFile, "path:", "format: avro, path:", 1):           "shop.yaml:4:14: file sink: unknown format \"avro\", known: native",
+		strings.Replace(toFile, "type: file", "type: printer", 1):            "shop.yaml:4:14: unknown sink type \"printer\", known: file",
 		strings.Replace(toFile, "${SOURCE_URL}", "${NO_SUCH_VARIABLE}", 1):   "environment variable NO_SUCH_VARIABLE is not set",
-		toFile + "pipeline: {buffer: 5}\n":                                   "shop.yaml:5:20: too small: expected at least 64kB",
+		toFile + "pipeline: {buffer: 5}\n":                                   "shop.yaml:6:20: too small: expected at least 64kB",
 		strings.Replace(toFile, "${SOURCE_URL}", "postgres://h:port/x y", 1): "shop.yaml:2:16: ",
 	} {
 		got := invoke(t, source, "run", writeFile(t, text))

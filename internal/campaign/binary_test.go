@@ -179,7 +179,7 @@ func writePipeline(t testing.TB, name, source, sink string) pipelineFile {
 	dir := t.TempDir()
 	f := pipelineFile{dir: dir, path: filepath.Join(dir, name+".yaml"), name: name}
 	for _, line := range []string{
-		"name: " + name, "source: " + source, "sink: " + sink,
+		"name: " + name, "source: " + source, "snapshot: {mode: never}", "sink: " + sink,
 		fmt.Sprintf("state: {dir: %q}", filepath.Join(dir, "state")),
 	} {
 		f.add(t, line)

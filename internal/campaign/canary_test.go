@@ -106,6 +106,7 @@ func TestSE02SecretCanary(t *testing.T) {
 	address := "127.0.0.1 port=" + u.Port() + " dbname=" + databaseOf(t, v.site.target)
 	quoted := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(canaries["sink DSN"])
 	good := `source: {type: postgres, url: "postgres://capture:${SOURCE_SECRET}@` + u.Host + u.Path + `", create: true}
+snapshot: {mode: never}
 sink: {type: postgres, url: "host=` + address + ` user=apply password='${SINK_SECRET}'"}
 state: {dir: DIR/state}
 `

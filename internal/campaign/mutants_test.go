@@ -100,7 +100,7 @@ func shortCampaign(t *testing.T, s site, alter func(*pipeline.Options)) []string
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m := cuts.made(); m == 0 {
+	if cuts.made() == 0 && len(found) == 0 { // a bug can end the pipeline before the first cut
 		t.Error("no session was cut")
 	}
 	return append(append(found, w.findings()...), wrong...)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,8 +42,42 @@ type File struct {
 
 // Snapshot is the snapshot: section.
 type Snapshot struct {
-	// Mode is "never": changes only.
+	// Mode is "initial": the rows that are there are copied once, before the
+	// changes; "never": changes only; "only": the rows are copied, and the run
+	// ends.
 	Mode string `yaml:"mode"`
+	// Parallel is how many parts of tables are copied at a time, each by a
+	// session of its own at both ends. Default 4.
+	Parallel int `yaml:"parallel"`
+	// ChunkRows is about how many rows a part has. Default 50000.
+	ChunkRows int `yaml:"chunk_rows"`
+	// Tables chooses among the captured tables those whose rows are copied.
+	// Default: all.
+	Tables SnapshotTables `yaml:"tables"`
+}
+
+// SnapshotTables chooses tables by patterns over schema.table, as the source's
+// tables: section does.
+type SnapshotTables struct {
+	// Include lists what is copied. Default: every captured table.
+	Include []string `yaml:"include"`
+	// Exclude lists what is not, though included.
+	Exclude []string `yaml:"exclude"`
+}
+
+// Matcher returns whether a table's rows are to be copied; nil if all are.
+func (t SnapshotTables) Matcher() (func(schema, name string) bool, error) {
+	if len(t.Include)+len(t.Exclude) == 0 {
+		return nil, nil
+	}
+	included, err := connector.MatchTables(t.Include)
+	if err != nil {
+		return nil, err
+	}
+	excluded, err := connector.MatchTables(t.Exclude)
+	return func(schema, name string) bool {
+		return (len(t.Include) == 0 || included(schema, name)) && !excluded(schema, name)
+	}, err
 }
 
 // State is the state: section.
@@ -88,6 +123,12 @@ const (
 	nameRule = "1 to 40 of a-z, 0-9, _ and -"
 )
 
+// snapshotModes are the words for snapshot.mode.
+var snapshotModes = []string{"initial", "never", "only"}
+
+// mostParallel bounds the sessions that a snapshot takes at each end.
+const mostParallel = 64
+
 var validName = regexp.MustCompile(`^[a-z0-9_-]{1,40}$`)
 
 // Load reads the pipeline file at path. lookup gives the variables for ${VAR}
@@ -110,7 +151,7 @@ func parse(path string, text []byte, lookup func(string) (string, bool)) (*File,
 		return nil, err
 	}
 	doc := document{
-		Snapshot: Snapshot{Mode: "never"},
+		Snapshot: Snapshot{Mode: "initial", Parallel: 4, ChunkRows: 50000},
 		State:    State{Dir: ".entrain"},
 		Pipeline: Pipeline{Buffer: 16 << 20, Batch: 4 << 20, ShutdownTimeout: 20 * time.Second},
 		OnError:  "stop",
@@ -134,8 +175,12 @@ func (d *document) file(root *node) (*File, error) {
 	switch {
 	case !validName.MatchString(d.Name):
 		return nil, root.find("name").errorf("not fit to be a pipeline's name: %s", nameRule)
-	case d.Snapshot.Mode != "never":
-		return nil, root.find("snapshot", "mode").errorf("the only snapshot mode there is so far is never; others arrive with a later version")
+	case !slices.Contains(snapshotModes, d.Snapshot.Mode):
+		return nil, root.find("snapshot", "mode").errorf("expected one of %s", strings.Join(snapshotModes, ", "))
+	case d.Snapshot.Parallel < 1 || d.Snapshot.Parallel > mostParallel:
+		return nil, root.find("snapshot", "parallel").errorf("expected 1 to %d", mostParallel)
+	case d.Snapshot.ChunkRows < 1:
+		return nil, root.find("snapshot", "chunk_rows").errorf("expected a number of rows above zero, such as 50000")
 	case d.OnError != "stop":
 		return nil, root.find("on_error").errorf("the only policy there is so far is stop; others arrive with a later version")
 	case d.State.Dir == "":
@@ -146,6 +191,9 @@ func (d *document) file(root *node) (*File, error) {
 		return nil, root.find("pipeline", "batch").errorf("too small: expected at least %s, such as 4MB", leastBatch)
 	case d.Pipeline.ShutdownTimeout <= 0:
 		return nil, root.find("pipeline", "shutdown_timeout").errorf("expected a duration above zero, such as 20s")
+	}
+	if _, err := d.Snapshot.Tables.Matcher(); err != nil {
+		return nil, root.find("snapshot", "tables").errorf("%s", err)
 	}
 	return &File{
 		Path: path, Name: d.Name, Snapshot: d.Snapshot, Transform: d.Transform, State: d.State,

@@ -31,7 +31,7 @@ var configFolders = []string{".", "../../connector/postgres/capture", "../../con
 
 // choices are the words that a field takes.
 var choices = map[string][]any{
-	"config.Snapshot.Mode":                         {"never"},
+	"config.Snapshot.Mode":                         {"initial", "never", "only"},
 	"config.document.OnError":                      {"stop"},
 	"transform.Rule.OldUnknown":                    {"stop", "replace"},
 	"file.SinkConfig.Format":                       {"native", "debezium", "flat"},
@@ -145,6 +145,8 @@ func (m *schemaMaker) value(t reflect.Type, path string) object {
 		return object{"type": "object", "additionalProperties": m.value(t.Elem(), path+"{}")}
 	case reflect.Bool:
 		return object{"anyOf": []any{object{"type": "boolean"}, variable}}
+	case reflect.Int:
+		return object{"anyOf": []any{object{"type": "integer"}, variable}}
 	case reflect.String:
 		return object{"type": []any{"string", "number", "boolean"}}
 	}

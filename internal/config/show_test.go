@@ -39,6 +39,8 @@ source:
   ratio: 1.5
 snapshot:
   mode: never
+  parallel: 4
+  chunk_rows: 50000
 sink:
   type: file
   format: "***" # ${NONE}

@@ -44,11 +44,12 @@ var (
 	keyFormat     = []byte("format")
 	keyPipeline   = []byte("pipeline")
 	keyCheckpoint = []byte("checkpoint")
+	keyLedger     = []byte("ledger") // not there until rows were copied
 
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )
 
-// Store implements [pipeline.Store]. Its methods may be called from several
+// Store implements [pipeline.Store] and [pipeline.LedgerStore]. Its methods may be called from several
 // goroutines; Close may be called twice.
 type Store struct {
 	folder string
@@ -58,7 +59,10 @@ type Store struct {
 	err    error // of closing
 }
 
-var _ pipeline.Store = (*Store)(nil)
+var (
+	_ pipeline.Store       = (*Store)(nil)
+	_ pipeline.LedgerStore = (*Store)(nil)
+)
 
 // Folder returns the folder in dir that belongs to the pipeline.
 func Folder(dir, pipeline string) string { return filepath.Join(dir, pipeline) }
@@ -166,6 +170,9 @@ func (s *Store) check(name string) error {
 			return foreign(s.path(), name, string(owner))
 		}
 		if _, err := readCheckpoint(b); err != nil {
+			return corrupt(s.path(), name, err)
+		}
+		if _, err := readLedger(b); err != nil {
 			return corrupt(s.path(), name, err)
 		}
 		return nil

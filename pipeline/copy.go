@@ -1,0 +1,322 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/entrainsync/entrain"
+)
+
+// loading is a table on its way into a sink that loads, guarded by mu as far as
+// it changes.
+type loading struct {
+	table   *entrain.SnapshotTable
+	index   int
+	rows    atomic.Int64
+	pending atomic.Int64 // parts that are not stored
+
+	mu   sync.Mutex
+	load entrain.TableLoad // nil until its first part
+}
+
+// load copies by the sink's own sessions, several parts of several tables at a
+// time. The first error ends all.
+func (c *copying) load(ctx context.Context, sink entrain.Loader) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	loads, jobs := c.loadings()
+	defer func() {
+		for _, l := range loads {
+			if l.load != nil {
+				closeQuietly(c.p, "load", l.load)
+			}
+		}
+	}()
+	var wg sync.WaitGroup
+	for range max(1, c.parallel()) {
+		wg.Go(func() {
+			for job := range jobs {
+				if err := c.loadPart(ctx, sink, loads[job.Table], job); err != nil {
+					stop(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	shaped := make([]entrain.SnapshotTable, len(c.tables))
+	for i := range c.tables {
+		var err error
+		if shaped[i], err = c.shape(&c.tables[i]); err != nil {
+			return err
+		}
+	}
+	return sink.Complete(ctx, shaped)
+}
+
+func (c *copying) parallel() int {
+	if n := c.p.opt.Snapshot.Parallel; n > 0 {
+		return n
+	}
+	return defaultParallel
+}
+
+// loadings lists the tables that lack their rows and, in a channel, their parts.
+func (c *copying) loadings() (map[int]*loading, <-chan entrain.SnapshotPart) {
+	loads := map[int]*loading{}
+	var parts []entrain.SnapshotPart
+	for i := range c.tables {
+		t := &c.tables[i]
+		if c.ledger.has(t.Table) {
+			continue
+		}
+		loads[i] = &loading{table: t, index: i}
+		loads[i].pending.Store(int64(t.Parts))
+		for n := range t.Parts {
+			parts = append(parts, entrain.SnapshotPart{Table: i, Number: n})
+		}
+	}
+	jobs := make(chan entrain.SnapshotPart, len(parts))
+	for _, part := range parts {
+		jobs <- part
+	}
+	close(jobs)
+	return loads, jobs
+}
+
+// loadPart stores one part; the last one of a table finishes it.
+func (c *copying) loadPart(ctx context.Context, sink entrain.Loader, l *loading, part entrain.SnapshotPart) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	load, err := c.opened(ctx, sink, l)
+	if err == nil {
+		err = c.storePart(ctx, load, l, part)
+	}
+	if err != nil {
+		return fmt.Errorf("table %s: %w", l.table.Table, err)
+	}
+	if l.pending.Add(-1) > 0 {
+		return nil
+	}
+	note, err := json.Marshal(c.entry(l.table.Table, l.rows.Load()))
+	if err == nil {
+		err = load.Finish(ctx, string(note))
+	}
+	if err != nil {
+		return fmt.Errorf("table %s: %w", l.table.Table, err)
+	}
+	closeQuietly(c.p, "load", load)
+	return c.finished(ctx, l.table.Table, l.rows.Load(), nil)
+}
+
+// opened returns the table's load, which its first part opens.
+func (c *copying) opened(ctx context.Context, sink entrain.Loader, l *loading) (entrain.TableLoad, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.load != nil {
+		return l.load, nil
+	}
+	shaped, err := c.shape(l.table)
+	if err == nil {
+		l.load, err = sink.Load(ctx, shaped)
+	}
+	return l.load, err
+}
+
+// shape returns the table as the sink is to have it.
+func (c *copying) shape(t *entrain.SnapshotTable) (entrain.SnapshotTable, error) {
+	shaped := *t
+	if c.p.opt.Transform == nil {
+		return shaped, nil
+	}
+	c.p.transforming.Lock()
+	defer c.p.transforming.Unlock()
+	to, err := c.p.opt.Snapshot.TransformTable(t.Table)
+	if to != t.Table {
+		shaped.Table, shaped.Definition = to, nil // it makes another table
+	}
+	return shaped, err
+}
+
+func (c *copying) storePart(ctx context.Context, load entrain.TableLoad, l *loading, part entrain.SnapshotPart) error {
+	rows, err := c.snap.Read(ctx, part)
+	if err != nil {
+		return err
+	}
+	defer closeQuietly(c.p, "part", rows)
+	counted := &countedRows{RowReader: rows, p: c.p, table: l.index}
+	n, err := load.Part(ctx, c.transformed(counted))
+	if err != nil {
+		return err
+	}
+	l.rows.Add(n)
+	c.p.copyingStored(l.index, counted.rows, n)
+	return nil
+}
+
+// transformed applies the pipeline's rules to the rows, if there are any.
+func (c *copying) transformed(rows *countedRows) entrain.RowReader {
+	if c.p.opt.Transform != nil {
+		return &transformedRows{RowReader: rows, p: c.p}
+	}
+	if text, ok := rows.RowReader.(textCopier); ok {
+		return &countedText{rows, text}
+	}
+	return rows
+}
+
+// transformedRows are rows behind the pipeline's rules.
+type transformedRows struct {
+	entrain.RowReader
+	p *Pipeline
+}
+
+func (r *transformedRows) Read(ctx context.Context) (*entrain.Batch, error) {
+	b, err := r.RowReader.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.p.transforming.Lock()
+	defer r.p.transforming.Unlock()
+	return r.p.transform(b)
+}
+
+// countedRows shows its rows in the progress while a part is on its way.
+type countedRows struct {
+	entrain.RowReader
+	p     *Pipeline
+	table int
+	rows  int64
+}
+
+func (r *countedRows) Read(ctx context.Context) (*entrain.Batch, error) {
+	b, err := r.RowReader.Read(ctx)
+	if err == nil {
+		n := int64(len(b.Events) + b.Filtered)
+		r.rows += n
+		r.p.copyingRead(r.table, n)
+	}
+	return b, err
+}
+
+// textCopier is a reader that can hand its rows over unread, to a sink of its
+// own kind.
+type textCopier interface {
+	CopyText(ctx context.Context, w io.Writer) (rows int64, err error)
+}
+
+// countedText keeps the shortcut of a reader that has one.
+type countedText struct {
+	*countedRows
+	text textCopier
+}
+
+func (r *countedText) CopyText(ctx context.Context, w io.Writer) (int64, error) {
+	return r.text.CopyText(ctx, w)
+}
+
+// write copies through the writer, one table after the other: a table is one
+// transaction, whose end makes it durable together with the ledger.
+func (c *copying) write(ctx context.Context) error {
+	for i := range c.tables {
+		t := &c.tables[i]
+		if c.ledger.has(t.Table) {
+			continue
+		}
+		rows, err := c.writeTable(ctx, i)
+		if err != nil {
+			return fmt.Errorf("table %s: %w", t.Table, err)
+		}
+		shaped, err := c.shape(t)
+		if err != nil {
+			return err
+		}
+		if err := c.writer.Write(c.work, c.readEnd(shaped.Table)); err != nil {
+			return fmt.Errorf("table %s: %w", t.Table, err)
+		}
+		with := c.checkpoint(c.ledger.From)
+		if err := c.finished(ctx, t.Table, rows, &with); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeTable reads the parts of a table on several goroutines and writes what
+// they bring.
+func (c *copying) writeTable(ctx context.Context, table int) (int64, error) {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	parts := make(chan int, c.tables[table].Parts)
+	for n := range c.tables[table].Parts {
+		parts <- n
+	}
+	close(parts)
+	batches := make(chan *entrain.Batch)
+	var wg sync.WaitGroup
+	for range min(c.parallel(), c.tables[table].Parts) {
+		wg.Go(func() {
+			for n := range parts {
+				if err := c.readPart(ctx, entrain.SnapshotPart{Table: table, Number: n}, batches); err != nil {
+					stop(err)
+					return
+				}
+			}
+		})
+	}
+	go func() {
+		wg.Wait()
+		close(batches)
+	}()
+	var rows int64
+	var failed error
+	for b := range batches {
+		if failed == nil {
+			rows += int64(len(b.Events))
+			failed = c.writer.Write(c.work, b)
+		}
+		free(b)
+		if failed != nil {
+			stop(failed)
+		}
+	}
+	if failed == nil {
+		failed = context.Cause(ctx)
+	}
+	return rows, failed
+}
+
+// readPart sends the batches of a part; who receives them frees them.
+func (c *copying) readPart(ctx context.Context, part entrain.SnapshotPart, out chan<- *entrain.Batch) error {
+	rows, err := c.snap.Read(ctx, part)
+	if err != nil {
+		return err
+	}
+	defer closeQuietly(c.p, "part", rows)
+	counted := &countedRows{RowReader: rows, p: c.p, table: part.Table}
+	in := c.transformed(counted)
+	for {
+		b, err := in.Read(ctx)
+		if err == io.EOF {
+			c.p.copyingStored(part.Table, counted.rows, counted.rows)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case out <- b:
+		case <-ctx.Done():
+			free(b)
+			return context.Cause(ctx)
+		}
+	}
+}

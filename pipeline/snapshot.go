@@ -1,0 +1,259 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/entrainsync/entrain"
+)
+
+// Snapshot says whether and how the rows that are there already are copied
+// before the stream begins.
+type Snapshot struct {
+	// Mode: copy nothing, copy once, or copy and end.
+	Mode SnapshotMode
+	// Wants chooses among the tables that the source captures, by their names
+	// there; nil means all.
+	Wants func(schema, name string) bool
+	// Parallel is how many parts of tables are read at once. Default 4.
+	Parallel int
+	// PartRows is about how many rows a part has. Default: the source's.
+	PartRows int
+	// TransformTable returns what Transform makes of a table's shape. Required
+	// with a Transform; for one goroutine at a time.
+	TransformTable func(*entrain.Table) (*entrain.Table, error)
+}
+
+// SnapshotMode says whether existing rows are copied.
+type SnapshotMode uint8
+
+const (
+	// SnapshotNever delivers changes only.
+	SnapshotNever SnapshotMode = iota
+	// SnapshotInitial copies the rows of all tables once, when the sink has no
+	// position yet, and then delivers changes.
+	SnapshotInitial
+	// SnapshotOnly copies the rows and ends.
+	SnapshotOnly
+)
+
+const defaultParallel = 4
+
+// errCopied ends a pipeline that was to copy only.
+var errCopied = errors.New("the rows are copied")
+
+// copyRows makes sure that the sink has the rows that were there before the
+// stream, and returns the position from which the stream has the rest. What
+// earlier runs copied stands.
+func (p *Pipeline) copyRows(ctx, work context.Context, w entrain.Writer, from entrain.Position) (entrain.Position, error) {
+	store, keeps := p.opt.Store.(LedgerStore)
+	var ledger Ledger
+	if keeps {
+		var err error
+		if ledger, err = store.LoadLedger(ctx); err != nil {
+			return from, err
+		}
+	}
+	p.gate = newGate(ledger)
+	only := p.opt.Snapshot.Mode == SnapshotOnly
+	switch {
+	case ledger.Complete && only:
+		return from, errCopied
+	case p.opt.Snapshot.Mode == SnapshotNever, ledger.Complete:
+		return from, nil
+	case !from.IsZero() && ledger.From.IsZero() && len(ledger.Tables) == 0:
+		p.log.Info("the sink has a position: rows that were there before are not copied", "position", from.String())
+		return from, nil
+	case !keeps:
+		return from, errors.New("copying existing rows needs a store that keeps a ledger")
+	}
+	if err := p.becomeSnapshotting(); err != nil {
+		return from, err
+	}
+	c := &copying{p: p, store: store, ledger: ledger, writer: w, work: work}
+	if err := c.run(ctx); err != nil {
+		return from, fmt.Errorf("copy existing rows: %w", err)
+	}
+	p.gate = newGate(c.ledger)
+	if only {
+		return c.ledger.From, errCopied
+	}
+	return c.ledger.From, nil
+}
+
+// becomeSnapshotting notes that rows are being copied. From then on the pipeline
+// retries: what is finished stands.
+func (p *Pipeline) becomeSnapshotting() error {
+	if err := p.become(phaseSnapshotting, nil); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.state.up = true
+	return nil
+}
+
+// copying is one try at copying what the ledger lacks.
+type copying struct {
+	p      *Pipeline
+	store  LedgerStore
+	mu     sync.Mutex // of the ledger, while tables are finished
+	ledger Ledger
+	writer entrain.Writer
+	work   context.Context
+	snap   entrain.Snapshot
+	point  entrain.SnapshotPoint
+	tables []entrain.SnapshotTable
+}
+
+func (c *copying) run(ctx context.Context) error {
+	source, ok := c.p.opt.Source.(entrain.Snapshotter)
+	if !ok {
+		return &entrain.Stop{
+			Code: "no_snapshot",
+			What: "this kind of source cannot deliver the rows that are there already",
+			Next: "set snapshot.mode to never in FILE",
+		}
+	}
+	o := &c.p.opt.Snapshot
+	var err error
+	c.snap, err = source.Snapshot(ctx, entrain.SnapshotRequest{
+		Wants: o.Wants, PartRows: o.PartRows, Standalone: o.Mode == SnapshotOnly,
+	})
+	if err != nil {
+		return err
+	}
+	defer closeQuietly(c.p, "snapshot", c.snap)
+	c.point, c.tables = c.snap.Point(), c.snap.Tables()
+	if err := c.begin(ctx); err != nil {
+		return err
+	}
+	defer c.p.watchCopying(ctx, c.tables, &c.ledger)()
+	if err := c.copy(ctx); err != nil {
+		return err
+	}
+	return c.complete(ctx)
+}
+
+// begin writes down which history is copied from, before the first row.
+func (c *copying) begin(ctx context.Context) error {
+	l := &c.ledger
+	if l.Incarnation != "" && l.Incarnation != c.point.Stream.Incarnation {
+		return &entrain.Stop{
+			Code: "snapshot_interrupted",
+			What: fmt.Sprintf("%d tables were copied from another history of the source (%s; now %s)",
+				len(l.Tables), l.Incarnation, c.point.Stream.Incarnation),
+			Why:  "the slot, or the server, is another one: what changed in those tables since is not known",
+			Next: "entrain teardown FILE; empty the tables at the target; entrain run FILE",
+		}
+	}
+	l.Incarnation = c.point.Stream.Incarnation
+	if l.From.IsZero() {
+		l.From = c.point.From
+	}
+	if err := c.noted(ctx); err != nil {
+		return err
+	}
+	c.p.log.Info("copying existing rows", "tables", len(c.tables), "finished", len(l.Tables), "from", l.From.String())
+	return c.store.SaveLedger(ctx, *l, nil)
+}
+
+// copy gives every table that lacks them its rows.
+func (c *copying) copy(ctx context.Context) error {
+	if loader, ok := c.p.opt.Sink.(entrain.Loader); ok {
+		return c.load(ctx, loader)
+	}
+	return c.write(ctx)
+}
+
+// finished notes in the ledger that a table has its rows.
+func (c *copying) finished(ctx context.Context, t *entrain.Table, rows int64, with *Checkpoint) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next := c.ledger
+	next.Tables = append(next.Tables[:len(next.Tables):len(next.Tables)],
+		c.entry(t, rows))
+	if err := c.store.SaveLedger(ctx, next, with); err != nil {
+		return err
+	}
+	c.ledger = next
+	c.p.log.Info("table copied", "table", t.String(), "rows", rows)
+	return nil
+}
+
+// entry is what the ledger has of a table that was copied now.
+func (c *copying) entry(t *entrain.Table, rows int64) CopiedTable {
+	return CopiedTable{Schema: t.Schema, Name: t.Name, Incarnation: c.point.Stream.Incarnation, Version: c.point.Version, Rows: rows}
+}
+
+// noted adds the tables to the ledger that a sink finished without the ledger
+// having got to know of it.
+func (c *copying) noted(ctx context.Context) error {
+	loader, ok := c.p.opt.Sink.(entrain.Loader)
+	if !ok {
+		return nil
+	}
+	notes, err := loader.Notes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, note := range notes {
+		var t CopiedTable
+		if err := json.Unmarshal([]byte(note), &t); err != nil {
+			return fmt.Errorf("a note of the sink's about a copied table: %w", err)
+		}
+		if t.Incarnation == c.ledger.Incarnation && c.ledger.find(t.Schema, t.Name) == nil {
+			c.ledger.Tables = append(c.ledger.Tables, t)
+		}
+	}
+	return nil
+}
+
+// complete says that all tables have their rows. The position is the stream's
+// first; a sink that keeps it itself gets it before the ledger is closed, so that
+// a crash between the two finds an open ledger and nothing left to copy.
+func (c *copying) complete(ctx context.Context) error {
+	next := c.ledger
+	next.Complete = true
+	end := c.readEnd(nil)
+	if _, keeps := c.writer.(entrain.Positioner); keeps && next.From.IsZero() {
+		return c.store.SaveLedger(ctx, next, nil) // nothing follows
+	}
+	if err := c.writer.Write(c.work, end); err != nil {
+		return err
+	}
+	with := c.checkpoint(next.From)
+	if err := c.store.SaveLedger(ctx, next, &with); err != nil {
+		return err
+	}
+	c.ledger = next
+	return nil
+}
+
+// readEnd is the marker behind the rows of a table, or of all.
+func (c *copying) readEnd(t *entrain.Table) *entrain.Batch {
+	through := c.ledger.From
+	if through.IsZero() { // no stream follows; what is written is to be durable all the same
+		through = entrain.Position{Incarnation: c.point.Stream.Incarnation, Offset: "snapshot"}
+	}
+	tx := &entrain.Transaction{Stream: c.point.Stream, Version: c.point.Version, CommitTime: c.point.Time}
+	return &entrain.Batch{
+		Events:  []entrain.Event{{Op: entrain.OpReadEnd, Ordinal: endOrdinal, Table: t, Tx: tx}},
+		Through: through,
+	}
+}
+
+// endOrdinal is behind the ordinals of all rows.
+const endOrdinal = 1<<64 - 1
+
+// checkpoint is the position with the sink's mark, if it has one.
+func (c *copying) checkpoint(at entrain.Position) Checkpoint {
+	cp := Checkpoint{Position: at}
+	if marker, ok := c.writer.(entrain.Marker); ok {
+		cp.Mark = marker.Mark()
+	}
+	return cp
+}
