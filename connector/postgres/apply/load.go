@@ -68,12 +68,12 @@ func (l *tableLoad) Part(ctx context.Context, r entrain.RowReader) (int64, error
 }
 
 // Finish makes the rows the table's; see [entrain.TableLoad].
-func (l *tableLoad) Finish(ctx context.Context) error {
+func (l *tableLoad) Finish(ctx context.Context, note string) error {
 	if err := l.usable(); err != nil {
 		return err
 	}
 	err := l.inSession(ctx, func(x *loadSession) error {
-		return x.transact(ctx, x.holder(), func() error { return l.conclude(ctx, x) })
+		return x.transact(ctx, l.claim(), func() error { return l.conclude(ctx, x, note) })
 	})
 	if err != nil {
 		return fmt.Errorf("finish the load of table %s: %w", l.from.Table, err)

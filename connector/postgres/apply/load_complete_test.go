@@ -33,11 +33,14 @@ func TestLoadReferences(t *testing.T) {
 			lt.finish(l)
 		}
 		wantRows(t, url, `SELECT (SELECT count(*) FROM parents), (SELECT count(*) FROM kids), (SELECT count(*) FROM toys)`, "2|0|0")
-		if got := lt.mode("toys") + lt.mode("kids") + lt.mode("parents"); got != "stagedstaged" {
+		if got := lt.mode("toys") + lt.mode("kids") + lt.mode("parents"); got != "stagedstagedfilled" {
 			t.Errorf("modes %q", got)
 		}
 		// A process that begins anew completes what an earlier one has copied.
 		lt = newLoadTest(t, url)
+		if notes, err := lt.sink.Notes(t.Context()); err != nil || strings.Join(notes, ",") != "note of kids,note of parents,note of toys" {
+			t.Errorf("notes %q, %v", notes, err)
+		}
 		tables := []entrain.SnapshotTable{snapshotOf(y), snapshotOf(k), snapshotOf(p)}
 		if err := lt.complete(tables...); err != nil {
 			t.Fatal(err)
@@ -46,6 +49,9 @@ func TestLoadReferences(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantRows(t, url, `SELECT (SELECT count(*) FROM parents), (SELECT count(*) FROM kids), (SELECT count(*) FROM toys)`, "2|1|1")
+		if notes, err := lt.sink.Notes(t.Context()); err != nil || len(notes) != 0 {
+			t.Errorf("notes %q, %v", notes, err)
+		}
 		wantRows(t, url, `SELECT count(*) FROM entrain.load`, "0")
 		if lt.stages() != "0" {
 			t.Error("stages are left")
@@ -122,7 +128,7 @@ func (lt *loadTest) loadMade(t entrain.SnapshotTable, rows ...[]string) error {
 	}
 	defer l.Close()
 	lt.part(l, t.Table, rows...)
-	return l.Finish(lt.t.Context())
+	return l.Finish(lt.t.Context(), "made")
 }
 
 func mustLoad(t testing.TB, err error) {
@@ -147,7 +153,7 @@ func TestLoadCreatesTables(t *testing.T) {
 		stop := wantStop(t, lt.loadMade(a), "definition_refused")
 		pgtest.Exec(t, url, strings.Split(stop.Next, "\n")[0])
 		mustLoad(t, lt.loadMade(a, []string{"1", "2", "good"}))
-		if got := lt.mode("a"); got != "made" {
+		if got := lt.mode("a"); got != "filled" {
 			t.Errorf("mode %q", got)
 		}
 		mustLoad(t, lt.loadMade(a, []string{"1", "3", "good"})) // once more, from the start
@@ -178,6 +184,7 @@ func TestLoadAfterMadeTable(t *testing.T) {
 		lt.sink.cfg.CreateTables = true
 		a := made("a")
 		mustLoad(t, lt.loadMade(a, []string{"1", "1", "good"}, []string{"2", "2", "bad"}))
+		mustLoad(t, lt.complete(a))
 		mustLoad(t, lt.loadMade(a, []string{"1", "1", "bad"}))
 		wantRows(t, url, `SELECT * FROM shop.a ORDER BY id`, "1|1|bad\n2|2|bad")
 	})

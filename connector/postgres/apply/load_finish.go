@@ -10,61 +10,60 @@ import (
 	"github.com/entrainsync/entrain/connector/postgres/dial"
 )
 
-// conclude makes the rows the table's, or leaves that to Complete. It begins with
-// the load's row, which is gone or another one at the end.
-func (l *tableLoad) conclude(ctx context.Context, x *loadSession) error {
-	if err := x.check(ctx, l.claim(), heldLoadSQL); err != nil {
+// conclude makes the rows the table's, or leaves that to Complete.
+func (l *tableLoad) conclude(ctx context.Context, x *loadSession, note string) error {
+	t := l.from.Table
+	if _, err := x.ask(ctx, setNoteSQL, x.cfg.Pipeline, t.Schema, t.Name, note); err != nil {
+		return fmt.Errorf("note the end of the load: %w", err)
+	}
+	if l.plan.mode == modeDirect {
+		return x.settle(ctx, l.from, l.plan.made, modeFilled)
+	}
+	if l.plan.waits {
+		return x.setMode(ctx, t, modeStaged)
+	}
+	mode, err := x.merge(ctx, l.table)
+	if err != nil {
 		return err
 	}
-	if l.plan.mode == modeStaging && l.plan.waits {
-		return x.setMode(ctx, l.from.Table, modeStaged)
-	}
-	if l.plan.mode == modeStaging {
-		if err := x.merge(ctx, l.table); err != nil {
-			return err
-		}
-	}
-	return x.settle(ctx, l.from, l.plan.made)
+	return x.settle(ctx, l.from, l.plan.made, mode)
 }
 
-// merge moves the rows of the stage into the table.
-func (x *loadSession) merge(ctx context.Context, t *targetTable) error {
+// merge moves the rows of the stage into the table, and says how they are there.
+func (x *loadSession) merge(ctx context.Context, t *targetTable) (loadMode, error) {
+	mode := modeMerged
+	empty, err := x.isEmpty(ctx, t)
+	if err != nil {
+		return "", err
+	}
+	if empty {
+		mode = modeFilled
+	}
 	stage := stageName(x.cfg.Pipeline, t.Table)
 	for _, sql := range mergeSQL(t, stage) {
 		if err := x.run(ctx, sql); err != nil {
-			return x.refused(ctx, err, t.Table)
+			return "", x.refused(ctx, err, t.Table)
 		}
 	}
-	return x.run(ctx, "DROP TABLE "+stage)
+	return mode, x.run(ctx, "DROP TABLE "+stage)
 }
 
 // settle is for a table that has its rows.
-func (x *loadSession) settle(ctx context.Context, t entrain.SnapshotTable, made tableMaker) error {
-	if made != madeByUs || t.Definition == nil {
-		return x.forget(ctx, t.Table)
+func (x *loadSession) settle(ctx context.Context, t entrain.SnapshotTable, made tableMaker, mode loadMode) error {
+	if made == madeByUs && t.Definition != nil {
+		if err := x.define(ctx, t.Table, t.Definition.After); err != nil {
+			return err
+		}
+		if err := x.run(ctx, "ANALYZE "+tableSQL(t.Table)); err != nil {
+			return fmt.Errorf("analyze: %w", err)
+		}
 	}
-	if err := x.define(ctx, t.Table, t.Definition.After); err != nil {
-		return err
-	}
-	if err := x.run(ctx, "ANALYZE "+tableSQL(t.Table)); err != nil {
-		return fmt.Errorf("analyze: %w", err)
-	}
-	if len(t.Definition.References) > 0 {
-		return x.setMode(ctx, t.Table, modeMade)
-	}
-	return x.forget(ctx, t.Table)
+	return x.setMode(ctx, t.Table, mode)
 }
 
 func (x *loadSession) setMode(ctx context.Context, t *entrain.Table, mode loadMode) error {
 	if _, err := x.ask(ctx, setModeSQL, x.cfg.Pipeline, t.Schema, t.Name, string(mode)); err != nil {
 		return fmt.Errorf("write the load down: %w", err)
-	}
-	return nil
-}
-
-func (x *loadSession) forget(ctx context.Context, t *entrain.Table) error {
-	if _, err := x.ask(ctx, forgetLoadSQL, x.cfg.Pipeline, t.Schema, t.Name); err != nil {
-		return fmt.Errorf("write down that the load is done: %w", err)
 	}
 	return nil
 }
@@ -105,6 +104,33 @@ func (s *Sink) Complete(ctx context.Context, tables []entrain.SnapshotTable) err
 	return nil
 }
 
+// Notes returns the notes of the loads that were finished since the last
+// Complete; see [entrain.Loader].
+func (s *Sink) Notes(ctx context.Context) ([]string, error) {
+	by, ok := s.lease.get()
+	if !ok {
+		return nil, errNoHolder
+	}
+	x, err := s.openLoad(ctx, by)
+	if err != nil {
+		return nil, err
+	}
+	defer dial.Close(ctx, x.conn)
+	found, err := x.ask(ctx, hasLoadSQL)
+	if err != nil || found == nil {
+		return nil, err
+	}
+	rows, err := dial.QueryRows(ctx, x.conn, notesSQL, s.cfg.Pipeline)
+	if err != nil {
+		return nil, fmt.Errorf("read entrain.load: %w", err)
+	}
+	notes := make([]string, len(rows))
+	for i, row := range rows {
+		notes[i] = row[0]
+	}
+	return notes, nil
+}
+
 // waiting is a table for which something is left to be done.
 type waiting struct {
 	from entrain.SnapshotTable
@@ -135,7 +161,7 @@ func (x *loadSession) complete(ctx context.Context, tables []entrain.SnapshotTab
 			return err
 		}
 	}
-	if !slices.ContainsFunc(list, func(w waiting) bool { return w.made == madeByUs }) {
+	if len(list) == 0 {
 		return nil
 	}
 	return x.transact(ctx, x.holder(), func() error { return x.refer(ctx, list) })
@@ -166,7 +192,7 @@ func (x *loadSession) waiting(ctx context.Context, tables []entrain.SnapshotTabl
 // checked late at the end.
 func (x *loadSession) mergeAll(ctx context.Context, staged []waiting) error {
 	targets := make([]*targetTable, len(staged))
-	ranks := map[*targetTable]waiting{}
+	from := map[*targetTable]waiting{}
 	for i, w := range staged {
 		t, err := x.describe(ctx, w.from.Table)
 		if err != nil {
@@ -175,7 +201,7 @@ func (x *loadSession) mergeAll(ctx context.Context, staged []waiting) error {
 		if targets[i], err = x.asStaged(ctx, t); err != nil {
 			return err
 		}
-		ranks[targets[i]] = w
+		from[targets[i]] = w
 	}
 	if err := x.sortByReference(ctx, targets); err != nil {
 		return err
@@ -183,8 +209,10 @@ func (x *loadSession) mergeAll(ctx context.Context, staged []waiting) error {
 	if err := x.run(ctx, "SET CONSTRAINTS ALL DEFERRED"); err != nil {
 		return err
 	}
+	modes := map[*targetTable]loadMode{}
 	for _, t := range targets {
-		if err := x.merge(ctx, t); err != nil {
+		var err error
+		if modes[t], err = x.merge(ctx, t); err != nil {
 			return err
 		}
 	}
@@ -192,7 +220,7 @@ func (x *loadSession) mergeAll(ctx context.Context, staged []waiting) error {
 		return x.refused(ctx, err, nil)
 	}
 	for _, t := range targets {
-		if err := x.settle(ctx, ranks[t].from, ranks[t].made); err != nil {
+		if err := x.settle(ctx, from[t].from, from[t].made, modes[t]); err != nil {
 			return err
 		}
 	}
@@ -240,7 +268,7 @@ func (x *loadSession) sortByReference(ctx context.Context, targets []*targetTabl
 }
 
 // refer makes the references of tables that we made, all of which have their
-// rows.
+// rows, and forgets the loads.
 func (x *loadSession) refer(ctx context.Context, list []waiting) error {
 	for _, w := range list {
 		if w.made != madeByUs {
@@ -249,6 +277,9 @@ func (x *loadSession) refer(ctx context.Context, list []waiting) error {
 		if err := x.referTable(ctx, w.from); err != nil {
 			return err
 		}
+	}
+	if _, err := x.ask(ctx, forgetLoadsSQL, x.cfg.Pipeline); err != nil {
+		return fmt.Errorf("write down that the loads are done: %w", err)
 	}
 	return nil
 }
@@ -273,5 +304,5 @@ func (x *loadSession) referTable(ctx context.Context, t entrain.SnapshotTable) e
 		}
 		return x.stopDefinition(ctx, t.Table, sql, err)
 	}
-	return x.forget(ctx, t.Table)
+	return nil
 }

@@ -134,7 +134,7 @@ func (lt *loadTest) text(l entrain.TableLoad, rows int64, text string) {
 
 func (lt *loadTest) finish(l entrain.TableLoad) {
 	lt.t.Helper()
-	if err := l.Finish(lt.t.Context()); err != nil {
+	if err := l.Finish(lt.t.Context(), "note of "+l.(*tableLoad).from.Table.Name); err != nil {
 		lt.t.Fatal(err)
 	}
 	if err := l.Close(); err != nil {

@@ -21,9 +21,10 @@ const (
 	modeStaging loadMode = "staging"
 	// modeStaged: all rows are in the stage table, for Complete.
 	modeStaged loadMode = "staged"
-	// modeMade: all rows are in the table, which we made and whose references
-	// wait for Complete.
-	modeMade loadMode = "made"
+	// modeFilled: all rows are in the table, and they are its only ones.
+	modeFilled loadMode = "filled"
+	// modeMerged: all rows are in the table, beside those of others.
+	modeMerged loadMode = "merged"
 )
 
 // tableMaker says who made a table.
@@ -116,11 +117,14 @@ func (x *loadSession) describe(ctx context.Context, t *entrain.Table) (*targetTa
 	return x.catalog.table(t), nil
 }
 
-// undo removes the rows of a load that did not come to its end. Those in the
-// table are ours.
+// undo removes the rows of a load that was not completed, unless they are among
+// those of others.
 func (l *tableLoad) undo(ctx context.Context, x *loadSession, mode loadMode) error {
-	if mode != modeDirect && mode != modeMade {
+	switch mode {
+	case modeStaging, modeStaged:
 		return x.run(ctx, "DROP TABLE IF EXISTS "+stageName(x.cfg.Pipeline, l.from.Table))
+	case modeMerged:
+		return nil
 	}
 	state, err := x.attempt(ctx, "TRUNCATE TABLE "+l.table.only, stateNotSupported, dial.StateNoPrivilege)
 	if err != nil || state == "" {
@@ -154,11 +158,19 @@ func (l *tableLoad) mayDelete(ctx context.Context, x *loadSession) error {
 	return nil
 }
 
+func (x *loadSession) isEmpty(ctx context.Context, t *targetTable) (bool, error) {
+	found, err := x.ask(ctx, "SELECT 1 FROM "+t.only+" LIMIT 1")
+	if err != nil {
+		return false, fmt.Errorf("look for rows: %w", err)
+	}
+	return found == nil, nil
+}
+
 // decide chooses how the rows get into the table.
 func (l *tableLoad) decide(ctx context.Context, x *loadSession) error {
-	found, err := x.ask(ctx, "SELECT 1 FROM "+l.table.only+" LIMIT 1")
+	empty, err := x.isEmpty(ctx, l.table)
 	if err != nil {
-		return fmt.Errorf("look for rows: %w", err)
+		return err
 	}
 	refs, err := x.references(ctx)
 	if err != nil {
@@ -172,9 +184,9 @@ func (l *tableLoad) decide(ctx context.Context, x *loadSession) error {
 		}
 	}
 	switch {
-	case found != nil && len(l.table.Key) == 0:
+	case !empty && len(l.table.Key) == 0:
 		return stopLoadNotEmpty(l.from.Table)
-	case found != nil || refers || l.table.Mode == applyplan.Strict:
+	case !empty || refers || l.table.Mode == applyplan.Strict:
 		l.plan.mode = modeStaging
 	default:
 		l.plan.mode = modeDirect

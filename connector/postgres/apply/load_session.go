@@ -52,8 +52,6 @@ WHERE p.pipeline = $1 AND p.source = $2 AND p.partition = 0 AND p.owner = $3::uu
 
 	// heldSQL makes a claim last until the end of the transaction.
 	heldSQL = " FOR SHARE"
-	// heldLoadSQL does so for the load's row alone.
-	heldLoadSQL = " FOR SHARE OF l"
 )
 
 // loadSession is a session of a load. Between calls it is in no transaction.

@@ -11,8 +11,8 @@ import (
 )
 
 // What is under way at the target is written in the target. A row is there from
-// the beginning of a load until nothing of it is left to be done. Its id is that
-// of the load which may go on: of two, only the later one can commit.
+// the beginning of a load until Complete. Its id is that of the load which may go
+// on: of two, only the later one can commit.
 const (
 	loadTableSQL = `CREATE TABLE IF NOT EXISTS entrain.load (
   pipeline text NOT NULL,
@@ -21,6 +21,7 @@ const (
   mode text NOT NULL,
   made_by_us boolean NOT NULL,
   id uuid NOT NULL,
+  note text NOT NULL,
   started_at timestamptz NOT NULL,
   PRIMARY KEY (pipeline, schema_name, table_name)
 )`
@@ -33,14 +34,19 @@ WHERE n.nspname = 'entrain' AND c.relname = 'load'`
 	claimLoadSQL = `UPDATE entrain.load SET id = $4::uuid
 WHERE pipeline = $1 AND schema_name = $2 AND table_name = $3 RETURNING mode, made_by_us::text`
 
-	writeLoadSQL = `INSERT INTO entrain.load (pipeline, schema_name, table_name, mode, made_by_us, id, started_at)
-VALUES ($1, $2, $3, $4, $5::boolean, $6::uuid, clock_timestamp())
+	writeLoadSQL = `INSERT INTO entrain.load (pipeline, schema_name, table_name, mode, made_by_us, id, note, started_at)
+VALUES ($1, $2, $3, $4, $5::boolean, $6::uuid, '', clock_timestamp())
 ON CONFLICT (pipeline, schema_name, table_name) DO UPDATE SET mode = EXCLUDED.mode, made_by_us = EXCLUDED.made_by_us,
-  id = EXCLUDED.id, started_at = EXCLUDED.started_at`
+  id = EXCLUDED.id, note = EXCLUDED.note, started_at = EXCLUDED.started_at`
 
 	setModeSQL = `UPDATE entrain.load SET mode = $4 WHERE pipeline = $1 AND schema_name = $2 AND table_name = $3`
 
-	forgetLoadSQL = `DELETE FROM entrain.load WHERE pipeline = $1 AND schema_name = $2 AND table_name = $3`
+	setNoteSQL = `UPDATE entrain.load SET note = $4 WHERE pipeline = $1 AND schema_name = $2 AND table_name = $3`
+
+	forgetLoadsSQL = `DELETE FROM entrain.load WHERE pipeline = $1 AND mode IN ('filled', 'merged')`
+
+	notesSQL = `SELECT note FROM entrain.load WHERE pipeline = $1 AND mode IN ('staged', 'filled', 'merged')
+ORDER BY schema_name, table_name`
 
 	loadsSQL = `SELECT schema_name, table_name, mode, made_by_us::text FROM entrain.load WHERE pipeline = $1
 ORDER BY schema_name, table_name`

@@ -43,7 +43,7 @@ func TestLoadStaged(t *testing.T) {
 				wantRows(t, url, `SELECT count(*) FROM orders`, "2")
 				lt.finish(l)
 				wantRows(t, url, `SELECT id, note, n FROM orders ORDER BY id`, "1|ours|10\n2|ours|"+pgtest.Null+"\n3|ours|30\n9|theirs|9")
-				if got := lt.mode("orders") + lt.stages(); got != "0" {
+				if got := lt.mode("orders") + lt.stages(); got != "merged0" {
 					t.Errorf("mode and stages: %s", got)
 				}
 			})
@@ -120,6 +120,7 @@ func TestLoadRedo(t *testing.T) {
 				if name == "triggers" {
 					wantRows(t, url, `SELECT * FROM seen`, "1")
 				}
+				mustLoad(t, again.complete(snapshotOf(o)))
 				l = again.load(o) // a new load beside what the first one has finished
 				again.part(l, o, []string{"3", "more", "3"})
 				again.finish(l)
@@ -170,7 +171,7 @@ func TestLoadFenced(t *testing.T) {
 		wantStop(t, err, "fenced")
 		_, err = l.Part(t.Context(), &rowBatches{table: o, rows: [][]string{{"3", "old", "3"}}})
 		wantStop(t, err, "fenced")
-		wantStop(t, l.Finish(t.Context()), "fenced")
+		wantStop(t, l.Finish(t.Context(), ""), "fenced")
 		_, err = old.sink.Load(t.Context(), snapshotOf(o))
 		wantStop(t, err, "fenced")
 		wantStop(t, old.complete(snapshotOf(o)), "fenced")
@@ -192,7 +193,7 @@ func TestLoadOfTheSameTableTwice(t *testing.T) {
 		_, err := first.Part(t.Context(), &rowBatches{table: o, rows: [][]string{{"2", "old", "2"}}})
 		wantStop(t, err, "fenced")
 		lt.part(second, o, []string{"1", "a", "1"})
-		wantStop(t, first.Finish(t.Context()), "fenced")
+		wantStop(t, first.Finish(t.Context(), ""), "fenced")
 		lt.finish(second)
 		wantRows(t, url, `SELECT id FROM orders`, "1")
 	})

@@ -116,6 +116,9 @@ var copyPlace = regexp.MustCompile(`^COPY .*, line (\d+)(?:, column ([^:]+))?`)
 // refused names the table, and the row of the part, that the target does not
 // take. t is nil if that is not known.
 func (x *loadSession) refused(ctx context.Context, err error, t *entrain.Table) error {
+	if ctx.Err() != nil {
+		return ctx.Err() // the driver closes the connection, and says so
+	}
 	var pgErr *pgconn.PgError
 	if errors.Is(err, errTypesChanged) {
 		return entrain.Retryable(err)

@@ -33,11 +33,14 @@ func TestLoadDirect(t *testing.T) {
 		null := pgtest.Null
 		wantRows(t, url, `SELECT * FROM orders ORDER BY id`, strings.Join([]string{"1|a\tb\\|1", "2||" + null, "3|c|3",
 			"4|" + null + "|4", "5|e\tf|5", "6|" + null + "|" + null}, "\n"))
-		if got := lt.mode("orders"); got != "" {
+		if got := lt.mode("orders"); got != "filled" {
 			t.Errorf("a finished load is written down as %q", got)
 		}
 		if err := lt.complete(snapshotOf(o)); err != nil {
 			t.Fatal(err)
+		}
+		if got := lt.mode("orders"); got != "" {
+			t.Errorf("a completed load is written down as %q", got)
 		}
 		if _, err := l.Part(t.Context(), &rowBatches{table: o}); err == nil {
 			t.Error("a finished load takes a part")

@@ -194,7 +194,7 @@ func TestLoadPartitionedReferences(t *testing.T) {
 			}
 			lt.finish(l)
 		}
-		if got := lt.mode("c") + lt.mode("p"); got != "staged" {
+		if got := lt.mode("c") + lt.mode("p"); got != "stagedmerged" {
 			t.Errorf("modes %q", got)
 		}
 		mustLoad(t, lt.complete(snapshotOf(p), snapshotOf(c)))
