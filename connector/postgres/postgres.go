@@ -27,8 +27,8 @@ type Tables = capture.Tables
 func NewSource(cfg SourceConfig) (*Source, error) { return capture.NewSource(cfg) }
 
 // Sink applies changes to a PostgreSQL database and keeps the position there, in
-// the same transaction as the data. It implements entrain.Sink, entrain.Checker
-// and entrain.Teardowner.
+// the same transaction as the data. It implements entrain.Sink, entrain.Loader,
+// entrain.Checker and entrain.Teardowner.
 type Sink = apply.Sink
 
 // SinkConfig is the configuration of a [Sink].

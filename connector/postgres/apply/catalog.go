@@ -132,7 +132,7 @@ func (c *catalog) load(ctx context.Context, events []entrain.Event) error {
 				return err
 			}
 		}
-		if e.Table == last || e.Table == nil {
+		if e.Table == last || e.Table == nil || e.Op == entrain.OpReadEnd {
 			continue
 		}
 		if err := c.learn(ctx, e.Table); err != nil {

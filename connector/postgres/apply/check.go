@@ -25,7 +25,7 @@ func (s *Sink) Check(ctx context.Context, source *entrain.Report) (entrain.Repor
 	}
 	defer dial.Close(ctx, conn)
 	session.Backend = conn.PID()
-	x := preflight.Target{Session: session, Position: []string{positionSchemaSQL, positionTableSQL}}
+	x := preflight.Target{Session: session, Position: []string{positionSchemaSQL, positionTableSQL, loadTableSQL}}
 	return x.Examine(ctx, func(ctx context.Context, sql string, args ...string) ([][]string, error) {
 		return dial.QueryRows(ctx, conn, sql, args...)
 	}, source)

@@ -7,6 +7,8 @@ import (
 	"io"
 	"sync"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector/postgres/applyplan"
 	"github.com/entrainsync/entrain/connector/postgres/pgbinary"
@@ -29,7 +31,16 @@ func (w *writer) pinTypes(ctx context.Context, t *targetTable) error {
 	if !w.exec.copy.isBinary(t) || w.pinned[t] {
 		return nil
 	}
-	res := w.conn.ExecParams(ctx, typesSQL(t), nil, nil, nil, nil)
+	if err := checkTypes(ctx, w.conn, t); err != nil {
+		return err
+	}
+	w.pinned[t] = true
+	return nil
+}
+
+// checkTypes compares the types of what is copied with those that were learnt.
+func checkTypes(ctx context.Context, conn *pgconn.PgConn, t *targetTable) error {
+	res := conn.ExecParams(ctx, typesSQL(t), nil, nil, nil, nil)
 	fields := res.FieldDescriptions()
 	i, same := 0, true
 	for _, c := range t.columns {
@@ -44,7 +55,6 @@ func (w *writer) pinTypes(ctx context.Context, t *targetTable) error {
 	if !same {
 		return errTypesChanged
 	}
-	w.pinned[t] = true
 	return nil
 }
 

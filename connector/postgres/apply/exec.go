@@ -259,11 +259,11 @@ func (w *writer) runCopy(ctx context.Context, t *targetTable, items []applyplan.
 	if err != nil {
 		return err
 	}
-	return checkCopied(tag, len(items))
+	return checkCopied(tag, int64(len(items)))
 }
 
-func checkCopied(tag pgconn.CommandTag, sent int) error {
-	if tag.RowsAffected() != int64(sent) {
+func checkCopied(tag pgconn.CommandTag, sent int64) error {
+	if tag.RowsAffected() != sent {
 		return fmt.Errorf("COPY stored %d of %d rows", tag.RowsAffected(), sent)
 	}
 	return nil

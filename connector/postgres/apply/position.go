@@ -82,6 +82,7 @@ func (w *writer) Position(ctx context.Context) (entrain.Position, error) {
 		return entrain.Position{}, w.fail(err)
 	}
 	w.pos, w.opened = pos, true
+	w.lease.set(holder{owner: w.owner, fence: w.fence, role: w.catalog.role})
 	return pos, nil
 }
 

@@ -16,6 +16,9 @@ import (
 type Config struct {
 	// URL of the target database, as libpq reads it.
 	URL connector.Secret `yaml:"url"`
+	// CreateTables makes tables that are missing when their rows are copied, as
+	// the source defines them, with indexes and constraints.
+	CreateTables bool `yaml:"create_tables"`
 	// Source is the source's name in the position row's key; "source" if
 	// empty.
 	Source string `yaml:"-"`
@@ -29,8 +32,9 @@ type Config struct {
 // position in the target, in the same transaction as the data (P2), and make
 // each source transaction visible whole (P4).
 type Sink struct {
-	cfg  Config
-	conn *pgconn.Config
+	cfg   Config
+	conn  *pgconn.Config
+	lease *lease
 }
 
 // settings are for our sessions at the target. Every statement there finds
@@ -62,17 +66,18 @@ func NewSink(cfg Config) (*Sink, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Sink{cfg: cfg}
+	s := &Sink{cfg: cfg, lease: &lease{}}
 	var err error
-	if s.conn, err = s.parse(); err != nil {
+	if s.conn, err = s.parse("sink"); err != nil {
 		return nil, fmt.Errorf("sink: %w", err)
 	}
 	s.conn.DialFunc = dial.Direct(s.conn.DialFunc)
 	return s, nil
 }
 
-func (s *Sink) parse() (*pgconn.Config, error) {
-	conn, err := dial.ParseURL(s.cfg.URL, "entrain "+s.cfg.Pipeline+" sink")
+// parse reads the URL for sessions that are shown under the purpose.
+func (s *Sink) parse(purpose string) (*pgconn.Config, error) {
+	conn, err := dial.ParseURL(s.cfg.URL, "entrain "+s.cfg.Pipeline+" "+purpose)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +99,7 @@ func Build(env connector.Env, decode connector.Decode) (entrain.Sink, error) {
 // Open starts a session with the target. What it returns is also an
 // [entrain.Positioner] and an [entrain.Counter].
 func (s *Sink) Open(ctx context.Context) (entrain.Writer, error) {
-	cfg, err := s.parse()
+	cfg, err := s.parse("sink")
 	if err != nil {
 		return nil, dial.FileChanges(err)
 	}
@@ -113,6 +118,7 @@ func (s *Sink) Open(ctx context.Context) (entrain.Writer, error) {
 		missed: map[string]bool{},
 		pinned: map[*targetTable]bool{},
 		counts: map[string]int64{},
+		lease:  s.lease,
 	}
 	w.catalog = newCatalog(conn)
 	return w, nil

@@ -19,6 +19,8 @@ const (
 	stateNotSupported    = "0A000" // also: cached plan must not change result type
 	stateNoStatement     = "26000"
 	stateForeignKey      = "23503"
+	stateUnique          = "23505"
+	stateCanceled        = "57014" // also: the client ended a COPY
 	stateNoArbiter       = "42P10" // no unique index matches ON CONFLICT
 	stateInternal        = "XX000" // also: cache lookup failed for type
 )

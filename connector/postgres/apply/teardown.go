@@ -22,8 +22,8 @@ WHERE n.nspname = 'entrain' AND c.relname = 'position' AND has_schema_privilege(
 	otherRowsSQL = `SELECT count(*)::text FROM entrain.position WHERE NOT (pipeline = $1 AND source = $2)`
 )
 
-// Teardown lists the position row, and the position table with its schema if
-// nothing else is in them; see [entrain.Teardowner].
+// Teardown lists what loads have left, the position row, and the position table
+// with its schema if nothing else is in them; see [entrain.Teardowner].
 func (s *Sink) Teardown(ctx context.Context) ([]entrain.Removal, error) {
 	conn, err := dial.Connect(ctx, s.conn)
 	if err != nil {
@@ -37,7 +37,10 @@ func (s *Sink) Teardown(ctx context.Context) ([]entrain.Removal, error) {
 	if owns == nil {
 		return nil, nil
 	}
-	var removals []entrain.Removal
+	removals, err := s.teardownLoads(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
 	row, err := dial.QueryRow(ctx, conn, readRowSQL, s.cfg.Pipeline, s.cfg.Source)
 	if err != nil {
 		return nil, fmt.Errorf("read the position row: %w", err)
@@ -71,7 +74,7 @@ func (s *Sink) removeRow() entrain.Removal {
 func (s *Sink) removeSchema() entrain.Removal {
 	return entrain.Removal{
 		What: fmt.Sprintf("schema entrain in %s", dial.ServerName(s.conn)),
-		SQL:  "DROP TABLE entrain.position;\nDROP SCHEMA entrain;",
+		SQL:  "DROP TABLE entrain.position;\nDROP TABLE IF EXISTS entrain.load;\nDROP SCHEMA entrain;",
 		Do: func(ctx context.Context) error {
 			return dial.InSession(ctx, s.conn, func(conn *pgconn.PgConn) error { return s.dropSchema(ctx, conn) })
 		},
@@ -95,6 +98,15 @@ func (s *Sink) dropSchema(ctx context.Context, conn *pgconn.PgConn) error {
 	}
 	if left[0] != "0" {
 		return fmt.Errorf("drop schema entrain: %s position rows are still in it", left[0])
+	}
+	loads, err := dial.QueryRow(ctx, conn, hasLoadSQL)
+	if err != nil {
+		return err
+	}
+	if loads != nil {
+		if err := dropLoadTable(ctx, conn); err != nil {
+			return err
+		}
 	}
 	for _, sql := range []string{"DROP TABLE entrain.position", "DROP SCHEMA entrain", "COMMIT"} {
 		if err := run(ctx, conn, sql); err != nil {

@@ -79,7 +79,7 @@ func (w *writer) judgeTip(ctx context.Context, events []entrain.Event, items []a
 func (w *writer) fitsTip(events []entrain.Event) bool {
 	for i := range events {
 		e := &events[i]
-		if e.Table == nil {
+		if e.Table == nil || e.Op == entrain.OpReadEnd {
 			continue
 		}
 		t := w.catalog.table(e.Table)

@@ -33,6 +33,8 @@ type writer struct {
 	moved  bool // the transaction has moved the position to its end
 	broken error
 
+	lease *lease // of the sink, for loads
+
 	catalog *catalog
 	// relearnt is set while a batch is tried once more with fresh knowledge.
 	relearnt bool
@@ -53,15 +55,16 @@ type writer struct {
 
 // tally counts what a transaction did, until it is durable.
 type tally struct {
-	ops                [entrain.OpMessage + 1]int64
+	ops                [entrain.OpReadEnd + 1]int64
 	missing, stepdowns int64
 	missingAt          map[*entrain.Table]int64
 }
 
-// countNames are the names of the counts, by operation.
+// countNames are the names of the counts, by operation; what has none is not
+// counted.
 var countNames = [...]string{
 	entrain.OpInsert: "inserted", entrain.OpUpdate: "updated", entrain.OpDelete: "deleted",
-	entrain.OpTruncate: "truncated", entrain.OpMessage: "messages",
+	entrain.OpTruncate: "truncated", entrain.OpMessage: "messages", entrain.OpRead: "read",
 }
 
 // Write applies a batch; see [entrain.Writer].
@@ -87,7 +90,7 @@ func (w *writer) Write(ctx context.Context, b *entrain.Batch) error {
 
 func (w *writer) write(ctx context.Context, b *entrain.Batch) error {
 	for i := range b.Events {
-		if op := b.Events[i].Op; op < entrain.OpInsert || op > entrain.OpMessage {
+		if op := b.Events[i].Op; op < entrain.OpInsert || op > entrain.OpReadEnd {
 			return fmt.Errorf("event %s: operation %s is not known to this sink", b.Events[i].ID(), op)
 		}
 	}
@@ -138,7 +141,7 @@ func (w *writer) committed(through entrain.Position) {
 	w.logMissing(through)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for op := entrain.OpInsert; op <= entrain.OpMessage; op++ {
+	for op := entrain.OpInsert; int(op) < len(countNames); op++ {
 		w.counts[countNames[op]] += t.ops[op]
 	}
 	w.counts["missing"] += t.missing

@@ -85,7 +85,7 @@ func (w *window) table(t *Target, g *Graph) int32 {
 func (w *window) add(e *entrain.Event, index, table int32) bool {
 	t := w.tables[table].target
 	image := keyImage(e)
-	if !t.keyKnown(image) || e.Op == entrain.OpInsert && partial(t, e.After) {
+	if !t.keyKnown(image) || adds(e.Op) && partial(t, e.After) {
 		return false
 	}
 	hash := t.hashKey(w.keys.seed, image)
@@ -103,7 +103,7 @@ func (w *window) add(e *entrain.Event, index, table int32) bool {
 	w.keys.put(s, hash, int32(len(w.nets)))
 	n := net{table: table, item: Item{Event: index, Target: t, Key: image, Row: e.After}}
 	switch e.Op {
-	case entrain.OpInsert:
+	case entrain.OpInsert, entrain.OpRead:
 		n.state, n.item.Op, n.item.Key = inserted, Insert, nil
 	case entrain.OpUpdate:
 		n.state, n.item.Op = updated, Update
@@ -135,7 +135,7 @@ func (i *Item) identity() entrain.Row {
 func (w *window) merge(n *net, e *entrain.Event, index int32) bool {
 	exists := n.state != deleted
 	switch {
-	case e.Op == entrain.OpInsert && !exists:
+	case adds(e.Op) && !exists:
 		n.state, n.item.Op, n.item.Row = replaced, Insert, e.After
 	case e.Op == entrain.OpUpdate && exists && !partial(n.item.Target, e.After):
 		n.item.Row, n.merged = e.After, false

@@ -67,7 +67,7 @@ func retain(buf []byte) []byte {
 }
 
 // Plan splits the work into units and groups each as far as its mode allows.
-// Messages are in no unit.
+// Messages and the ends of tables are in no unit.
 func (p *Planner) Plan(w Work) []Unit {
 	p.Reset()
 	p.order, p.graph = w.Order, w.Graph
@@ -173,7 +173,7 @@ func (p *Planner) rows(w Work, pick []int32) {
 
 func (p *Planner) row(w Work, i int32) {
 	e := &w.Events[i]
-	if e.Op == entrain.OpMessage {
+	if noRow(e.Op) {
 		return
 	}
 	item, _ := itemOf(e, i, w.Lookup)
@@ -238,7 +238,7 @@ func onlyInserts(w Work, pick []int32) *Target {
 	t := w.Lookup(table)
 	for _, i := range pick {
 		e := &w.Events[i]
-		if e.Op != entrain.OpInsert || e.Table != table || partial(t, e.After) {
+		if !adds(e.Op) || e.Table != table || partial(t, e.After) {
 			return nil
 		}
 	}
@@ -274,6 +274,13 @@ func (p *Planner) step(kind Kind, t *Target) int32 {
 	return int32(p.used - 1)
 }
 
+// adds reports whether an operation stores a whole row. One that was read may be
+// there already, as may one that is inserted: either replaces what it meets.
+func adds(op entrain.Op) bool { return op == entrain.OpInsert || op == entrain.OpRead }
+
+// noRow reports whether an operation does nothing to the target's rows.
+func noRow(op entrain.Op) bool { return op == entrain.OpMessage || op == entrain.OpReadEnd }
+
 // itemOf makes the item that one event is by itself, and says which kind of
 // set it may be part of; Rows if none.
 func itemOf(e *entrain.Event, i int32, lookup Lookup) (Item, Kind) {
@@ -283,7 +290,7 @@ func itemOf(e *entrain.Event, i int32, lookup Lookup) (Item, Kind) {
 	t := lookup(e.Table)
 	item := Item{Event: i, Target: t}
 	switch e.Op {
-	case entrain.OpInsert:
+	case entrain.OpInsert, entrain.OpRead:
 		item.Op, item.Row = Insert, e.After
 		if partial(t, e.After) {
 			return item, Rows

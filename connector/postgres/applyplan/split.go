@@ -63,11 +63,11 @@ func (s *splitter) reset() {
 	s.strict = false
 }
 
-// each calls do with every picked event that is not a message, and its shape.
+// each calls do with every picked event that does something to rows, and its shape.
 func (s *splitter) each(w Work, do func(event, shape int32)) {
 	visit := func(i int32) {
 		switch e := &w.Events[i]; e.Op {
-		case entrain.OpMessage:
+		case entrain.OpMessage, entrain.OpReadEnd:
 		case entrain.OpTruncate:
 			if len(e.Truncate.Tables) > 0 {
 				do(i, s.shapeOf(e.Truncate.Tables[0], w.Lookup))

@@ -106,7 +106,7 @@ func judgePosition(f *targetFacts) []entrain.Finding {
 		return nil
 	}
 	statements := append(slices.Clone(f.cfg.Position),
-		"GRANT USAGE ON SCHEMA entrain TO "+role, "GRANT SELECT, INSERT, UPDATE, DELETE ON entrain.position TO "+role)
+		"GRANT USAGE, CREATE ON SCHEMA entrain TO "+role, "GRANT SELECT, INSERT, UPDATE, DELETE ON entrain.position, entrain.load TO "+role)
 	return one(failure(f.where, "role "+role+" may not make or use the table entrain.position: the position is kept beside the data, "+
 		"so that both change in one transaction", f.fixes(databaseOwner, statements...)...))
 }

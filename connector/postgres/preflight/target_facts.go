@@ -14,8 +14,8 @@ import (
 // Target says what a target is for.
 type Target struct {
 	Session Session
-	// Position are the statements that make the schema and the table of the
-	// position.
+	// Position are the statements that make the schema and the tables of the
+	// position and of loads.
 	Position []string
 }
 

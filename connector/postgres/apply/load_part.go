@@ -1,0 +1,113 @@
+package apply
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector/postgres/dial"
+)
+
+// textCopier is an [entrain.RowReader] that can also write its rows as
+// PostgreSQL's COPY text, all columns in the table's order, and says how many
+// there were. That text need not be parsed on its way.
+type textCopier interface {
+	CopyText(ctx context.Context, w io.Writer) (rows int64, err error)
+}
+
+// copyPart stores the rows of a part in the open transaction.
+func (l *tableLoad) copyPart(ctx context.Context, x *loadSession, r entrain.RowReader) (int64, error) {
+	if t, ok := r.(textCopier); ok && l.into.takesAll() {
+		return l.copyText(ctx, x, t)
+	}
+	return l.copyRows(ctx, x, r)
+}
+
+// takesAll reports that the target generates none of the source's columns.
+func (t *targetTable) takesAll() bool {
+	for i := range t.columns {
+		if t.columns[i].omit {
+			return false
+		}
+	}
+	return true
+}
+
+// errCopyOver ends a source whose rows are no longer wanted.
+var errCopyOver = errors.New("the copy is over")
+
+// textChunk is what the driver takes at once.
+const textChunk = 1<<16 - 5
+
+// copyText pipes the source's text through.
+func (l *tableLoad) copyText(ctx context.Context, x *loadSession, r textCopier) (int64, error) {
+	reading, cancel := context.WithCancel(ctx)
+	defer cancel()
+	out, in := io.Pipe()
+	var sent int64
+	var fault error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		buf := bufio.NewWriterSize(in, textChunk)
+		if sent, fault = r.CopyText(reading, buf); fault == nil {
+			fault = buf.Flush()
+		}
+		if fault != nil && reading.Err() != nil {
+			fault = errCopyOver
+		}
+		in.CloseWithError(fault) // nil is io.EOF
+	}()
+	tag, err := x.conn.CopyFrom(ctx, out, copySQL(l.into))
+	out.CloseWithError(errCopyOver)
+	cancel()
+	<-done
+	if fault != nil && !errors.Is(fault, errCopyOver) && canBeSource(err) {
+		return 0, fmt.Errorf("read the rows: %w", fault)
+	}
+	if err != nil {
+		return 0, x.refused(ctx, err, l.from.Table)
+	}
+	return sent, checkCopied(tag, sent)
+}
+
+// copyRows takes the source's batches.
+func (l *tableLoad) copyRows(ctx context.Context, x *loadSession, r entrain.RowReader) (int64, error) {
+	p := &x.rows
+	if p.isBinary(l.into) {
+		if err := checkTypes(ctx, x.conn, l.into); err != nil {
+			return 0, x.refused(ctx, err, l.from.Table)
+		}
+	}
+	reading, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p.begin(reading, r, l.from.Table)
+	defer p.drop()
+	total := int64(0)
+	for more := true; more; {
+		tag, err := x.conn.CopyFrom(ctx, p, p.open(l.into))
+		if err != nil {
+			cancel()
+		}
+		sent, fault := p.close()
+		if fault != nil && canBeSource(err) {
+			return 0, fault
+		}
+		if err != nil {
+			return 0, x.refused(ctx, err, l.from.Table)
+		}
+		if err := checkCopied(tag, sent); err != nil {
+			return 0, err
+		}
+		total += sent
+		more = p.more()
+	}
+	return total, nil
+}
+
+// canBeSource reports whether the end of a COPY can be the source's doing: it
+// went well, or was cancelled.
+func canBeSource(err error) bool { return err == nil || dial.SQLState(err) == stateCanceled }
