@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -293,4 +294,14 @@ func equal(t testing.TB, what string, got, want map[string][]string) {
 		}
 	}
 	t.Errorf("%s: %d rows, want %d", what, len(got), len(want))
+}
+
+// majorOf is the version of the server.
+func majorOf(t testing.TB, url string) int {
+	t.Helper()
+	major, err := strconv.Atoi(pgtest.QueryOne(t, url, "SELECT current_setting('server_version_num')::int / 10000"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return major
 }

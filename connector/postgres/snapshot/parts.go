@@ -11,7 +11,8 @@ import (
 type table struct {
 	oid        string
 	shape      *entrain.Table
-	filter     string // SQL; "" for all rows
+	numbers    map[string]bool // of the shape's columns in the catalog
+	filter     string          // SQL; "" for all rows
 	leaves     []*leaf
 	parts      []part
 	definition *entrain.Definition

@@ -94,6 +94,9 @@ func (c catalog) read(ctx context.Context) ([]*table, error) {
 		t.divide(c.cfg.PartRows)
 		sorted[i] = &t.table
 	}
+	if err := c.define(ctx, sorted); err != nil {
+		return nil, err
+	}
 	return order(sorted, edges), nil
 }
 
@@ -203,10 +206,12 @@ func (c catalog) readColumns(ctx context.Context, tables []*published) error {
 		columns[r[0]] = append(columns[r[0]], r)
 	}
 	for _, t := range tables {
+		t.numbers = map[string]bool{}
 		for _, r := range columns[t.oid] {
 			if !c.sends(t, r) {
 				continue
 			}
+			t.numbers[r[1]] = true
 			t.shape.Columns = append(t.shape.Columns, entrain.Column{
 				Name: r[2], Type: r[3], Modifier: int32(integer(r[4])), Kind: c.cfg.Kind(r[3]), Key: r[5] == "true",
 			})
