@@ -44,7 +44,7 @@ func (s *Snapshot) take(ctx context.Context, table string) (*session, error) {
 	defer s.busy.Done()
 	ctx, cancel := s.within(ctx)
 	defer cancel()
-	conn, err := dial.Connect(ctx, s.server("worker"))
+	conn, err := dial.Connect(ctx, s.workerConfig())
 	if err != nil {
 		return nil, err
 	}

@@ -85,7 +85,7 @@ func Open(ctx context.Context, cfg Config) (*Snapshot, error) {
 }
 
 func (s *Snapshot) open(ctx context.Context) (err error) {
-	if s.holder, err = dial.Connect(ctx, s.server("holder")); err != nil {
+	if s.holder, err = dial.Connect(ctx, s.holderConfig()); err != nil {
 		return err
 	}
 	took, err := s.hold(ctx)
@@ -126,22 +126,23 @@ func beginIn(name string) string {
 	return "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT " + sqltext.Literal(name) + "; "
 }
 
-// server is the configuration of a session that reads. Rows that the role may
-// not see are an error and no omission; parts are read by their ranges, in the
-// order in which they lie in the table.
-func (s *Snapshot) server(role string) *pgconn.Config {
+// holderConfig is the configuration of the session that keeps the view and reads
+// the catalog. Rows that the role may not see are an error and no omission.
+func (s *Snapshot) holderConfig() *pgconn.Config {
 	cfg := s.cfg.Server.Copy()
-	for name, value := range map[string]string{
-		"row_security": "off", "synchronize_seqscans": "off", "max_parallel_workers_per_gather": "0", "jit": "off",
-		"enable_seqscan": "off", "enable_indexscan": "off", "enable_indexonlyscan": "off", "enable_bitmapscan": "off",
-	} {
-		cfg.RuntimeParams[name] = value
+	cfg.RuntimeParams["row_security"] = "off"
+	return cfg
+}
+
+// workerConfig is that of a session that reads parts: by their ranges, in the
+// order in which the rows lie in the table, so that they are the same each time.
+func (s *Snapshot) workerConfig() *pgconn.Config {
+	cfg := s.holderConfig()
+	cfg.DialFunc = dial.Direct(cfg.DialFunc)
+	for _, name := range []string{"synchronize_seqscans", "jit", "enable_seqscan", "enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan"} {
+		cfg.RuntimeParams[name] = "off"
 	}
-	if role == "holder" { // it reads the catalog only
-		for _, name := range []string{"enable_seqscan", "enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan"} {
-			delete(cfg.RuntimeParams, name)
-		}
-	}
+	cfg.RuntimeParams["max_parallel_workers_per_gather"] = "0"
 	return cfg
 }
 
