@@ -7,7 +7,6 @@ import (
 	"io"
 
 	"github.com/entrainsync/entrain"
-	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/connector/postgres/dial"
 )
 
@@ -153,20 +152,13 @@ func (r *rowReader) finish() {
 // fail ends the session.
 func (r *rowReader) fail(err error) error {
 	if errors.Is(err, errTooLarge) {
-		err = r.tooLarge()
+		err = stopTooLarge(r.table, r.limit)
+	} else if stop := stopUntranslatable(r.table, err); stop != nil {
+		err = stop
 	}
 	r.err = fmt.Errorf("read table %s: %w", r.table, dial.Classify(err))
 	r.snapshot.drop(r.sess)
 	return r.err
-}
-
-func (r *rowReader) tooLarge() error {
-	return &entrain.Stop{
-		Code: "event_too_large",
-		What: fmt.Sprintf("a row of table %s is above max_event_bytes (%s)", r.table, connector.ByteSize(r.limit)),
-		Why:  "a single row must fit into memory",
-		Next: "set source.max_event_bytes higher in FILE, at most 1GB, and run again: entrain run FILE",
-	}
 }
 
 // Close implements entrain.RowReader.

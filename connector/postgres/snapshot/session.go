@@ -22,6 +22,7 @@ type session struct {
 	frames  frames
 	copying bool // between a COPY and its end
 	once    sync.Once
+	user    string
 	lasting context.Context // for the farewell
 }
 
@@ -48,7 +49,7 @@ func (s *Snapshot) take(ctx context.Context, table string) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	sess := &session{conn: conn, lasting: context.WithoutCancel(s.closed)}
+	sess := &session{conn: conn, user: s.cfg.Server.User, lasting: context.WithoutCancel(s.closed)}
 	sess.frames.conn = conn.Conn()
 	s.mu.Lock()
 	s.used[sess] = table
@@ -121,7 +122,7 @@ func (sess *session) start(ctx context.Context, s *Snapshot, p part) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return p.gateError(dial.Classify(err))
+		return p.gateError(dial.Classify(err), sess.user)
 	}
 	switch {
 	case g.view != s.view:
@@ -199,11 +200,14 @@ func (p part) rewritten(how string) error {
 }
 
 // gateError tells apart what a new snapshot mends and what it does not.
-func (p part) gateError(err error) error {
+func (p part) gateError(err error, user string) error {
 	const undefinedTable, undefinedColumn, undefinedSchema = "42P01", "42703", "3F000"
 	switch dial.SQLState(err) {
 	case undefinedTable, undefinedColumn, undefinedSchema:
 		return entrain.Retryable(fmt.Errorf("%s was rewritten since the snapshot: %w", p.leaf.name(), err))
+	}
+	if dial.SQLState(err) == dial.StateNoPrivilege {
+		return p.leaf.refused(err, user)
 	}
 	return goneError(err)
 }

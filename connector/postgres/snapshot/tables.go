@@ -162,16 +162,6 @@ func (t *published) choose(lists, filters string) error {
 	return nil
 }
 
-// stopListConflict is what the stream stops at, too.
-func stopListConflict(t *entrain.Table) error {
-	return &entrain.Stop{
-		Code: "column_list_conflict",
-		What: fmt.Sprintf("the publications disagree about the columns of table %s", t),
-		Why:  "the server sends no rows of a table for which its publications list different columns",
-		Next: "make the lists equal by ALTER PUBLICATION, or name one of them in source.publication of FILE; then: entrain run FILE",
-	}
-}
-
 func (c catalog) readLeaves(ctx context.Context, tables []*published) error {
 	byOID, oids := indexed(tables)
 	rows, err := dial.QueryRows(ctx, c.conn, leavesSQL, arrayText(oids))
