@@ -41,25 +41,30 @@ func eachRead(t *testing.T, s *snapshot.Snapshot, take func(e *entrain.Event)) {
 	t.Helper()
 	for i, st := range s.Tables() {
 		for n := range st.Parts {
-			r, err := s.Read(t.Context(), entrain.SnapshotPart{Table: i, Number: n})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for {
-				b, err := r.Read(t.Context())
-				if errors.Is(err, io.EOF) {
-					break
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-				for i := range b.Events {
-					take(&b.Events[i])
-				}
-				b.Free()
-			}
-			r.Close()
+			eachOfPart(t, s, entrain.SnapshotPart{Table: i, Number: n}, take)
 		}
+	}
+}
+
+func eachOfPart(t *testing.T, s *snapshot.Snapshot, p entrain.SnapshotPart, take func(e *entrain.Event)) {
+	t.Helper()
+	r, err := s.Read(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for {
+		b, err := r.Read(t.Context())
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range b.Events {
+			take(&b.Events[i])
+		}
+		b.Free()
 	}
 }
 
@@ -172,6 +177,61 @@ func TestExportBehindOpenTransaction(t *testing.T) {
 	})
 }
 
+// takeOnStandby takes a snapshot with the help of the primary, which writes rows
+// behind the one of that number meanwhile, and returns the last one's.
+func (p pair) takeOnStandby(t *testing.T, src *Source, n int) (*snapshot.Snapshot, int) {
+	t.Helper()
+	taken := make(chan *snapshot.Snapshot, 1)
+	go func() {
+		defer close(taken)
+		taken <- takeSnapshot(t, src)
+	}()
+	var s *snapshot.Snapshot
+	pgtest.Eventually(t, sourcePatience, "the snapshot is taken", func() bool {
+		n++
+		p.write(t, fmt.Sprintf("INSERT INTO t VALUES (%d, 'new')", n), standbySnapshot)
+		select {
+		case s = <-taken:
+			return true
+		default:
+			return false
+		}
+	})
+	if s == nil {
+		t.Fatal("no snapshot")
+	}
+	return s, n
+}
+
+// present are the ids of rows of t.
+type present map[string]bool
+
+func (p present) apply(t *testing.T, e *entrain.Event) {
+	t.Helper()
+	row, there := e.After, true
+	if e.Op == entrain.OpDelete {
+		row, there = e.Before, false
+	}
+	v, _ := row.Column(0, 2)
+	if p[string(v)] == there {
+		t.Errorf("%s of row %s, which is there: %t", e.Op, v, there)
+	}
+	p[string(v)] = there
+	if !there {
+		delete(p, string(v))
+	}
+}
+
+// follow applies what a batch has above a version.
+func (p present) follow(t *testing.T, b *entrain.Batch, version uint64) {
+	t.Helper()
+	for i := range b.Events {
+		if b.Events[i].Tx.Version > version {
+			p.apply(t, &b.Events[i])
+		}
+	}
+}
+
 // TestSnapshotOnStandby: a standby's tables are read there, at a moment that its
 // stream joins.
 func TestSnapshotOnStandby(t *testing.T) {
@@ -180,62 +240,21 @@ func TestSnapshotOnStandby(t *testing.T) {
 			p := startPair(t, major, nil, nil)
 			p.write(t, "INSERT INTO t SELECT i, 'old' FROM generate_series(1, 1000) i")
 			src := p.source(t)
-			taken := make(chan *snapshot.Snapshot, 1)
-			go func() {
-				defer close(taken)
-				taken <- takeSnapshot(t, src)
-			}()
-			var s *snapshot.Snapshot
-			n := 1000
-			pgtest.Eventually(t, sourcePatience, "the snapshot is taken", func() bool {
-				n++
-				p.write(t, fmt.Sprintf("INSERT INTO t VALUES (%d, 'new')", n), standbySnapshot)
-				select {
-				case s = <-taken:
-					return true
-				default:
-					return false
-				}
-			})
-			if s == nil {
-				t.Fatal("no snapshot")
-			}
+			s, n := p.takeOnStandby(t, src, 1000)
 			p.write(t, "DELETE FROM t WHERE id <= 10", "INSERT INTO t VALUES (0, 'last')")
-			ids := map[string]bool{}
-			eachRead(t, s, func(e *entrain.Event) {
-				v, _ := e.After.Column(0, 2)
-				ids[string(v)] = true
-			})
-			copied := len(ids)
+			rows := present{}
+			eachRead(t, s, func(e *entrain.Event) { rows.apply(t, e) })
+			copied := len(rows)
 			r, err := src.Open(t.Context(), s.Point().From)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer r.Close()
-			for !ids["0"] {
-				for _, e := range read(t, r).Events {
-					if e.Tx.Version <= s.Point().Version {
-						continue
-					}
-					row := e.After
-					if e.Op == entrain.OpDelete {
-						row = e.Before
-					}
-					v, _ := row.Column(0, 2)
-					if ids[string(v)] == (e.Op == entrain.OpInsert) {
-						t.Errorf("%s of row %s, which is there: %t", e.Op, v, ids[string(v)])
-					}
-					ids[string(v)] = e.Op == entrain.OpInsert
-				}
+			for !rows["0"] {
+				rows.follow(t, read(t, r), s.Point().Version)
 			}
-			left := 0
-			for _, there := range ids {
-				if there {
-					left++
-				}
-			}
-			if want := n - 10 + 1; left != want || copied < 1000 {
-				t.Errorf("%d rows, want %d; %d of them copied", left, want, copied)
+			if want := n - 10 + 1; len(rows) != want || copied < 1000 {
+				t.Errorf("%d rows, want %d; %d of them copied", len(rows), want, copied)
 			}
 		})
 	}

@@ -16,6 +16,40 @@ type textCopier interface {
 	CopyText(ctx context.Context, w io.Writer) (rows int64, err error)
 }
 
+// drain counts the rows that a reader has.
+func drain(ctx context.Context, r entrain.RowReader) (n int64, err error) {
+	for {
+		batch, err := r.Read(ctx)
+		if errors.Is(err, io.EOF) {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+		n += int64(len(batch.Events))
+		batch.Free()
+	}
+}
+
+// eachPart reads the first table and returns how many rows it had.
+func eachPart(ctx context.Context, s entrain.Snapshot, read func(r entrain.RowReader) (int64, error)) (n int64, err error) {
+	for part := range s.Tables()[0].Parts {
+		r, err := s.Read(ctx, entrain.SnapshotPart{Number: part})
+		if err != nil {
+			return n, err
+		}
+		got, err := read(r)
+		if err != nil {
+			return n, err
+		}
+		n += got
+		if err := r.Close(); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
 // BenchmarkRead reads a million rows of six columns, one part after the other,
 // by each way and by psql.
 func BenchmarkRead(b *testing.B) {
@@ -27,38 +61,13 @@ func BenchmarkRead(b *testing.B) {
 	ways := []struct {
 		name string
 		read func(r entrain.RowReader) (int64, error)
-	}{{"Read", func(r entrain.RowReader) (n int64, err error) {
-		for {
-			batch, err := r.Read(b.Context())
-			if errors.Is(err, io.EOF) {
-				return n, nil
-			}
-			if err != nil {
-				return n, err
-			}
-			n += int64(len(batch.Events))
-			batch.Free()
-		}
-	}}, {"CopyText", func(r entrain.RowReader) (int64, error) { return r.(textCopier).CopyText(b.Context(), io.Discard) }}}
+	}{{"Read", func(r entrain.RowReader) (int64, error) { return drain(b.Context(), r) }}, {"CopyText", func(r entrain.RowReader) (int64, error) { return r.(textCopier).CopyText(b.Context(), io.Discard) }}}
 	for _, way := range ways {
 		b.Run(way.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				var n int64
-				for part := range s.Tables()[0].Parts {
-					r, err := s.Read(b.Context(), entrain.SnapshotPart{Number: part})
-					if err != nil {
-						b.Fatal(err)
-					}
-					got, err := way.read(r)
-					if err != nil {
-						b.Fatal(err)
-					}
-					n += got
-					r.Close()
-				}
-				if n != rows {
-					b.Fatalf("%d rows", n)
+				if n, err := eachPart(b.Context(), s, way.read); err != nil || n != rows {
+					b.Fatalf("%d rows, %v", n, err)
 				}
 			}
 			b.ReportMetric(rows*float64(b.N)/b.Elapsed().Seconds(), "rows/s")

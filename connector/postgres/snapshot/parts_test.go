@@ -1,7 +1,6 @@
 package snapshot
 
 import (
-	"fmt"
 	"slices"
 	"testing"
 
@@ -58,17 +57,15 @@ func TestOrder(t *testing.T) {
 
 // TestOrdinals are apart for all tables, parts and rows.
 func TestOrdinals(t *testing.T) {
-	seen := map[uint64]string{}
-	for _, table := range []int{0, 1, maxTables - 1} {
-		for _, number := range []int{0, 1, maxParts - 1} {
-			for _, row := range []uint64{0, maxRows - 1} {
-				what := fmt.Sprint(table, number, row)
-				o := firstOrdinal(entrain.SnapshotPart{Table: table, Number: number}) + row
-				if o>>63 != 1 || seen[o] != "" {
-					t.Errorf("%s has the ordinal %x of %s", what, o, seen[o])
-				}
-				seen[o] = what
+	seen := map[uint64]entrain.SnapshotPart{}
+	for i := range 9 {
+		p := entrain.SnapshotPart{Table: []int{0, 1, maxTables - 1}[i/3], Number: []int{0, 1, maxParts - 1}[i%3]}
+		for _, row := range []uint64{0, maxRows - 1} {
+			o := firstOrdinal(p) + row
+			if other, taken := seen[o]; o>>63 != 1 || taken {
+				t.Errorf("row %d of %+v has the ordinal %x of %+v", row, p, o, other)
 			}
+			seen[o] = p
 		}
 	}
 }

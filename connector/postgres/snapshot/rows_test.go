@@ -181,35 +181,37 @@ func TestTwice(t *testing.T) {
 	})
 }
 
-// TestReadEnds: a Read whose context ends loses nothing; one whose snapshot ends,
-// or whose reader is closed early, leaves no session.
-func TestReadEnds(t *testing.T) {
-	eachShared(t, func(t *testing.T, url string) {
-		pgtest.Exec(t, url, "CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series(1, 30000) i")
-		s := take(t, newSource(t, url), entrain.SnapshotRequest{PartRows: 1000000})
-		open := func() entrain.RowReader {
-			r, err := s.Read(t.Context(), entrain.SnapshotPart{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return r
+// wide has a table that is read in one part of many batches.
+func wide(t *testing.T, url string) (s entrain.Snapshot, open func() entrain.RowReader) {
+	t.Helper()
+	pgtest.Exec(t, url, "CREATE TABLE t (id int PRIMARY KEY, v text)", "INSERT INTO t SELECT i, repeat('x', 1000) FROM generate_series(1, 30000) i")
+	s = take(t, newSource(t, url), entrain.SnapshotRequest{PartRows: 1000000})
+	return s, func() entrain.RowReader {
+		r, err := s.Read(t.Context(), entrain.SnapshotPart{})
+		if err != nil {
+			t.Fatal(err)
 		}
-		r, n, ended := open(), 0, 0
+		return r
+	}
+}
+
+// TestReadContext: a Read whose context ends loses nothing.
+func TestReadContext(t *testing.T) {
+	eachShared(t, func(t *testing.T, url string) {
+		_, open := wide(t, url)
+		r := open()
+		defer r.Close()
+		n, ended := 0, 0
 		for {
-			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Microsecond)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Duration(ended%20)*100*time.Microsecond)
 			b, err := r.Read(ctx)
 			cancel()
 			if errors.Is(err, io.EOF) {
 				break
 			}
 			if errors.Is(err, context.DeadlineExceeded) {
-				if ended++; ended%20 == 0 {
-					if b, err = r.Read(t.Context()); errors.Is(err, io.EOF) {
-						break
-					}
-				} else {
-					continue
-				}
+				ended++
+				continue
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -217,10 +219,17 @@ func TestReadEnds(t *testing.T) {
 			n += len(b.Events)
 			b.Free()
 		}
-		if n != 30000 {
+		if n != 30000 || ended == 0 {
 			t.Errorf("%d rows, with %d contexts that ended", n, ended)
 		}
-		r.Close()
+	})
+}
+
+// TestReadEnds: a reader that is closed early, or whose snapshot is, leaves no
+// session.
+func TestReadEnds(t *testing.T) {
+	eachShared(t, func(t *testing.T, url string) {
+		s, open := wide(t, url)
 		early := open()
 		if _, err := early.Read(t.Context()); err != nil {
 			t.Error(err)
@@ -233,13 +242,8 @@ func TestReadEnds(t *testing.T) {
 		}
 		left := open()
 		s.Close()
-		for {
-			if _, err := left.Read(t.Context()); err != nil {
-				if errors.Is(err, io.EOF) {
-					t.Error("a closed snapshot was read to its end")
-				}
-				break
-			}
+		if _, err := drain(t.Context(), left); err == nil {
+			t.Error("a closed snapshot was read to its end")
 		}
 		left.Close()
 		sessions := "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"

@@ -68,6 +68,7 @@ func (s *Snapshot) within(ctx context.Context) (context.Context, context.CancelF
 func (s *Snapshot) release(sess *session) {
 	if sess.copying || sess.conn.IsClosed() {
 		s.drop(sess)
+		sess.settle()
 		return
 	}
 	ctx, cancel := context.WithTimeout(s.closed, dial.CloseTimeout)
@@ -102,11 +103,22 @@ func (sess *session) end() {
 	sess.once.Do(func() {
 		ctx, cancel := context.WithTimeout(sess.lasting, dial.CloseTimeout)
 		defer cancel()
-		if !sess.conn.IsClosed() {
-			_ = sess.conn.CancelRequest(ctx)
-		}
+		_ = sess.conn.CancelRequest(ctx)
 		_ = sess.conn.Conn().Close()
 	})
+}
+
+// settle waits until the driver has ended a session that it has given up.
+func (sess *session) settle() {
+	if !sess.conn.IsClosed() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(sess.lasting, dial.CloseTimeout)
+	defer cancel()
+	select {
+	case <-sess.conn.CleanupDone():
+	case <-ctx.Done():
+	}
 }
 
 // leave ends a session between two parts.
