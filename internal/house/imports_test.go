@@ -38,11 +38,17 @@ type wall struct{ dir, from string }
 var walls = []wall{
 	{"connector/postgres/capture", "connector/postgres/apply"},
 	{"connector/postgres/apply", "connector/postgres/capture"},
+	{"connector/postgres/snapshot", "connector/postgres/capture"},
+	{"connector/postgres/snapshot", "connector/postgres/apply"},
+	{"connector/postgres/capture", "connector/postgres/snapshot"},
+	{"connector/postgres/apply", "connector/postgres/snapshot"},
+	{"connector/postgres/dial", "connector/postgres/snapshot"},
 	{"connector/postgres/dial", "connector/postgres/capture"},
 	{"connector/postgres/dial", "connector/postgres/apply"},
 	{"connector/postgres/dial", "connector"},
 	{"connector/postgres/capture", "connector/postgres"},
 	{"connector/postgres/apply", "connector/postgres"},
+	{"connector/postgres/snapshot", "connector/postgres"},
 	{"connector/postgres/dial", "connector/postgres"},
 }
 

@@ -93,6 +93,7 @@ func (s *session) sibling(role string) *pgconn.Config {
 func (s *session) close(ctx context.Context) {
 	if s.conn != nil {
 		dial.Close(ctx, s.conn)
+		s.conn = nil
 	}
 }
 
@@ -240,6 +241,10 @@ func (s *session) open(ctx context.Context, from entrain.Position) (entrain.Read
 	if err != nil {
 		return nil, err
 	}
+	if from.IsZero() {
+		s.src.cfg.Log.Info("starting at the slot's position; what was committed before is not copied",
+			"slot", s.src.cfg.Slot, "position", start.at.String())
+	}
 	bound, err := s.bound(ctx)
 	if err != nil {
 		return nil, err
@@ -304,7 +309,7 @@ func (s *session) logEnd(ctx context.Context) (lsn, error) {
 
 // reader builds the reader around the connection, which is not streaming yet.
 func (s *session) reader(start startPoint, from entrain.Position) *reader {
-	stream := &entrain.Stream{Source: s.src.cfg.Name, Incarnation: start.incarnation, Database: s.cfg.Database}
+	stream := s.history(start.incarnation)
 	asm := newAssembler(stream, start.place, newRelations(s.src.wants))
 	if from.IsZero() {
 		asm.handed = 0 // the starting point itself is worth saving at once

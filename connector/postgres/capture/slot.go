@@ -74,8 +74,6 @@ func (s *session) ensureSlot(ctx context.Context, from entrain.Position) (startP
 			return startPoint{}, err
 		}
 	}
-	s.src.cfg.Log.Info("starting at the slot's position; what was committed before is not copied",
-		"slot", s.src.cfg.Slot, "position", st.confirmed.String())
 	incarnation := s.system + "-" + strconv.FormatUint(uint64(st.confirmed), 16)
 	return startPoint{place{st.confirmed, s.timeline}, incarnation}, nil
 }

@@ -23,9 +23,9 @@ func (s *session) createSlot(ctx context.Context) (lsn, error) {
 	if cfg.Failover != nil && *cfg.Failover && (s.version < failoverSince || s.standby) {
 		return 0, s.stopNoFailover()
 	}
-	rows, err := s.createPatiently(ctx)
+	rows, err := s.createPatiently(ctx, newSlot{cfg.Slot, s.createCommand()})
 	if err != nil {
-		return 0, createSlotError(err, cfg, s.cfg.User)
+		return 0, createSlotError(err, cfg.Slot, s.cfg.User)
 	}
 	at, err := parseLSN(rows[0][1])
 	if err != nil {
@@ -88,15 +88,18 @@ type answer struct {
 	err  error
 }
 
+// newSlot is a slot that is to be made by a command.
+type newSlot struct{ name, command string }
+
 // createPatiently runs the command until the server has answered, or until time
 // is up or ctx ends. Then the server is told, and has given the slot up when
 // this returns: a client that merely goes away would leave the command waiting,
 // and a slot that nobody knows of once it is through.
-func (s *session) createPatiently(ctx context.Context) ([][]string, error) {
+func (s *session) createPatiently(ctx context.Context, slot newSlot) ([][]string, error) {
 	done := make(chan answer, 1)
 	lasting := context.WithoutCancel(ctx)
 	go func() {
-		rows, err := s.query(lasting, s.createCommand())
+		rows, err := s.query(lasting, slot.command)
 		done <- answer{rows, err}
 	}()
 	limit := time.NewTimer(s.src.cfg.CreateTimeout)
@@ -108,45 +111,51 @@ func (s *session) createPatiently(ctx context.Context) ([][]string, error) {
 		case a := <-done:
 			return a.rows, a.err
 		case <-notice.C:
-			s.noteWaiting(ctx)
+			s.noteWaiting(ctx, slot)
 			continue
 		case <-limit.C:
 		case <-ctx.Done():
 		}
 		break
 	}
-	waits := s.stopSlotWaits(s.openTransactions(ctx))
-	return s.giveUpCreating(ctx, done, waits)
+	return s.giveUpCreating(ctx, slot, gaveUp{done, s.stopSlotWaits(slot, s.openTransactions(ctx))})
+}
+
+// gaveUp is a command that has taken too long: where its end is told, and what
+// it waits for.
+type gaveUp struct {
+	done  <-chan answer
+	waits error
 }
 
 // giveUpCreating cancels the command and waits for its end. A slot that was made
 // at that very moment is used, or dropped if ctx has ended.
-func (s *session) giveUpCreating(ctx context.Context, done <-chan answer, waits error) ([][]string, error) {
+func (s *session) giveUpCreating(ctx context.Context, slot newSlot, g gaveUp) ([][]string, error) {
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
 	defer cancel()
 	refused := s.conn.CancelRequest(bounded)
 	var a answer
 	select {
-	case a = <-done:
+	case a = <-g.done:
 	case <-bounded.Done():
 		s.conn.Conn().Close()
-		return nil, errors.Join(waits, fmt.Errorf("the server did not cancel it: %w", errors.Join(refused, (<-done).err)))
+		return nil, errors.Join(g.waits, fmt.Errorf("the server did not cancel it: %w", errors.Join(refused, (<-g.done).err)))
 	}
 	switch {
 	case ctx.Err() != nil && a.err == nil:
-		_, err := s.query(bounded, "DROP_REPLICATION_SLOT "+sqltext.Ident(s.src.cfg.Slot))
+		_, err := s.query(bounded, "DROP_REPLICATION_SLOT "+sqltext.Ident(slot.name))
 		return nil, errors.Join(ctx.Err(), err)
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case dial.SQLState(a.err) == stateCancelled:
-		return nil, waits
+		return nil, g.waits
 	}
 	return a.rows, a.err
 }
 
 // noteWaiting says what the making of the slot waits for.
-func (s *session) noteWaiting(ctx context.Context) {
-	log := s.src.cfg.Log.With("slot", s.src.cfg.Slot, "for_up_to", s.src.cfg.CreateTimeout)
+func (s *session) noteWaiting(ctx context.Context, slot newSlot) {
+	log := s.src.cfg.Log.With("slot", slot.name, "for_up_to", s.src.cfg.CreateTimeout)
 	if s.standby {
 		log.Warn("the slot of a standby waits for the primary to log what runs there",
 			"next", standbySnapshot+"; -- on the primary")

@@ -152,6 +152,15 @@ func NewSource(cfg Config) (*Source, error) {
 
 // Until implements entrain.Bounder: "now" or an LSN such as 16/B374D848.
 func (s *Source) Until(target string) (entrain.Source, error) {
+	bounded, err := s.Bounded(target)
+	if err != nil {
+		return nil, err
+	}
+	return bounded, nil
+}
+
+// Bounded is Until with the type of the source.
+func (s *Source) Bounded(target string) (*Source, error) {
 	bounded := *s
 	bounded.until = &until{}
 	if target != "now" {
@@ -165,7 +174,7 @@ func (s *Source) Until(target string) (entrain.Source, error) {
 }
 
 // Build builds a source from the source section of a pipeline file.
-func Build(env connector.Env, decode connector.Decode) (entrain.Source, error) {
+func Build(env connector.Env, decode connector.Decode) (*Source, error) {
 	cfg := Config{Pipeline: env.Pipeline, Log: env.Log}.withDefaults()
 	if err := decode(&cfg); err != nil {
 		return nil, err

@@ -217,7 +217,7 @@ func connectError(err error, cfg *pgconn.Config) error {
 	return err
 }
 
-func createSlotError(err error, cfg Config, user string) error {
+func createSlotError(err error, slot, user string) error {
 	var pgErr *pgconn.PgError
 	switch {
 	case dial.SQLState(err) == dial.StateNoPrivilege:
@@ -225,7 +225,7 @@ func createSlotError(err error, cfg Config, user string) error {
 	case errors.As(err, &pgErr) && pgErr.Code == "55000" && pgErr.Routine == "CheckLogicalDecodingRequirements":
 		return stopPrimaryWalLevel(err) // our own wal_level was looked at before
 	}
-	return fmt.Errorf("create replication slot %s: %w", cfg.Slot, err)
+	return fmt.Errorf("create replication slot %s: %w", slot, err)
 }
 
 // stateReadOnly is the SQLSTATE of a server that takes no writes.

@@ -15,11 +15,11 @@ import (
 const standbySnapshot = "SELECT pg_log_standby_snapshot()"
 
 // stopSlotWaits says for whom a new slot waited in vain.
-func (s *session) stopSlotWaits(open []openTransaction) error {
+func (s *session) stopSlotWaits(slot newSlot, open []openTransaction) error {
 	cfg := s.src.cfg
 	stop := &entrain.Stop{
 		Code: "slot_waits",
-		What: fmt.Sprintf("replication slot %q could not be made within %s; nothing of it is left", cfg.Slot, cfg.CreateTimeout),
+		What: fmt.Sprintf("replication slot %q could not be made within %s; nothing of it is left", slot.name, cfg.CreateTimeout),
 		Why:  "it waits for all transactions that are open, and they had ended meanwhile",
 		Next: "entrain run FILE",
 	}

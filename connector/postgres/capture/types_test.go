@@ -18,7 +18,7 @@ var typeSamples = map[string][]string{
 	"aclitem": {"'postgres=arwdDxt/postgres'", "'=r/postgres'"},
 	"bit":     {"B'1'", "B'0'"}, "varbit": {"B''", "B'10110'", "repeat('10', 500)::varbit"},
 	"bool": {"true", "false"}, "char": {"'a'", "''", `'\200'`}, "name": {"'x'", "'n \"q\"'", "''"},
-	"text":   {"''", `E'tab\tline\nquote"back\\slash'''`, "'ünï🎉'", "repeat('x', 100000)"},
+	"text":   {"''", `E'\b\f\r\v\x01\x7f'`, `'\N'`, `'\.'`, `E'\t\\N\t'`, `E'tab\tline\nquote"back\\slash'''`, "'ünï🎉'", "repeat('x', 100000)"},
 	"bpchar": {"'a  '", "''"}, "varchar": {"'a  '", "repeat('ü', 100)"},
 	"bytea": {`''`, `'\x00ff5c22'`, "decode(repeat('00', 5000), 'hex')"},
 	"int2":  {"32767", "-32768"}, "int4": {"2147483647", "-2147483648"}, "int8": {"9223372036854775807", "-9223372036854775808"},
@@ -57,7 +57,8 @@ var typeSamples = map[string][]string{
 }
 
 // TestEveryType: PG-31, P1. A value of every built-in type of the server, and an
-// array of it, has the type's name and the text that the server itself prints.
+// array of it, has the type's name and the text that the server itself prints, as
+// it comes in the stream and as it is copied.
 func TestEveryType(t *testing.T) {
 	eachShared(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, "CREATE TABLE s (a int DEFAULT 1, b int)", "INSERT INTO s SELECT i % 3, i % 3 FROM generate_series(1, 100) i",
@@ -85,6 +86,7 @@ func TestEveryType(t *testing.T) {
 		for _, row := range pgtest.Query(t, url, asSessions()+strings.Join(expect, " UNION ALL ")) {
 			want[row[0]] = row[1] + " " + row[2]
 		}
+		checkCopied(t, src, typed{want, arrays})
 		checkTyped(t, src, from, typed{want, arrays})
 	})
 }

@@ -138,20 +138,8 @@ ORDER BY 2, 3`
 FROM pg_class r, pg_partition_tree(r.oid) p JOIN pg_class l ON l.oid = p.relid JOIN pg_namespace n ON n.oid = l.relnamespace
 WHERE r.oid = ANY ($1::oid[]) AND p.isleaf AND l.relkind = 'r' ORDER BY 1, 3, 4`
 
-	// baseTypesSQL follows domains down to what they are made of.
-	baseTypesSQL = `WITH RECURSIVE chain(typ, base, typmod) AS (
-  SELECT oid, oid, typtypmod FROM pg_type
-  UNION ALL SELECT c.typ, b.oid, greatest(c.typmod, b.typtypmod)
-  FROM chain c JOIN pg_type t ON t.oid = c.base JOIN pg_type b ON b.oid = t.typbasetype WHERE t.typtype = 'd'),
-bases AS (
-  SELECT c.typ, c.base, c.typmod, CASE n.nspname WHEN 'pg_catalog' THEN b.typname::text ELSE n.nspname || '.' || b.typname END AS name
-  FROM chain c JOIN pg_type b ON b.oid = c.base JOIN pg_namespace n ON n.oid = b.typnamespace WHERE b.typtype <> 'd')
-`
-
-	columnsSQL = baseTypesSQL + `SELECT a.attrelid::text, a.attnum::text, a.attname, b.name, a.atttypmod::text,
-  (c.relreplident = 'f' OR EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid AND i.indimmediate
-    AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])
-    AND CASE c.relreplident WHEN 'i' THEN i.indisreplident WHEN 'd' THEN i.indisprimary END))::text,
+	columnsSQL = sqltext.BaseTypes + `SELECT a.attrelid::text, a.attnum::text, a.attname, b.name, a.atttypmod::text,
+  (` + sqltext.InIdentity + `)::text,
   a.attgenerated::text, (a.attlen = -1 AND a.attstorage <> 'p')::text
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN bases b ON b.typ = a.atttypid
 WHERE a.attrelid = ANY ($1::oid[]) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum`

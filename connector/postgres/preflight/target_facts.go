@@ -125,7 +125,7 @@ FROM json_to_recordset($1::json) AS x(i int, s text, n text)
 JOIN pg_namespace n ON n.nspname = x.s JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = x.n
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')`
 
-	targetColumnsSQL = baseTypesSQL + `SELECT a.attrelid::text, a.attname, b.name, greatest(a.atttypmod, b.typmod)::text, a.attnotnull::text,
+	targetColumnsSQL = sqltext.BaseTypes + `SELECT a.attrelid::text, a.attname, b.name, greatest(a.atttypmod, b.typmod)::text, a.attnotnull::text,
   (a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL)::text, (a.attgenerated <> '')::text,
   EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary AND a.attnum = ANY (i.indkey))::text,
   (e.typtype IN ('e', 'c', 'r', 'm') OR e.typcategory = 'A' OR EXISTS (SELECT FROM pg_opclass o
