@@ -259,3 +259,31 @@ func TestSnapshotOnStandby(t *testing.T) {
 		})
 	}
 }
+
+// TestPublicationChangesMeanwhile: P1. A table that is added to the publication
+// behind the view, but before the catalog is read, is not copied as if the stream
+// had it from there on.
+func TestPublicationChangesMeanwhile(t *testing.T) {
+	eachShared(t, func(t *testing.T, url string) {
+		pgtest.Exec(t, url, oneTable, "CREATE TABLE u (id int PRIMARY KEY)", "CREATE PUBLICATION pub FOR TABLE t")
+		e, err := newTestSource(t, url).Export(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := snapshot.Open(t.Context(), snapshot.Config{
+			Server: e.Server, Version: e.Version, Exported: e.Snapshot, Stream: e.Stream, From: e.From, At: e.At,
+			Publications: e.Publications, Wants: e.Wants, Kind: e.Kind, MaxRow: e.MaxEventBytes,
+			Taken: func() {
+				e.Close(t.Context())
+				pgtest.Exec(t, url, "ALTER PUBLICATION pub ADD TABLE u")
+			},
+		})
+		if err == nil {
+			s.Close()
+		}
+		if !entrain.IsRetryable(err) || !strings.Contains(err.Error(), "publication changed") {
+			t.Errorf("opened: %v", err)
+		}
+		takeSnapshot(t, newTestSource(t, url))
+	})
+}

@@ -21,7 +21,6 @@ type rowReader struct {
 	text    copyText
 	cur     *chunk // what a Read whose ctx ended has left
 	ordinal uint64
-	copied  int64 // rows that CopyText passed on
 	mode    mode
 	ended   bool
 	err     error // why the session is over

@@ -115,3 +115,30 @@ func TestNothingStays(t *testing.T) {
 		}
 	})
 }
+
+// TestOddTables: a table without columns, one without rows and a partitioned one
+// without partitions have a part each.
+func TestOddTables(t *testing.T) {
+	eachShared(t, func(t *testing.T, url string) {
+		pgtest.Exec(t, url, "CREATE TABLE none ()", "CREATE TABLE empty (id int PRIMARY KEY)", "CREATE TABLE m (id int PRIMARY KEY) PARTITION BY RANGE (id)",
+			"INSERT INTO none SELECT FROM generate_series(1, 3)", "CREATE PUBLICATION pub FOR ALL TABLES WITH (publish_via_partition_root = true)")
+		s := take(t, newSource(t, url), entrain.SnapshotRequest{})
+		for i, st := range s.Tables() {
+			n := 0
+			if err := readTable(t, s, i, func(e *entrain.Event) { n++ }); err != nil {
+				t.Error(err)
+			}
+			if want := map[string]int{"none": 3}[st.Table.Name]; n != want || st.Parts != 1 {
+				t.Errorf("%s: %d rows in %d parts", st.Table, n, st.Parts)
+			}
+		}
+		if len(s.Tables()) != 3 {
+			t.Errorf("%d tables", len(s.Tables()))
+		}
+		for _, p := range []entrain.SnapshotPart{{Table: 3}, {Number: 1}, {Table: -1}, {Number: -1}} {
+			if _, err := s.Read(t.Context(), p); err == nil {
+				t.Errorf("part %+v was opened", p)
+			}
+		}
+	})
+}
