@@ -164,9 +164,11 @@ func (x *loadSession) explain(ctx context.Context, err error, t *entrain.Table) 
 	if dial.SQLState(err) != dial.StateNoPrivilege || errors.As(err, &stop) {
 		return err
 	}
-	list := needs([]entrain.Event{{Op: entrain.OpRead, Table: t}})
-	list = append(list, &need{Schema: "entrain", Name: "load", Rights: []string{"SELECT", "INSERT", "UPDATE", "DELETE"}})
-	text, fault := json.Marshal(list)
+	text, fault := json.Marshal([]need{
+		{Schema: "entrain", Name: "position", Rights: []string{"SELECT", "UPDATE"}},
+		{Schema: "entrain", Name: "load", Rights: []string{"SELECT", "INSERT", "UPDATE", "DELETE"}},
+		{Schema: t.Schema, Name: t.Name, Rights: rightsOf[entrain.OpRead]},
+	})
 	if fault != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ type need struct {
 // any other would hide what lacks.
 var rightsOf = map[entrain.Op][]string{
 	entrain.OpInsert: {"SELECT", "INSERT", "UPDATE"}, // a row that is there already is updated
+	entrain.OpRead:   {"SELECT", "INSERT", "UPDATE"},
 	entrain.OpUpdate: {"SELECT", "UPDATE"},
 	entrain.OpDelete: {"SELECT", "DELETE"},
 }
