@@ -239,7 +239,7 @@ func (c *copying) write(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := c.writer.Write(c.work, c.readEnd(shaped.Table)); err != nil {
+		if err := c.writer.Write(c.work, c.readEnd(shaped.Table, endOrdinal-1-uint64(i))); err != nil {
 			return fmt.Errorf("table %s: %w", t.Table, err)
 		}
 		with := c.checkpoint(c.ledger.From)

@@ -70,7 +70,7 @@ func (p *Pipeline) copyRows(ctx, work context.Context, w entrain.Writer, from en
 	case !keeps:
 		return from, errors.New("copying existing rows needs a store that keeps a ledger")
 	}
-	if err := p.becomeSnapshotting(); err != nil {
+	if err := p.become(phaseSnapshotting, nil); err != nil {
 		return from, err
 	}
 	c := &copying{p: p, store: store, ledger: ledger, writer: w, work: work}
@@ -84,16 +84,11 @@ func (p *Pipeline) copyRows(ctx, work context.Context, w entrain.Writer, from en
 	return c.ledger.From, nil
 }
 
-// becomeSnapshotting notes that rows are being copied. From then on the pipeline
-// retries: what is finished stands.
-func (p *Pipeline) becomeSnapshotting() error {
-	if err := p.become(phaseSnapshotting, nil); err != nil {
-		return err
-	}
+// noteUp notes that both ends were reached: from then on the pipeline retries.
+func (p *Pipeline) noteUp() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.state.up = true
-	return nil
 }
 
 // copying is one try at copying what the ledger lacks.
@@ -127,6 +122,7 @@ func (c *copying) run(ctx context.Context) error {
 		return err
 	}
 	defer closeQuietly(c.p, "snapshot", c.snap)
+	c.p.noteUp()
 	c.point, c.tables = c.snap.Point(), c.snap.Tables()
 	if err := c.begin(ctx); err != nil {
 		return err
@@ -218,7 +214,7 @@ func (c *copying) noted(ctx context.Context) error {
 func (c *copying) complete(ctx context.Context) error {
 	next := c.ledger
 	next.Complete = true
-	end := c.readEnd(nil)
+	end := c.readEnd(nil, endOrdinal)
 	if _, keeps := c.writer.(entrain.Positioner); keeps && next.From.IsZero() {
 		return c.store.SaveLedger(ctx, next, nil) // nothing follows
 	}
@@ -234,19 +230,20 @@ func (c *copying) complete(ctx context.Context) error {
 }
 
 // readEnd is the marker behind the rows of a table, or of all.
-func (c *copying) readEnd(t *entrain.Table) *entrain.Batch {
+func (c *copying) readEnd(t *entrain.Table, ordinal uint64) *entrain.Batch {
 	through := c.ledger.From
 	if through.IsZero() { // no stream follows; what is written is to be durable all the same
 		through = entrain.Position{Incarnation: c.point.Stream.Incarnation, Offset: "snapshot"}
 	}
 	tx := &entrain.Transaction{Stream: c.point.Stream, Version: c.point.Version, CommitTime: c.point.Time}
 	return &entrain.Batch{
-		Events:  []entrain.Event{{Op: entrain.OpReadEnd, Ordinal: endOrdinal, Table: t, Tx: tx}},
+		Events:  []entrain.Event{{Op: entrain.OpReadEnd, Ordinal: ordinal, Table: t, Tx: tx}},
 		Through: through,
 	}
 }
 
-// endOrdinal is behind the ordinals of all rows.
+// endOrdinal is behind the ordinals of all rows. The marker of a table is before
+// it by one and the table's number.
 const endOrdinal = 1<<64 - 1
 
 // checkpoint is the position with the sink's mark, if it has one.
