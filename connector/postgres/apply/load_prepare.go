@@ -229,7 +229,7 @@ func (x *loadSession) ensureLoadTable(ctx context.Context) error {
 	}
 	err = x.run(ctx, loadTableSQL)
 	switch dial.SQLState(err) {
-	case stateUnique, "42P07": // another load made it in the same moment
+	case stateUnique, "42P07", "42710": // another load made it in the same moment
 		return nil
 	case dial.StateNoPrivilege:
 		return x.stopLoadTable(err)
