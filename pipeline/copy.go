@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -220,7 +221,21 @@ type countedText struct {
 }
 
 func (r *countedText) CopyText(ctx context.Context, w io.Writer) (int64, error) {
-	return r.text.CopyText(ctx, w)
+	return r.text.CopyText(ctx, countedLines{w, r.countedRows})
+}
+
+// countedLines counts rows on their way: in this text each is a line, and a line
+// break in a value is written otherwise.
+type countedLines struct {
+	io.Writer
+	rows *countedRows
+}
+
+func (l countedLines) Write(p []byte) (int, error) {
+	n := int64(bytes.Count(p, []byte{'\n'}))
+	l.rows.rows += n
+	l.rows.p.copyingRead(l.rows.table, n)
+	return l.Writer.Write(p)
 }
 
 // write copies through the writer, one table after the other: a table is one

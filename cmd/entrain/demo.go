@@ -50,7 +50,7 @@ func (p *program) runDemo(ctx context.Context, o demo.Options) error {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	noColor, _ := p.env("NO_COLOR")
-	o.Stdout, o.Stderr, o.Log = p.stdout, p.stderr, p.log
+	o.Stdout, o.Stderr, o.Log, o.Bars = p.stdout, p.stderr, p.log, p.bars
 	o.Color = noColor == "" && isTerminal(p.stdout)
 	err := demo.Run(ctx, o)
 	var missing *pgserver.NotFoundError

@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"github.com/entrainsync/entrain/internal/bars"
 )
 
 // program is one run of the command.
@@ -15,8 +17,8 @@ type program struct {
 	quiet    bool
 	logLevel string
 	log      *slog.Logger
-	place    place // what advice in stops is about
-	bars     *bars // below the log; nil without a terminal
+	place    place      // what advice in stops is about
+	bars     *bars.Bars // below the log; nil without a terminal
 }
 
 // run does what the arguments say and returns the exit code.
@@ -99,7 +101,7 @@ func (p *program) openLog() error {
 	options := &slog.HandlerOptions{Level: level, ReplaceAttr: readable}
 	var handler slog.Handler = slog.NewJSONHandler(p.stderr, options)
 	if isTerminal(p.stderr) {
-		p.bars = &bars{out: p.stderr}
+		p.bars = bars.New(p.stderr)
 		handler = slog.NewTextHandler(p.bars, options)
 	}
 	p.log = slog.New(handler)

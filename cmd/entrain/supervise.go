@@ -39,7 +39,7 @@ func (p *program) supervise(ctx context.Context, e engine, timeout time.Duration
 	}()
 	notifier.Go(func() { p.notifyReady(running, e) })
 	if p.bars != nil && !p.quiet {
-		notifier.Go(func() { p.bars.follow(running, e) })
+		notifier.Go(func() { p.bars.Follow(running, e.Status) })
 	}
 	result := make(chan error, 1)
 	go func() { result <- e.Run(running) }() // abandoned only when the program ends at once

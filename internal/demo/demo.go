@@ -14,6 +14,7 @@ import (
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/connector/postgres"
+	"github.com/entrainsync/entrain/internal/bars"
 	"github.com/entrainsync/entrain/internal/pgserver"
 	"github.com/entrainsync/entrain/pipeline"
 )
@@ -30,6 +31,8 @@ type Options struct {
 	Stdout, Stderr io.Writer
 	// Color paints the operations.
 	Color bool
+	// Bars shows the copying of existing rows; nil: nothing does.
+	Bars *bars.Bars
 	// Log receives what the pipeline has to say. Default: discarded.
 	Log *slog.Logger
 }
@@ -86,6 +89,34 @@ type demo struct {
 	source, target *pgserver.Server
 	shop           *shop
 	applied        int64 // changes that the target has
+	memory         memory
+}
+
+// memory is a store for the time of the demo.
+type memory struct {
+	checkpoint pipeline.Checkpoint
+	ledger     pipeline.Ledger
+}
+
+// Load implements pipeline.Store.
+func (m *memory) Load(context.Context) (pipeline.Checkpoint, error) { return m.checkpoint, nil }
+
+// Save implements pipeline.Store.
+func (m *memory) Save(_ context.Context, c pipeline.Checkpoint) error {
+	m.checkpoint = c
+	return nil
+}
+
+// LoadLedger implements pipeline.LedgerStore.
+func (m *memory) LoadLedger(context.Context) (pipeline.Ledger, error) { return m.ledger, nil }
+
+// SaveLedger implements pipeline.LedgerStore.
+func (m *memory) SaveLedger(_ context.Context, l pipeline.Ledger, c *pipeline.Checkpoint) error {
+	m.ledger = l
+	if c != nil {
+		m.checkpoint = *c
+	}
+	return nil
 }
 
 // start starts the servers, with the shop's tables on both.
@@ -106,9 +137,10 @@ func (d *demo) start(ctx context.Context) error {
 		if err := execute(ctx, s.URL("postgres"), "CREATE DATABASE "+database); err != nil {
 			return err
 		}
-		if err := execute(ctx, s.URL(database), schema); err != nil {
-			return err
-		}
+	}
+	d.screen.say("the shop fills its books: %d orders, in tables that only the source has", pastOrders)
+	if err := execute(ctx, d.source.URL(database), schema+past); err != nil {
+		return err
 	}
 	d.screen.say("source %s", d.source.URL(database))
 	d.screen.say("target %s", d.target.URL(database))
@@ -135,7 +167,7 @@ func (d *demo) pipeline(until string) (*pipeline.Pipeline, error) {
 		return nil, err
 	}
 	sink, err := postgres.NewSink(postgres.SinkConfig{
-		URL: connector.Secret(d.target.URL(database)), Pipeline: "demo", Log: d.opt.Log,
+		URL: connector.Secret(d.target.URL(database)), Pipeline: "demo", CreateTables: true, Log: d.opt.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -146,7 +178,10 @@ func (d *demo) pipeline(until string) (*pipeline.Pipeline, error) {
 			return nil, err
 		}
 	}
-	return pipeline.New(pipeline.Options{Source: source, Sink: tap{sink, d.screen}, Log: d.opt.Log})
+	return pipeline.New(pipeline.Options{
+		Source: source, Sink: tap{sink, d.screen}, Log: d.opt.Log,
+		Store: &d.memory, Snapshot: pipeline.Snapshot{Mode: pipeline.SnapshotInitial},
+	})
 }
 
 // live runs shop and pipeline until the time is over, ctx ends or one of them
@@ -164,8 +199,16 @@ func (d *demo) live(ctx context.Context) error {
 		defer close(ended)
 		failed = p.Run(piping)
 	}()
+	drawn := make(chan struct{})
+	go func() {
+		defer close(drawn)
+		if d.opt.Bars != nil {
+			d.opt.Bars.Follow(piping, p.Status)
+		}
+	}()
 	err = d.trade(ctx, p, ended)
 	stop()
+	<-drawn
 	<-ended
 	d.applied += p.Status().Applied
 	return errors.Join(err, failed)
@@ -175,6 +218,9 @@ func (d *demo) live(ctx context.Context) error {
 func (d *demo) trade(ctx context.Context, p *pipeline.Pipeline, ended <-chan struct{}) error {
 	if err := streaming(ctx, p, ended); err != nil || ctx.Err() != nil {
 		return err
+	}
+	if st := p.Status().Snapshot; st != nil {
+		d.screen.say("copied %d existing rows of %d tables in %.1f s; from here on changes flow", st.Rows, len(st.Tables), st.Seconds)
 	}
 	shop, err := openShop(ctx, d.source.URL(database))
 	if err != nil {

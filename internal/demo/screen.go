@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector/postgres"
 	"github.com/entrainsync/entrain/pipeline"
 )
 
@@ -94,7 +95,7 @@ func (s *screen) change(to *bytes.Buffer, e *entrain.Event) {
 
 // tap is a sink that shows what it has made durable.
 type tap struct {
-	entrain.Sink
+	*postgres.Sink
 	screen *screen
 }
 

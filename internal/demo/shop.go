@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// schema is what both servers begin with.
+// schema is what the source begins with.
 const schema = `
 CREATE TABLE customers (
 	id integer PRIMARY KEY, name text NOT NULL, city text NOT NULL, orders integer NOT NULL DEFAULT 0, note text);
@@ -23,6 +23,20 @@ CREATE TABLE orders (
 CREATE TABLE order_items (
 	order_id integer REFERENCES orders, line integer, sku text NOT NULL REFERENCES inventory,
 	quantity integer NOT NULL, PRIMARY KEY (order_id, line))`
+
+// What the shop did before the demo: the rows that are copied first.
+const (
+	pastCustomers = 2000
+	pastOrders    = 200_000
+)
+
+// past are the rows of that.
+var past = fmt.Sprintf(`;
+INSERT INTO customers SELECT i, 'Customer ' || i, 'Porto', %[2]d / %[1]d, 'long ago' FROM generate_series(1, %[1]d) i;
+INSERT INTO orders SELECT i, 1 + i %% %[1]d, 'shipped', i %% 500 + 0.95, now() - interval '1 year', now() FROM generate_series(1, %[2]d) i;
+%[3]s;
+INSERT INTO order_items SELECT i, 1, '%[4]s', 1 + i %% 3 FROM generate_series(1, %[2]d) i;
+ANALYZE`, pastCustomers, pastOrders, strings.Join((&shop{rand: rand.New(rand.NewPCG(3, 4))}).stockUp(), ";\n"), sku(0))
 
 // tables are all that schema makes.
 var tables = []string{"customers", "inventory", "orders", "order_items"}
@@ -53,7 +67,7 @@ func openShop(ctx context.Context, url string) (*shop, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect the shop: %w", err)
 	}
-	return &shop{conn: conn, rand: rand.New(rand.NewPCG(1, 2))}, nil
+	return &shop{conn: conn, rand: rand.New(rand.NewPCG(1, 2)), customers: pastCustomers, orders: pastOrders}, nil
 }
 
 func (s *shop) close(ctx context.Context) {
@@ -87,8 +101,6 @@ func (s *shop) trade(ctx context.Context, rate int) error {
 // next composes transaction number n.
 func (s *shop) next(n int) []string {
 	switch dice := s.rand.IntN(100); {
-	case n == 0:
-		return s.stockUp()
 	case n < 10 || dice < 4:
 		return s.welcome()
 	case dice < 55 || len(s.open) < 5:

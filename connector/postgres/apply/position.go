@@ -168,7 +168,7 @@ func (w *writer) createPosition(ctx context.Context, here sinkTarget) error {
 	for _, sql := range statements {
 		_, err := dial.QueryRows(ctx, w.conn, sql)
 		switch dial.SQLState(err) {
-		case "23505", "42P06", "42P07": // somebody else made it in the same moment
+		case "23505", "42P06", "42P07", "42710": // somebody else made it in the same moment
 		case dial.StateNoPrivilege:
 			return w.stopNoPosition(here, err)
 		default:

@@ -1,4 +1,5 @@
-package main
+// Package bars draws the copying of existing rows on a terminal.
+package bars
 
 import (
 	"context"
@@ -7,13 +8,14 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/entrainsync/entrain/pipeline"
 )
 
-// bars shows the copying of existing rows below what else is written to a
+// Bars shows the copying of existing rows below what else is written to a
 // terminal. Its methods may be called from several goroutines.
-type bars struct {
+type Bars struct {
 	out io.Writer
 
 	mu    sync.Mutex
@@ -21,8 +23,12 @@ type bars struct {
 	lines int
 }
 
-// Write writes above the bars.
-func (b *bars) Write(p []byte) (int, error) {
+// New returns bars on a terminal. What others write there has to go through
+// their Write.
+func New(out io.Writer) *Bars { return &Bars{out: out} }
+
+// Write writes above the bars; see [io.Writer].
+func (b *Bars) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.erase()
@@ -32,7 +38,7 @@ func (b *bars) Write(p []byte) (int, error) {
 }
 
 // show replaces what is shown.
-func (b *bars) show(text string) {
+func (b *Bars) show(text string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if text == b.text {
@@ -42,14 +48,14 @@ func (b *bars) show(text string) {
 	b.draw(text)
 }
 
-func (b *bars) erase() {
+func (b *Bars) erase() {
 	if b.lines > 0 {
 		fmt.Fprintf(b.out, "\x1b[%dA\x1b[J", b.lines) // up, and clear what is below
 	}
 	b.lines = 0
 }
 
-func (b *bars) draw(text string) {
+func (b *Bars) draw(text string) {
 	fmt.Fprint(b.out, text)
 	b.text, b.lines = text, strings.Count(text, "\n")
 }
@@ -57,15 +63,16 @@ func (b *bars) draw(text string) {
 // barsEvery is how often the bars move.
 const barsEvery = 250 * time.Millisecond
 
-// follow shows the progress until ctx ends, and leaves nothing behind.
-func (b *bars) follow(ctx context.Context, e engine) {
+// Follow shows the progress of what status returns until ctx ends, and leaves
+// nothing behind.
+func (b *Bars) Follow(ctx context.Context, status func() pipeline.Status) {
 	ticker := time.NewTicker(barsEvery)
 	defer ticker.Stop()
 	defer b.show("")
 	for {
 		select {
 		case <-ticker.C:
-			b.show(barsText(e.Status()))
+			b.show(text(status()))
 		case <-ctx.Done():
 			return
 		}
@@ -79,15 +86,15 @@ const (
 	barName  = 32 // characters of a table's name
 )
 
-// barsText is the progress as lines for a terminal, nothing if no rows are being
+// text is the progress as lines for a terminal, nothing if no rows are being
 // copied.
-func barsText(st pipeline.Status) string {
+func text(st pipeline.Status) string {
 	if st.Snapshot == nil || st.Phase != "snapshotting" {
 		return ""
 	}
 	var b strings.Builder
 	for _, t := range firstUnderWay(st.Snapshot.Tables) {
-		name := []rune(oneLine(t.Table))
+		name := []rune(visible(t.Table))
 		if len(name) > barName {
 			name = append(name[:barName-1], '…')
 		}
@@ -103,13 +110,7 @@ func barsText(st pipeline.Status) string {
 			strings.Repeat("█", done), strings.Repeat("░", barWidth-done), 100*share, t.Rows)
 	}
 	s := st.Snapshot
-	copied := 0
-	for _, t := range s.Tables {
-		if t.State == "copied" {
-			copied++
-		}
-	}
-	fmt.Fprintf(&b, "  %d of %d tables, %s, %.0f rows/s%s\n", copied, len(s.Tables), ofAbout(s.Rows, s.Estimate), s.RowsPerSecond, timeLeft(s))
+	fmt.Fprintf(&b, "  %d of %d tables, %s, %.0f rows/s%s\n", Copied(s), len(s.Tables), OfAbout(s.Rows, s.Estimate), s.RowsPerSecond, TimeLeft(s))
 	return b.String()
 }
 
@@ -125,4 +126,41 @@ func firstUnderWay(tables []pipeline.SnapshotTableStatus) []pipeline.SnapshotTab
 		}
 	}
 	return shown
+}
+
+// visible is a name without what would end its line or move the cursor.
+func visible(name string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' {
+			return '·'
+		}
+		return r
+	}, name)
+}
+
+// Copied is how many tables have their rows.
+func Copied(st *pipeline.SnapshotStatus) int {
+	copied := 0
+	for _, t := range st.Tables {
+		if t.State == "copied" {
+			copied++
+		}
+	}
+	return copied
+}
+
+// OfAbout says how many rows of an estimate there are, which may be -1.
+func OfAbout(rows, estimate int64) string {
+	if estimate < 0 {
+		return fmt.Sprintf("%d rows", rows)
+	}
+	return fmt.Sprintf("%d of about %d rows", rows, max(rows, estimate))
+}
+
+// TimeLeft says how long it may still take, nothing if that is not known.
+func TimeLeft(st *pipeline.SnapshotStatus) string {
+	if st.Done || st.ETASeconds < 0 {
+		return ""
+	}
+	return ", about " + (time.Duration(st.ETASeconds) * time.Second).String() + " left"
 }

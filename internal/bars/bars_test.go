@@ -1,4 +1,4 @@
-package main
+package bars
 
 import (
 	"bytes"
@@ -20,14 +20,14 @@ func snapshotStatus() pipeline.Status {
 
 // Bars show what is under way first, one line a table whatever its name.
 func TestBarsText(t *testing.T) {
-	lines := strings.Split(strings.TrimSuffix(barsText(snapshotStatus()), "\n"), "\n")
-	if len(lines) != 4 || !strings.Contains(lines[0], `public.a_name\u000athat`) || !strings.Contains(lines[0], " 50%          100 rows") ||
+	lines := strings.Split(strings.TrimSuffix(text(snapshotStatus()), "\n"), "\n")
+	if len(lines) != 4 || !strings.Contains(lines[0], `public.a_name·that`) || !strings.Contains(lines[0], " 50%          100 rows") ||
 		!strings.Contains(lines[2], "100%") || lines[3] != "  1 of 3 tables, 150 of about 300 rows, 50 rows/s, about 3s left" {
 		t.Errorf("%q", lines)
 	}
 	streaming := snapshotStatus()
 	streaming.Phase = "streaming"
-	if got := barsText(streaming) + barsText(pipeline.Status{Phase: "snapshotting"}); got != "" {
+	if got := text(streaming) + text(pipeline.Status{Phase: "snapshotting"}); got != "" {
 		t.Errorf("bars when nothing is copied: %q", got)
 	}
 }
@@ -35,7 +35,7 @@ func TestBarsText(t *testing.T) {
 // What else is written stands above the bars, and nothing of them stays.
 func TestBarsGiveWay(t *testing.T) {
 	var out bytes.Buffer
-	b := &bars{out: &out}
+	b := New(&out)
 	b.show("one\ntwo\n")
 	b.Write([]byte("log\n"))
 	b.show("")
