@@ -52,6 +52,7 @@ func (p *program) rootCommand() *cobra.Command {
 		p.runCommand(),
 		p.demoCommand(),
 		p.statusCommand(),
+		p.verifyCommand(),
 		p.teardownCommand(),
 		p.configCommand(),
 		p.versionCommand(),
