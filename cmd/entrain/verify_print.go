@@ -22,6 +22,7 @@ type tableView struct {
 	Different int64     `json:"different"`
 	Unsettled int64     `json:"unsettled"`
 	AtLeast   bool      `json:"at_least"`
+	By        []string  `json:"by"`
 	Keys      []keyView `json:"keys"`
 }
 
@@ -41,7 +42,8 @@ func (p *program) printVerified(tables []*verify.Table, o verifyOptions) error {
 	}
 	view := verifyView{Tables: []tableView{}}
 	for _, t := range tables {
-		v := tableView{t.Source, t.Sink, string(t.Outcome), t.Why, t.Rows, t.SinkRows, t.Missing, t.Extra, t.Different, t.Unsettled, t.AtLeast, []keyView{}}
+		v := tableView{t.Source, t.Sink, string(t.Outcome), t.Why, t.Rows, t.SinkRows, t.Missing, t.Extra, t.Different, t.Unsettled, t.AtLeast,
+			append([]string{}, t.By...), []keyView{}}
 		for _, k := range t.Keys {
 			v.Keys = append(v.Keys, keyView{k.Key, k.Verdict.String()})
 		}
@@ -67,7 +69,11 @@ func writeVerified(out io.Writer, tables []*verify.Table) error {
 		if len(t.Keys) == 0 {
 			continue
 		}
-		fmt.Fprintf(out, "\n%s\n", oneLine(t.Source))
+		by := "by the whole row"
+		if len(t.By) > 0 {
+			by = "by (" + strings.Join(t.By, ", ") + ")"
+		}
+		fmt.Fprintf(out, "\n%s, %s\n", oneLine(t.Source), oneLine(by))
 		for _, k := range t.Keys {
 			fmt.Fprintf(out, "  %-9s  %s\n", k.Verdict, oneLine(k.Key))
 		}

@@ -25,7 +25,9 @@ type Table struct {
 	// in every round. AtLeast: there can be more, which were not looked at.
 	Missing, Extra, Different, Unsettled int64
 	AtLeast                              bool
-	// Keys are the first of those that differ.
+	// By are the source's columns that identify rows, none if whole rows do; Keys
+	// are the first of the keys that differ.
+	By   []string
 	Keys []Key
 }
 

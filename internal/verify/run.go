@@ -122,6 +122,9 @@ func (r *run) pairs(ctx context.Context) ([]*pair, error) {
 			result.refuse(why)
 			continue
 		}
+		for _, k := range p.source.Key {
+			result.By = append(result.By, p.source.Columns[k].Name)
+		}
 		pairs = append(pairs, p)
 	}
 	return pairs, nil
