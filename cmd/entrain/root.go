@@ -53,6 +53,7 @@ func (p *program) rootCommand() *cobra.Command {
 		p.demoCommand(),
 		p.statusCommand(),
 		p.verifyCommand(),
+		p.sequencesCommand(),
 		p.teardownCommand(),
 		p.configCommand(),
 		p.versionCommand(),

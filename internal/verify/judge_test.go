@@ -54,6 +54,7 @@ func TestJudge(t *testing.T) {
 		{"each round proves it, for other rows", "x@1", "a@1 x@2 a@1  b@2 y@3 b@2  c@3 z@4 c@3", Open},
 		{"one round in between proves nothing", "x@1", "a@1 x@1 a@1  a@1 x@1 a@1  b@2 y@2 c@3  c@3 y@2 c@3  c@3 y@2 c@3", Open},
 		{"then it takes three again", "x@1", "a@1 x@1 a@1  b@2 y@2 c@3  c@3 y@2 c@3  c@3 y@2 c@3  c@3 y@2 c@3", Different},
+		{"the third round can be a change on its way", "x@1", "a@1 x@1 a@1  a@1 x@1 a@1  a@1 y@2 c@3", Open},
 		{"of another kind", "x@1", "a@1 x@1 a@1  a@1 x@1 a@1  - x@1 -  - x@1 -", Open},
 		{"then three of that kind", "x@1", "a@1 x@1 a@1  - x@1 -  - x@1 -  - x@1 -", Extra},
 		{"a row of the source that is written all the time", "-", strings.Repeat("a@1 - b@2 ", maxRounds), Missing},

@@ -46,10 +46,7 @@ func (d *digestSession) Close() error {
 
 // Tables implements entrain.DigestSession.
 func (d *digestSession) Tables(ctx context.Context, _ []*entrain.Table) ([]entrain.DigestTable, error) {
-	cfg := d.src.cfg
-	x := preflight.Source{Session: preflight.Session{Where: "source " + d.server}, Slot: cfg.Slot, Publications: cfg.publications(),
-		Wants: d.src.wants, Kind: kindOf}
-	captured, err := x.Captured(ctx, func(ctx context.Context, sql string, args ...string) ([][]string, error) {
+	captured, err := d.src.examination(d.server).Captured(ctx, func(ctx context.Context, sql string, args ...string) ([][]string, error) {
 		return dial.QueryRows(ctx, d.conn, sql, args...)
 	})
 	if err != nil {
