@@ -40,44 +40,50 @@ transform:
 			`SELECT setval('far_id_seq', 5000)`)
 		pgtest.Exec(f.t, f.source, `CREATE PUBLICATION entrain_shop FOR ALL TABLES`)
 
-		check := invoke(f.t, f.env, "check", f.file, "--only", "sequences")
-		if !strings.Contains(check.stdout, "entrain sequences sync "+f.file) || !strings.Contains(check.stdout, `sequence "other"."moved_nr_seq"`) {
-			f.t.Errorf("output\n%s", check.stdout)
-		}
-		got := invoke(f.t, f.env, "sequences", "sync", f.file)
-		got.want(f.t, exitOK)
-		for _, line := range []string{
-			`public.by_serial.id    "public"."odd ""name"        0 → 1050`, `public.by_identity.id  "other"."nobodys"            0 → 1060`,
-			`public.by_default.id   "public"."by_default_id_seq"  0 → 10011`, `0 → -1001`, `0 → 32000, without a margin`, `other.moved.nr         "other"."moved_nr_seq"       0 → 1001`,
-			`the source has given out no number yet`, `the target's column has no sequence`, `5000 left, it is that far already`,
-		} {
-			if !strings.Contains(strings.Join(strings.Fields(got.stdout), " "), strings.Join(strings.Fields(line), " ")) {
-				f.t.Errorf("%q is not in\n%s", line, got.stdout)
-			}
-		}
-		if strings.Contains(got.stdout, "hidden") {
-			f.t.Errorf("a column that is not delivered:\n%s", got.stdout)
-		}
-		if next := pgtest.QueryOne(f.t, f.target, `INSERT INTO by_identity DEFAULT VALUES RETURNING id`); next != "1061" {
-			f.t.Errorf("the next number is %s", next)
-		}
-		invoke(f.t, f.env, "check", f.file, "--only", "sequences").want(f.t, exitOK)
-		if check = invoke(f.t, f.env, "check", f.file, "--only", "sequences"); !strings.Contains(check.stdout, "0 errors, 0 warnings, 1 ok") {
-			f.t.Errorf("output\n%s", check.stdout)
-		}
-
-		got = invoke(f.t, f.env, "sequences", "sync", f.file, "--margin", "0", "-o", "json")
-		got.want(f.t, exitOK)
-		var view sequencesView
-		if err := json.Unmarshal([]byte(got.stdout), &view); err != nil {
-			f.t.Fatal(err)
-		}
-		for _, v := range view.Sequences {
-			if v.Outcome != "left" || v.Before != v.After {
-				f.t.Errorf("moved back or again: %+v", v)
-			}
-		}
+		f.syncAndCheck()
 	})
+}
+
+// syncAndCheck sets the sequences of TestSequencesSync and looks at each.
+func (f *fed) syncAndCheck() {
+	f.t.Helper()
+	check := invoke(f.t, f.env, "check", f.file, "--only", "sequences")
+	if !strings.Contains(check.stdout, "entrain sequences sync "+f.file) || !strings.Contains(check.stdout, `sequence "other"."moved_nr_seq"`) {
+		f.t.Errorf("output\n%s", check.stdout)
+	}
+	got := invoke(f.t, f.env, "sequences", "sync", f.file)
+	got.want(f.t, exitOK)
+	for _, line := range []string{
+		`public.by_serial.id    "public"."odd ""name"        0 → 1050`, `public.by_identity.id  "other"."nobodys"            0 → 1060`,
+		`public.by_default.id   "public"."by_default_id_seq"  0 → 10011`, `0 → -1001`, `0 → 32000, without a margin`, `other.moved.nr         "other"."moved_nr_seq"       0 → 1001`,
+		`the source has given out no number yet`, `the target's column has no sequence`, `5000 left, it is that far already`,
+	} {
+		if !strings.Contains(strings.Join(strings.Fields(got.stdout), " "), strings.Join(strings.Fields(line), " ")) {
+			f.t.Errorf("%q is not in\n%s", line, got.stdout)
+		}
+	}
+	if strings.Contains(got.stdout, "hidden") {
+		f.t.Errorf("a column that is not delivered:\n%s", got.stdout)
+	}
+	if next := pgtest.QueryOne(f.t, f.target, `INSERT INTO by_identity DEFAULT VALUES RETURNING id`); next != "1061" {
+		f.t.Errorf("the next number is %s", next)
+	}
+	invoke(f.t, f.env, "check", f.file, "--only", "sequences").want(f.t, exitOK)
+	if check = invoke(f.t, f.env, "check", f.file, "--only", "sequences"); !strings.Contains(check.stdout, "0 errors, 0 warnings, 1 ok") {
+		f.t.Errorf("output\n%s", check.stdout)
+	}
+
+	got = invoke(f.t, f.env, "sequences", "sync", f.file, "--margin", "0", "-o", "json")
+	got.want(f.t, exitOK)
+	var view sequencesView
+	if err := json.Unmarshal([]byte(got.stdout), &view); err != nil {
+		f.t.Fatal(err)
+	}
+	for _, v := range view.Sequences {
+		if v.Outcome != "left" || v.Before != v.After {
+			f.t.Errorf("moved back or again: %+v", v)
+		}
+	}
 }
 
 func TestSequencesSyncRights(t *testing.T) {

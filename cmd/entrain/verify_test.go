@@ -16,7 +16,7 @@ import (
 )
 
 const verified2 = `
-source: {type: postgres, url: "${SOURCE_URL}", create: true, heartbeat: 1s}
+source: {type: postgres, url: "${SOURCE_URL}", create: true}
 snapshot: {mode: never}
 sink: {type: postgres, url: "${SINK_URL}"}
 state: {dir: DIR/state}

@@ -20,12 +20,13 @@ func (s *Source) Digest(ctx context.Context) (entrain.DigestSession, error) {
 	if err != nil {
 		return nil, fmt.Errorf("source.url: %w", err)
 	}
-	cfg.RuntimeParams["application_name"] += "_verify"
+	pipeline := cfg.RuntimeParams["application_name"]
+	cfg.RuntimeParams["application_name"] = pipeline + "_verify"
 	conn, err := dial.ReadOnly(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	return &digestSession{src: s, server: dial.ServerName(cfg), conn: conn, stop: context.WithoutCancel(ctx),
+	return &digestSession{src: s, pipeline: pipeline, server: dial.ServerName(cfg), conn: conn, stop: context.WithoutCancel(ctx),
 		Reader: &digest.Reader{Conn: conn, TypeSQL: preflight.TypeSQL, Classify: dial.Classify}}, nil
 }
 
@@ -34,8 +35,10 @@ type digestSession struct {
 	*digest.Reader
 	src    *Source
 	server string
-	conn   *pgconn.PgConn
-	stop   context.Context // for Close
+	// pipeline is what its replication session is called.
+	pipeline string
+	conn     *pgconn.PgConn
+	stop     context.Context // for Close
 }
 
 // Close implements entrain.DigestSession.
@@ -112,8 +115,13 @@ func (d *digestSession) End(ctx context.Context) (entrain.Position, error) {
 	}
 }
 
-const followersSQL = `SELECT s.system_identifier::text, coalesce((SELECT active::text FROM pg_replication_slots WHERE slot_name = $1), '')
-FROM pg_control_system() s`
+// followersSQL asks about the slot's reader. What it calls written is up to where
+// the log has nothing that its sink lacks; the slot's position is what it has
+// confirmed.
+const followersSQL = `SELECT c.system_identifier::text, coalesce(s.active::text, ''), coalesce(r.write_lsn::text, '0/0'),
+  coalesce(s.confirmed_flush_lsn::text, '0/0')
+FROM pg_control_system() c LEFT JOIN pg_replication_slots s ON s.slot_name = $1
+LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid AND r.application_name = $2`
 
 // Behind implements entrain.Horizon.
 func (d *digestSession) Behind(ctx context.Context, sink, end entrain.Position) (string, error) {
@@ -128,15 +136,23 @@ func (d *digestSession) Behind(ctx context.Context, sink, end entrain.Position) 
 	if err != nil {
 		return "", fmt.Errorf("the sink's position: %w", err)
 	}
-	row, err := dial.QueryRow(ctx, d.conn, followersSQL, d.src.cfg.Slot)
+	row, err := dial.QueryRow(ctx, d.conn, followersSQL, d.src.cfg.Slot, d.pipeline)
 	if err != nil {
 		return "", fmt.Errorf("look at replication slot %s: %w", d.src.cfg.Slot, err)
+	}
+	settled, err := parseLSN(row[2])
+	if err != nil {
+		return "", err
+	}
+	confirmed, err := parseLSN(row[3])
+	if err != nil {
+		return "", err
 	}
 	system, _, _ := strings.Cut(sink.Incarnation, "-")
 	switch {
 	case system != row[0]:
 		return fmt.Sprintf("the sink's position %s belongs to another source (system %s, here it is %s)", sink, system, row[0]), nil
-	case at.at >= to.at:
+	case at.at >= to.at, settled >= to.at && at.at >= confirmed:
 		return "", nil
 	}
 	why := fmt.Sprintf("the sink's position is %s and the source's log had reached %s", at.at, to.at)
