@@ -115,14 +115,21 @@ func TestVerifyUnderLoad(t *testing.T) {
 		pgtest.Exec(f.t, f.source, `INSERT INTO keyed SELECT i, 'note ' || i, i / 7.0 FROM generate_series(1, 20000) i`,
 			`INSERT INTO hot SELECT i, 0 FROM generate_series(1, 5) i`)
 		stop := f.load(3)
+		rounds := 0
 		for range 6 {
-			got := f.verify()
+			got := f.verify("--log-level", "debug")
 			got.want(f.t, exitOK)
+			rounds += strings.Count(got.stderr, "looking at keys")
 			if n := strings.Count(got.stdout, "equal"); n != 3 || f.t.Failed() {
 				f.t.Fatalf("output\n%s", got.stdout)
 			}
 		}
-		pgtest.Exec(f.t, f.target, "DELETE FROM keyed WHERE id = 100000000 - 1")
+		if rounds == 0 {
+			f.t.Error("nothing was in flight: nothing was tested")
+		}
+		pgtest.Exec(f.t, f.target, "INSERT INTO keyed VALUES (-1, 'planted', 0)", "UPDATE keyed SET note = 'planted' WHERE id = 20000")
+		f.wantDifferences("public.keyed", "extra (-1)", "different (20000)")
+		pgtest.Exec(f.t, f.target, "DELETE FROM keyed WHERE id = -1", "UPDATE keyed SET note = 'note 20000' WHERE id = 20000")
 		stop()
 		f.verify().want(f.t, exitOK)
 	})
@@ -152,7 +159,7 @@ func (f *fed) write(conn *pgconn.PgConn, r *rand.Rand, ended <-chan struct{}) {
 			return
 		case <-tick.C:
 		}
-		id := r.IntN(20000)
+		id := r.IntN(19970)
 		sql := [...]string{
 			fmt.Sprintf("UPDATE keyed SET n = n + 1 WHERE id = %d", id),
 			fmt.Sprintf("DELETE FROM keyed WHERE id BETWEEN %d AND %d", id, id+20),

@@ -19,6 +19,7 @@ func (r *run) settle(ctx context.Context) error {
 			r.giveUp(open)
 			return nil
 		}
+		r.Log.Debug("looking at keys that differed", "keys", len(open), "round", 1+len(open[0].looks))
 		err := r.round(ctx, open)
 		var behind *ErrBehind
 		if errors.As(err, &behind) {
