@@ -116,7 +116,7 @@ func TestVerifyUnderLoad(t *testing.T) {
 			`INSERT INTO hot SELECT i, 0 FROM generate_series(1, 5) i`)
 		stop := f.load(3)
 		rounds := 0
-		for range 6 {
+		for range 3 {
 			got := f.verify("--log-level", "debug")
 			got.want(f.t, exitOK)
 			rounds += strings.Count(got.stderr, "looking at keys")
@@ -151,7 +151,7 @@ func (f *fed) load(sessions int) (stop func()) {
 }
 
 func (f *fed) write(conn *pgconn.PgConn, r *rand.Rand, ended <-chan struct{}) {
-	tick := time.NewTicker(3 * time.Millisecond)
+	tick := time.NewTicker(500 * time.Microsecond)
 	defer tick.Stop()
 	for {
 		select {
