@@ -22,6 +22,8 @@ type Report struct {
 	// Tables are the shapes that this end has now: of a source, what it
 	// would deliver; of a sink, what would receive it.
 	Tables []*Table
+	// Sequences of a source that its tables draw from.
+	Sequences []Sequence
 	// Server names the end for people, as the fixes do, and Connect says how
 	// its own client reaches it, without a role or a credential: a connection
 	// string. Both are empty if it is no server.

@@ -74,6 +74,7 @@ func (p *program) check(ctx context.Context, l *loaded, o checkOptions) error {
 	parts := []part{source, sink, {name: "host", report: entrain.Report{Server: "this machine", Findings: append(rules, checkHost(l)...)}}}
 	for i := range parts {
 		parts[i].keep(o.only)
+		parts[i].fill(p.place)
 	}
 	if err := p.printParts(parts, o); err != nil {
 		return err
@@ -123,6 +124,10 @@ func (l *loaded) delivered(source part) (*entrain.Report, []entrain.Finding) {
 		return nil, []entrain.Finding{finding}
 	}
 	report.Tables = out.Events[0].Truncate.Tables
+	if report.Sequences, err = l.deliveredSequences(report.Sequences); err != nil {
+		finding.Status, finding.Why = entrain.FindingError, err.Error()
+		return nil, []entrain.Finding{finding}
+	}
 	return &report, []entrain.Finding{finding}
 }
 
@@ -131,6 +136,15 @@ func (of *part) keep(codes []string) {
 	of.report.Findings = slices.DeleteFunc(of.report.Findings, func(f entrain.Finding) bool {
 		return len(codes) > 0 && !slices.Contains(codes, f.Code)
 	})
+}
+
+// fill puts the pipeline's file into commands of ours that mend a finding.
+func (of *part) fill(at place) {
+	for _, f := range of.report.Findings {
+		for i := range f.Fix {
+			f.Fix[i].Shell = at.fill(f.Fix[i].Shell)
+		}
+	}
 }
 
 // knownCodes refuses a code that nothing here can find.

@@ -17,6 +17,7 @@ type loaded struct {
 	sink   entrain.Sink
 	// transform is nil if the file has no rules.
 	transform func(*entrain.Batch) (*entrain.Batch, error)
+	rules     *transform.Transform // the same
 	snapshot  pipeline.Snapshot
 }
 
@@ -45,7 +46,7 @@ func (p *program) load(path string) (*loaded, error) {
 	if err != nil {
 		return nil, file.TransformError(err)
 	}
-	l.transform, l.snapshot.TransformTable = rules.Apply, rules.Table
+	l.rules, l.transform, l.snapshot.TransformTable = rules, rules.Apply, rules.Table
 	return l, nil
 }
 

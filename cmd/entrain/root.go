@@ -54,6 +54,8 @@ func (p *program) rootCommand() *cobra.Command {
 		p.runCommand(),
 		p.demoCommand(),
 		p.statusCommand(),
+		p.verifyCommand(),
+		p.sequencesCommand(),
 		p.teardownCommand(),
 		p.configCommand(),
 		p.versionCommand(),

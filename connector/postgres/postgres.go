@@ -20,7 +20,7 @@ type Tables = capture.Tables
 
 // Sink applies changes to a PostgreSQL database and keeps the position there, in
 // the same transaction as the data. It implements entrain.Sink, entrain.Loader,
-// entrain.Checker and entrain.Teardowner.
+// entrain.Checker, entrain.Teardowner, entrain.Digester and entrain.Advancer.
 type Sink = apply.Sink
 
 // SinkConfig is the configuration of a [Sink].

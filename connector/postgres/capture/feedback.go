@@ -15,6 +15,10 @@ type feedback struct {
 	eager    bool          // the server's commits wait for us: no spacing
 
 	confirmed atomic.Uint64 // only grows
+	// settled: the log up to there has nothing that the sink lacks, though no
+	// position says so yet; settled ≥ confirmed, or it says nothing.
+	settled   atomic.Uint64
+	mentioned time.Time // when it was last a reason for an update; the reader's
 	wake      chan struct{}
 	stop      chan struct{}
 	once      sync.Once
@@ -24,6 +28,9 @@ type feedback struct {
 
 // spacing keeps a busy sink from sending an update for each small commit.
 const spacing = 10 * time.Millisecond
+
+// mentionEvery keeps a log that has nothing of ours from causing updates.
+const mentionEvery = time.Second
 
 func newFeedback(ws *walStream, from lsn, interval time.Duration) *feedback {
 	f := &feedback{
@@ -46,6 +53,18 @@ func (f *feedback) confirm(at lsn) {
 			return
 		}
 	}
+}
+
+// settle notes that the log up to a place has nothing that is not confirmed. The
+// server is told as what was written (pg_stat_replication.write_lsn), for whoever
+// wants to know whether the sink has everything: the position of an idle source
+// moves seldom. It is called by the reader only.
+func (f *feedback) settle(at lsn) {
+	if f.settled.Swap(uint64(at)) == uint64(at) || time.Since(f.mentioned) < mentionEvery {
+		return
+	}
+	f.mentioned = time.Now()
+	f.poke()
 }
 
 // poke asks for an update soon.
@@ -82,7 +101,8 @@ func (f *feedback) run() {
 }
 
 func (f *feedback) send(ask byte) error {
-	return f.ws.status(lsn(f.confirmed.Load()), ask)
+	confirmed := lsn(f.confirmed.Load())
+	return f.ws.status(max(confirmed, lsn(f.settled.Load())), confirmed, ask)
 }
 
 // pause spaces updates; it reports whether to go on.

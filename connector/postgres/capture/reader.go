@@ -217,6 +217,9 @@ func (r *reader) walData(data []byte) error {
 
 func (r *reader) keepalive(data []byte) {
 	r.asm.keepalive(lsn(binary.BigEndian.Uint64(data[1:])))
+	if r.asm.empty() && uint64(r.asm.handed) <= r.fb.confirmed.Load() {
+		r.fb.settle(r.asm.end)
+	}
 	r.heard.Store(time.Now().UnixMicro())
 	r.setPace(0)
 	if data[keepaliveSize-1] == 1 {

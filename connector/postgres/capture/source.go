@@ -66,7 +66,8 @@ type Config struct {
 }
 
 // Source captures the changes of one database. It implements entrain.Source,
-// entrain.Bounder, entrain.Guarder and entrain.Teardowner and may be used by several goroutines.
+// entrain.Bounder, entrain.Guarder, entrain.Teardowner, entrain.Digester and
+// entrain.Sequencer and may be used by several goroutines.
 type Source struct {
 	cfg   Config
 	wants func(schema, name string) bool

@@ -76,4 +76,7 @@ func (a *assembler) carry(c *chunk) {
 	}
 }
 
+// empty reports that nothing was read that was not handed out.
+func (a *assembler) empty() bool { return a.tx == nil && a.complete == 0 && !a.owes }
+
 func (a *assembler) at(l lsn) place { return place{at: l, timeline: a.timeline} }

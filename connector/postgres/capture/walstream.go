@@ -225,12 +225,12 @@ const statusSize = frameHeader + 34
 // status confirms everything before at as written, flushed and applied: the
 // three are always equal, so that no reader of them is misled. ask 1 makes
 // the server answer with a keepalive.
-func (w *walStream) status(at lsn, ask byte) error {
+func (w *walStream) status(settled, confirmed lsn, ask byte) error {
 	b := make([]byte, 0, statusSize)
 	b = append(b, 'd')
 	b = binary.BigEndian.AppendUint32(b, statusSize-1)
 	b = append(b, 'r')
-	for range 3 {
+	for _, at := range [...]lsn{settled, confirmed, confirmed} { // written, flushed, applied
 		b = binary.BigEndian.AppendUint64(b, uint64(at))
 	}
 	b = binary.BigEndian.AppendUint64(b, uint64(pgoutput.Timestamp(time.Now())))

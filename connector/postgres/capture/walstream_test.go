@@ -178,7 +178,7 @@ func TestWalStreamErrorsAndNotices(t *testing.T) {
 // TestWalStreamStatus: written, flushed and applied are always told together.
 func TestWalStreamStatus(t *testing.T) {
 	w := testStream(nil, 0)
-	if err := w.status(0x16B374D848, 1); err != nil {
+	if err := w.status(0x16B374D848, 0x16B374D848, 1); err != nil {
 		t.Fatal(err)
 	}
 	got := w.conn.(*byteConn).written.Bytes()

@@ -152,6 +152,8 @@ func (l *lab) mend(fixes []entrain.Fix) {
 			if err := yaml.UnmarshalWithOptions([]byte(fix.Config), &l.file, yaml.Strict()); err != nil {
 				l.t.Fatalf("patch the file with %q: %v", fix.Config, err)
 			}
+		case fix.Shell == "entrain sequences sync FILE":
+			l.syncSequences()
 		case fix.Shell != "":
 			if out, err := exec.CommandContext(l.t.Context(), "sh", "-c", fix.Shell).CombinedOutput(); err != nil {
 				l.t.Fatalf("%s: %v\n%s", fix.Shell, err, out)
@@ -168,6 +170,19 @@ func (l *lab) mend(fixes []entrain.Fix) {
 			clear(sessions)
 			l.restart()
 		}
+	}
+}
+
+// syncSequences does what the command does; that the command does so is tested
+// where it is.
+func (l *lab) syncSequences() {
+	l.t.Helper()
+	sequences, err := mustSource(l.t, l).Sequences(l.t.Context())
+	if err == nil {
+		_, err = mustSink(l.t, l).Advance(l.t.Context(), sequences, 10)
+	}
+	if err != nil {
+		l.t.Fatalf("sync the sequences: %v", err)
 	}
 }
 

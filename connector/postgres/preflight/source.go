@@ -71,6 +71,7 @@ func (cfg Source) Examine(ctx context.Context, ask Ask) (entrain.Report, error) 
 	for _, t := range f.carried {
 		report.Tables = append(report.Tables, t.shape(f))
 	}
+	report.Sequences = f.sequences
 	return report, nil
 }
 

@@ -46,8 +46,9 @@ type sourceFacts struct {
 	pub                    publications
 	tables                 []*table // that are wanted
 	// carried are those of them that the publications have or will get.
-	carried []*table
-	spilled int64 // transactions of the slot that did not fit in memory
+	carried   []*table
+	sequences []entrain.Sequence // of those
+	spilled   int64              // transactions of the slot that did not fit in memory
 }
 
 // slot is ours as the catalog shows it; its zero value is one that is missing.
@@ -159,7 +160,7 @@ func (cfg Source) gather(ctx context.Context, ask Ask) (*sourceFacts, error) {
 		return nil, err
 	}
 	f := &sourceFacts{server: base, cfg: cfg}
-	for _, step := range []func(context.Context, Ask) error{f.readUsage, f.readSlot, f.readPublications, f.readTables} {
+	for _, step := range []func(context.Context, Ask) error{f.readUsage, f.readSlot, f.readPublications, f.readTables, f.readSequences} {
 		if err := step(ctx, ask); err != nil {
 			return nil, fmt.Errorf("examine %s: %w", f.where, err)
 		}

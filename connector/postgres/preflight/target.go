@@ -35,6 +35,7 @@ var targetChecks = []check[targetFacts]{
 	{code: "no_equality", judge: judgeNoEquality, applies: knowsSource},
 	{code: "target_triggers", judge: judgeTriggers, applies: knowsSource},
 	{code: "foreign_key_actions", judge: judgeForeignKeys, applies: knowsSource},
+	{code: "sequences", judge: judgeSequences, applies: knowsSource},
 }
 
 // TargetCodes lists the codes of a target's findings.

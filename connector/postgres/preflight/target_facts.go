@@ -29,6 +29,8 @@ type targetFacts struct {
 	tables   []*targetTable // one for each of the source's
 	types    map[string]bool
 	schemas  map[string]bool
+
+	sequences map[string][]sequence // by the oids of tables
 }
 
 // position is what the catalog says about the position's table.
@@ -227,6 +229,9 @@ func (f *targetFacts) readTables(ctx context.Context, ask Ask) error {
 		if t.plain() {
 			byOID[t.oid], oids = t, append(oids, t.oid)
 		}
+	}
+	if f.sequences, err = readSequences(ctx, ask, oids); err != nil {
+		return err
 	}
 	return f.readDetails(ctx, ask, targetDetails{byOID, "{" + join(oids) + "}"})
 }

@@ -14,7 +14,7 @@ import (
 
 func trials() []trial {
 	var all []trial
-	for _, some := range [][]trial{serverTrials(), slotTrials(), publicationTrials(), tableTrials(), targetTrials(), columnTrials(), keyTrials()} {
+	for _, some := range [][]trial{serverTrials(), slotTrials(), publicationTrials(), tableTrials(), targetTrials(), columnTrials(), keyTrials(), sequenceTrials()} {
 		all = append(all, some...)
 	}
 	return all
