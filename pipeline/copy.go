@@ -59,7 +59,47 @@ func (c *copying) load(ctx context.Context, sink entrain.Loader) error {
 			return err
 		}
 	}
-	return sink.Complete(ctx, shaped)
+	if err := sink.Complete(ctx, shaped); err != nil {
+		return err
+	}
+	c.advance(ctx)
+	return nil
+}
+
+// sequenceMargin is how much further than the source's the sink's sequences are
+// set: what sessions at the source have put by.
+const sequenceMargin = 1000
+
+// advance brings the sink's sequences as far as the source's, which are in no
+// row. Nothing depends on it before writers move to the sink, so what fails is
+// said and passed over.
+func (c *copying) advance(ctx context.Context) {
+	source, gives := c.p.opt.Source.(entrain.Sequencer)
+	sink, takes := c.p.opt.Sink.(entrain.Advancer)
+	if !gives || !takes {
+		return
+	}
+	const next = "entrain sequences sync FILE"
+	if c.p.opt.Transform != nil {
+		c.p.log.Info("sequences are not copied where rules change tables", "next", next)
+		return
+	}
+	sequences, err := source.Sequences(ctx)
+	var done []entrain.Advance
+	if err == nil {
+		done, err = sink.Advance(ctx, sequences, sequenceMargin)
+	}
+	refused := 0
+	for i := range done {
+		if done[i].Refused != "" || sequences[i].Refused != "" {
+			refused++
+		}
+	}
+	if err != nil || refused > 0 {
+		c.p.log.Warn("sequences could not be copied", "refused", refused, "error", err, "next", next)
+		return
+	}
+	c.p.log.Info("sequences copied", "sequences", len(done), "margin", sequenceMargin)
 }
 
 func (c *copying) parallel() int {
