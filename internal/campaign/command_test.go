@@ -147,7 +147,7 @@ func TestMistakesAreUsage(t *testing.T) {
 		says string
 	}{
 		"unknown key": {func(f string) []string { return []string{"run", f} }, "pipeline: {bach: 1MB}", "batch"},
-		"bad value":   {func(f string) []string { return []string{"run", f} }, "pipeline: {batch: much}", ":5:19: "},
+		"bad value":   {func(f string) []string { return []string{"run", f} }, "pipeline: {batch: much}", ":6:19: "},
 		"no file":     {func(string) []string { return []string{"run", "/no/such.yaml"} }, "", "/no/such.yaml"},
 		"no argument": {func(string) []string { return []string{"run"} }, "", "FILE"},
 		"bad until":   {func(f string) []string { return []string{"run", "--until", "soon", f} }, "", "soon"},

@@ -179,7 +179,7 @@ func (tr *trouble) readOnly() {
 // lockTables makes the sink wait, without an error.
 func (tr *trouble) lockTables() {
 	conn := pgtest.Connect(tr.t, tr.site.target)
-	tr.exec(conn, "BEGIN; LOCK TABLE ledger_seq, tick, bulk IN EXCLUSIVE MODE")
+	tr.exec(conn, "SET deadlock_timeout = '20s'; BEGIN; LOCK TABLE ledger_seq, tick, bulk IN EXCLUSIVE MODE")
 	tr.blocked(conn)
 	wait(tr.t.Context(), 4*time.Second)
 	tr.exec(conn, "COMMIT")
