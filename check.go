@@ -24,6 +24,9 @@ type Report struct {
 	Tables []*Table
 	// Sequences of a source that its tables draw from.
 	Sequences []Sequence
+	// Copies are the tables whose existing rows will be copied, as a source
+	// found them and the rules of the pipeline shaped them.
+	Copies []TableCopy
 	// Server names the end for people, as the fixes do, and Connect says how
 	// its own client reaches it, without a role or a credential: a connection
 	// string. Both are empty if it is no server.
@@ -31,6 +34,16 @@ type Report struct {
 	// Database is the same for two ends that are one database, however they
 	// are reached; empty if the end is no database. Encoding is its encoding.
 	Database, Encoding string
+}
+
+// TableCopy is a table whose existing rows will be copied.
+type TableCopy struct {
+	// Schema and Name are those at the source.
+	Schema, Name string
+	// Table is the shape that the rows have for the sink.
+	Table *Table
+	// Defined reports that the source tells the sink how to make this table.
+	Defined bool
 }
 
 // Finding is one thing that was examined and what came of it.

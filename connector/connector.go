@@ -19,6 +19,10 @@ type Env struct {
 	Pipeline string
 	// Log receives one line an event of interest, not one a row; never nil.
 	Log *slog.Logger
+	// Copies reports that the rows which a table has already, named as at the
+	// source, will be copied before its changes are delivered; nil: no table's.
+	// It may be called from any goroutine.
+	Copies func(schema, name string) bool
 }
 
 // Decode fills the connector's own configuration struct, strictly: an unknown

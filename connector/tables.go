@@ -24,6 +24,12 @@ func MatchTables(patterns []string) (func(schema, name string) bool, error) {
 	}, nil
 }
 
+// TablePattern is the pattern that fits one table and no other.
+func TablePattern(schema, name string) string {
+	literal := strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `.`, `\.`)
+	return literal.Replace(schema) + "." + literal.Replace(name)
+}
+
 // glob reports whether name matches pattern. On a mismatch it goes back to the
 // last * only, which is enough: an earlier one could take no more than that.
 func glob(pattern, name string) bool {

@@ -124,11 +124,30 @@ func (l *loaded) delivered(source part) (*entrain.Report, []entrain.Finding) {
 		return nil, []entrain.Finding{finding}
 	}
 	report.Tables = out.Events[0].Truncate.Tables
-	if report.Sequences, err = l.deliveredSequences(report.Sequences); err != nil {
+	report.Sequences, err = l.deliveredSequences(report.Sequences)
+	if err == nil {
+		report.Copies, err = l.shaped(report.Copies)
+	}
+	if err != nil {
 		finding.Status, finding.Why = entrain.FindingError, err.Error()
 		return nil, []entrain.Finding{finding}
 	}
 	return &report, []entrain.Finding{finding}
+}
+
+// shaped is what the rules make of the tables that are copied. How the source
+// makes a table does not fit one of another shape.
+func (l *loaded) shaped(copies []entrain.TableCopy) ([]entrain.TableCopy, error) {
+	all := slices.Clone(copies)
+	for i := range all {
+		to, err := l.snapshot.TransformTable(all[i].Table)
+		if err != nil {
+			return nil, err
+		}
+		all[i].Defined = all[i].Defined && to == all[i].Table
+		all[i].Table = to
+	}
+	return all, nil
 }
 
 // keep drops the findings of other codes; without codes it keeps all.

@@ -78,6 +78,7 @@ sink:
 {{- else}}
   type: postgres
   url: ${ {{- .TargetVariable -}} }
+  create_tables: true           # make the tables that are missing as the source has them; false: they have to be there
 {{- end}}
 
 state: {dir: .entrain}

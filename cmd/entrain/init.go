@@ -216,7 +216,7 @@ func (p *program) sayNext(output string, d draft) {
 func (d *draft) learn(found entrain.Report) {
 	d.Include, d.Tables = nil, len(found.Tables)
 	for _, t := range found.Tables {
-		pattern := literal(t.Schema) + ".*"
+		pattern := connector.TablePattern(t.Schema, "") + "*"
 		if !slices.Contains(d.Include, pattern) {
 			d.Include = append(d.Include, pattern)
 		}
@@ -258,10 +258,5 @@ func tableOf(object string) (string, bool) {
 		return "", false
 	}
 	unquoted := strings.NewReplacer(`""`, `"`)
-	return literal(unquoted.Replace(m[1])) + "." + literal(unquoted.Replace(m[2])), true
-}
-
-// literal is a pattern that matches the text only.
-func literal(text string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `.`, `\.`).Replace(text)
+	return connector.TablePattern(unquoted.Replace(m[1]), unquoted.Replace(m[2])), true
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/connector/all"
@@ -29,15 +31,15 @@ func (p *program) load(path string) (*loaded, error) {
 		return nil, err
 	}
 	l := &loaded{file: file}
-	env := connector.Env{Pipeline: file.Name, Log: p.log}
+	if l.snapshot, err = snapshotOf(file); err != nil {
+		return nil, err
+	}
+	env := connector.Env{Pipeline: file.Name, Log: p.log, Copies: copiesOf(file, l.snapshot)}
 	if l.source, err = buildSource(env, file); err != nil {
 		return nil, file.SourceError(err)
 	}
 	if l.sink, err = buildSink(env, file); err != nil {
 		return nil, file.SinkError(err)
-	}
-	if l.snapshot, err = snapshotOf(file); err != nil {
-		return nil, err
 	}
 	if len(file.Transform) == 0 {
 		return l, nil
@@ -62,6 +64,24 @@ func snapshotOf(file *config.File) (pipeline.Snapshot, error) {
 	var err error
 	s.Wants, err = file.Snapshot.Tables.Matcher()
 	return s, err
+}
+
+// copiesOf chooses the tables whose existing rows a run would copy: those of the
+// file that the state does not say to have theirs; nil for none. A state that
+// cannot be read now says nothing, and run says why.
+func copiesOf(file *config.File, s pipeline.Snapshot) func(schema, name string) bool {
+	if s.Mode == pipeline.SnapshotNever {
+		return nil
+	}
+	ledger, at, err := store.Peek(file.State.Dir, file.Name)
+	begun := !at.Position.IsZero() && ledger.From.IsZero() && len(ledger.Tables) == 0
+	if err == nil && (ledger.Complete || begun) {
+		return nil
+	}
+	return func(schema, name string) bool {
+		copied := func(t pipeline.CopiedTable) bool { return t.Schema == schema && t.Name == name }
+		return (s.Wants == nil || s.Wants(schema, name)) && !slices.ContainsFunc(ledger.Tables, copied)
+	}
 }
 
 // loadFile reads a pipeline file; what is said from now on is about it.

@@ -25,7 +25,10 @@ func (s *Sink) Check(ctx context.Context, source *entrain.Report) (entrain.Repor
 	}
 	defer dial.Close(ctx, conn)
 	session.Backend = conn.PID()
-	x := preflight.Target{Session: session, Position: []string{positionSchemaSQL, positionTableSQL, loadTableSQL}}
+	x := preflight.Target{
+		Session: session, Position: []string{positionSchemaSQL, positionTableSQL, loadTableSQL},
+		Copies: s.cfg.Copies, CreateTables: s.cfg.CreateTables, Pipeline: s.cfg.Pipeline, Source: s.cfg.Source,
+	}
 	return x.Examine(ctx, func(ctx context.Context, sql string, args ...string) ([][]string, error) {
 		return dial.QueryRows(ctx, conn, sql, args...)
 	}, source)

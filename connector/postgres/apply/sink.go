@@ -19,6 +19,8 @@ type Config struct {
 	// CreateTables makes tables that are missing when their rows are copied, as
 	// the source defines them, with indexes and constraints.
 	CreateTables bool `yaml:"create_tables"`
+	// Copies: existing rows will be copied first, which is for Check to know.
+	Copies bool `yaml:"-"`
 	// Source is the source's name in the position row's key; "source" if
 	// empty.
 	Source string `yaml:"-"`
@@ -89,7 +91,7 @@ func (s *Sink) parse(purpose string) (*pgconn.Config, error) {
 
 // Build builds a sink from the sink section of a pipeline file.
 func Build(env connector.Env, decode connector.Decode) (entrain.Sink, error) {
-	cfg := Config{Pipeline: env.Pipeline, Log: env.Log}
+	cfg := Config{Pipeline: env.Pipeline, Log: env.Log, Copies: env.Copies != nil}
 	if err := decode(&cfg); err != nil {
 		return nil, err
 	}

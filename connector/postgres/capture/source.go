@@ -63,6 +63,9 @@ type Config struct {
 	Pipeline string `yaml:"-"`
 	// Log receives one line an event of interest. Default: discarded.
 	Log *slog.Logger `yaml:"-"`
+	// Copies chooses the tables whose existing rows are copied first, which is
+	// for Check to know; nil: none.
+	Copies func(schema, name string) bool `yaml:"-"`
 }
 
 // Source captures the changes of one database. It implements entrain.Source,
@@ -176,7 +179,7 @@ func (s *Source) Bounded(target string) (*Source, error) {
 
 // Build builds a source from the source section of a pipeline file.
 func Build(env connector.Env, decode connector.Decode) (*Source, error) {
-	cfg := Config{Pipeline: env.Pipeline, Log: env.Log}.withDefaults()
+	cfg := Config{Pipeline: env.Pipeline, Log: env.Log, Copies: env.Copies}.withDefaults()
 	if err := decode(&cfg); err != nil {
 		return nil, err
 	}

@@ -43,6 +43,8 @@ var sourceChecks = []check[sourceFacts]{
 	{code: "publication_missing", judge: judgePublicationMissing},
 	{code: "publication_tables", judge: judgePublicationTables},
 	{code: "publication_actions", judge: judgePublicationActions},
+	{code: "column_list_conflict", judge: judgeListConflict},
+	{code: "not_copied", judge: judgeNotCopied},
 	{code: "keyless_table", judge: judgeKeyless},
 	{code: "unchanged_values", judge: judgeUnchanged},
 	{code: "select_right", judge: judgeSelectRight},
@@ -69,7 +71,11 @@ func (cfg Source) Examine(ctx context.Context, ask Ask) (entrain.Report, error) 
 	report := f.report(cfg.Session)
 	report.Findings = judgeAll(sourceChecks, f, f.where)
 	for _, t := range f.carried {
-		report.Tables = append(report.Tables, t.shape(f))
+		shape := t.shape(f)
+		report.Tables = append(report.Tables, shape)
+		if f.copies(t) {
+			report.Copies = append(report.Copies, entrain.TableCopy{Schema: t.schema, Name: t.name, Table: shape, Defined: true})
+		}
 	}
 	report.Sequences = f.sequences
 	return report, nil

@@ -22,6 +22,8 @@ type Source struct {
 	Listed bool
 	// Wants is what the list means; it takes unquoted names.
 	Wants func(schema, name string) bool
+	// Copies chooses the tables whose existing rows will be copied; nil: none.
+	Copies func(schema, name string) bool
 	// Kind says how values of a type, named as in entrain.Column, read.
 	Kind func(typ string) entrain.Kind
 	// Size writes a number of bytes as people do.
@@ -83,6 +85,7 @@ type table struct {
 	lists                       [][]string // of columns, as published
 	filters                     []filter
 	leaves                      []*table
+	foreign                     []*table // leaves that are foreign tables
 }
 
 // column is one of a table.
@@ -135,9 +138,10 @@ WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname <> 'info
   AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 ORDER BY 2, 3`
 
-	leavesSQL = `SELECT r.oid::text, p.relid::oid::text, n.nspname, l.relname, %s, l.relreplident::text
+	leavesSQL = `SELECT r.oid::text, p.relid::oid::text, n.nspname, l.relname, %s, l.relreplident::text, l.relkind::text,
+  l.relpersistence::text, has_table_privilege(l.oid, 'SELECT')::text, has_schema_privilege(n.oid, 'USAGE')::text, row_security_active(l.oid)::text
 FROM pg_class r, pg_partition_tree(r.oid) p JOIN pg_class l ON l.oid = p.relid JOIN pg_namespace n ON n.oid = l.relnamespace
-WHERE r.oid = ANY ($1::oid[]) AND p.isleaf AND l.relkind = 'r' ORDER BY 1, 3, 4`
+WHERE r.oid = ANY ($1::oid[]) AND p.isleaf AND l.relkind IN ('r', 'f') ORDER BY 1, 3, 4`
 
 	columnsSQL = sqltext.BaseTypes + `SELECT a.attrelid::text, a.attnum::text, a.attname, b.name, a.atttypmod::text,
   (` + sqltext.InIdentity + `)::text,
@@ -265,8 +269,15 @@ func (f *sourceFacts) readDetails(ctx context.Context, ask Ask, d details) error
 		return fmt.Errorf("read partitions: %w", err)
 	}
 	for _, r := range rows {
-		if root := d.byOID[r[0]]; root.kind == "p" {
-			root.leaves = append(root.leaves, &table{oid: r[1], schema: r[2], name: r[3], identity: r[4], form: r[5]})
+		root := d.byOID[r[0]]
+		leaf := &table{oid: r[1], schema: r[2], name: r[3], identity: r[4], form: r[5], kind: r[6], persistence: r[7],
+			selectable: r[8] == "true", usable: r[9] == "true", secured: r[10] == "true"}
+		switch {
+		case root.kind != "p":
+		case leaf.kind == "f":
+			root.foreign = append(root.foreign, leaf)
+		default:
+			root.leaves = append(root.leaves, leaf)
 		}
 	}
 	if f.version < 150000 {

@@ -93,10 +93,18 @@ func judgeReplicationRight(f *sourceFacts) []entrain.Finding {
 
 func judgeFreeSlots(f *sourceFacts) []entrain.Finding {
 	limit := f.number("max_replication_slots", 0)
-	if f.slot.exists || f.slotsUsed < limit {
+	needed, what := int64(0), "this pipeline needs one"
+	if !f.slot.exists {
+		needed++
+	}
+	if f.copying() {
+		needed++
+		what = "this pipeline needs one more for the moment in which the copy of existing rows begins"
+	}
+	if f.slotsUsed+needed <= limit {
 		return nil
 	}
-	return one(failure(f.where, fmt.Sprintf("all %d replication slots are in use, and this pipeline needs one", limit),
+	return one(failure(f.where, fmt.Sprintf("%d of %d replication slots are in use, and %s", f.slotsUsed, limit, what),
 		f.settingAtStart("max_replication_slots", strconv.FormatInt(limit+5, 10))...))
 }
 

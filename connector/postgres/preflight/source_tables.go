@@ -117,7 +117,7 @@ func judgeUnlogged(f *sourceFacts) []entrain.Finding {
 	var found []entrain.Finding
 	for _, t := range f.tables {
 		if t.persistence == "u" && !t.partition {
-			found = append(found, warning("table "+t.String(), "it is unlogged: its changes are not in the log and are not carried",
+			found = append(found, warning("table "+t.String(), "it is unlogged: its changes are not in the log and are not carried, nor are its rows copied",
 				f.fixes(tableOwner, "ALTER TABLE "+t.String()+" SET LOGGED")...))
 		}
 	}
@@ -293,38 +293,4 @@ func judgeUnchanged(f *sourceFacts) []entrain.Finding {
 	}
 	return one(entrain.Finding{Object: f.where, Why: "of large values that an update does not change the log has nothing, unless the replica " +
 		"identity is FULL: tables at the target keep theirs, and events name them as unchanged. Tables with such columns: " + some(names)})
-}
-
-func judgeSelectRight(f *sourceFacts) []entrain.Finding {
-	var found []entrain.Finding
-	for _, t := range f.carried {
-		role := " TO " + sqltext.Ident(f.role)
-		var grants []string
-		if !t.usable {
-			grants = append(grants, "GRANT USAGE ON SCHEMA "+sqltext.Ident(t.schema)+role)
-		}
-		if !t.selectable {
-			grants = append(grants, "GRANT SELECT ON "+t.String()+role)
-		}
-		if len(grants) > 0 {
-			found = append(found, warning("table "+t.String(), "role "+sqltext.Ident(f.role)+" may not read it: changes are carried all the same, "+
-				"but its rows can neither be copied nor compared", f.fixes("as the owner of the schema and the table", grants...)...))
-		}
-	}
-	return found
-}
-
-func judgeSourceRowSecurity(f *sourceFacts) []entrain.Finding {
-	var names []string
-	for _, t := range f.carried {
-		if t.secured {
-			names = append(names, t.String())
-		}
-	}
-	if len(names) == 0 {
-		return nil
-	}
-	return one(warning("tables "+some(names), "row-level security hides rows of them from role "+sqltext.Ident(f.role)+
-		": changes are carried all the same, but copying or comparing the tables would miss rows",
-		f.fixes(superuser, "ALTER ROLE "+sqltext.Ident(f.role)+" BYPASSRLS")...))
 }

@@ -18,10 +18,12 @@ var targetChecks = []check[targetFacts]{
 	{code: "clock_skew", judge: ofTarget(judgeClock)},
 	{code: "target_read_only", judge: judgeReadOnly},
 	{code: "position_rights", judge: judgePosition},
+	{code: "load_rights", judge: judgeLoadRights},
 	{code: "same_database", judge: judgeSameDatabase, applies: knowsSource},
 	{code: "target_encoding", judge: judgeTargetEncoding, applies: knowsSource},
 	{code: "type_missing", judge: judgeTypeMissing, applies: knowsSource},
 	{code: "table_missing", judge: judgeTableMissing, applies: knowsSource},
+	{code: "create_right", judge: judgeCreateRight, applies: knowsSource},
 	{code: "table_kind", judge: judgeTableKind, applies: knowsSource},
 	{code: "target_rights", judge: judgeTargetRights, applies: knowsSource},
 	{code: "target_row_security", judge: judgeTargetRowSecurity, applies: knowsSource},
@@ -36,6 +38,8 @@ var targetChecks = []check[targetFacts]{
 	{code: "target_triggers", judge: judgeTriggers, applies: knowsSource},
 	{code: "foreign_key_actions", judge: judgeForeignKeys, applies: knowsSource},
 	{code: "sequences", judge: judgeSequences, applies: knowsSource},
+	{code: "load_not_empty", judge: judgeNotEmpty, applies: knowsSource},
+	{code: "load_staged", judge: judgeStaged, applies: knowsSource},
 }
 
 // TargetCodes lists the codes of a target's findings.
@@ -100,16 +104,24 @@ func judgeReadOnly(f *targetFacts) []entrain.Finding {
 
 // judgePosition asks whether the position can be kept beside the data.
 func judgePosition(f *targetFacts) []entrain.Finding {
-	p, role := f.position, sqltext.Ident(f.role)
-	switch {
-	case f.superuser, p.table && p.schemaUsable && p.tableWritable, !p.table && p.schemaUsable && p.schemaWritable,
-		!p.schema && f.mayCreate:
+	if f.keepsPosition() {
 		return nil
 	}
-	statements := append(slices.Clone(f.cfg.Position),
-		"GRANT USAGE, CREATE ON SCHEMA entrain TO "+role, "GRANT SELECT, INSERT, UPDATE, DELETE ON entrain.position, entrain.load TO "+role)
-	return one(failure(f.where, "role "+role+" may not make or use the table entrain.position: the position is kept beside the data, "+
-		"so that both change in one transaction", f.fixes(databaseOwner, statements...)...))
+	return one(failure(f.where, "role "+sqltext.Ident(f.role)+" may not make or use the table entrain.position: the position is kept beside the data, "+
+		"so that both change in one transaction", f.ownSchema()...))
+}
+
+func (f *targetFacts) keepsPosition() bool {
+	p := f.position
+	return f.superuser || p.table && p.schemaUsable && p.tableWritable || !p.table && p.schemaUsable && p.schemaWritable ||
+		!p.schema && f.mayCreate
+}
+
+// ownSchema makes what the sink keeps beside the data, and gives it to our role.
+func (f *targetFacts) ownSchema() []entrain.Fix {
+	role := sqltext.Ident(f.role)
+	return f.fixes(databaseOwner, append(slices.Clone(f.cfg.Position), "GRANT USAGE, CREATE ON SCHEMA entrain TO "+role,
+		"GRANT SELECT, INSERT, UPDATE, DELETE ON entrain.position, entrain.load TO "+role)...)
 }
 
 // judgeSameDatabase: changes would be captured and applied again for ever.
@@ -149,7 +161,7 @@ func judgeTypeMissing(f *targetFacts) []entrain.Finding {
 	for _, typ := range f.missingTypes() {
 		needed := slices.ContainsFunc(f.tables, func(t *targetTable) bool {
 			return slices.ContainsFunc(t.from.Columns, func(c entrain.Column) bool {
-				return c.Type == typ && (t.oid == "" || t.plain() && t.columns[c.Name] == nil)
+				return c.Type == typ && (t.oid == "" && !f.makes(t) || t.plain() && t.columns[c.Name] == nil)
 			})
 		})
 		if needed {
@@ -164,7 +176,7 @@ func judgeTableMissing(f *targetFacts) []entrain.Finding {
 	var found []entrain.Finding
 	missing := f.missingTypes()
 	for _, t := range f.tables {
-		if t.oid != "" {
+		if t.oid != "" || f.makes(t) {
 			continue
 		}
 		finding := failure("table "+t.String(), "it does not exist at the target, and changes go to the table with the source's schema and name. "+
@@ -176,6 +188,10 @@ func judgeTableMissing(f *targetFacts) []entrain.Finding {
 				statements = append([]string{"CREATE SCHEMA IF NOT EXISTS " + schema, "GRANT USAGE ON SCHEMA " + schema + role}, statements...)
 			}
 			finding.Fix = f.fixes("as the role that shall own the table", statements...)
+		}
+		if t.copied != nil && t.copied.Defined {
+			finding.Why += "; with sink.create_tables entrain makes it, complete, when its rows are copied"
+			finding.Fix = append(finding.Fix, entrain.Fix{Where: "or else pipeline file", Config: "sink:\n  create_tables: true\n"})
 		}
 		found = append(found, finding)
 	}

@@ -17,6 +17,11 @@ type Target struct {
 	// Position are the statements that make the schema and the tables of the
 	// position and of loads.
 	Position []string
+	// Copies: existing rows are to be copied, unless the position says that they
+	// were. CreateTables: tables that are missing are made for it.
+	Copies, CreateTables bool
+	// Pipeline and Source key the position.
+	Pipeline, Source string
 }
 
 // targetFacts is what the judges of a target see.
@@ -31,7 +36,15 @@ type targetFacts struct {
 	schemas  map[string]bool
 
 	sequences map[string][]sequence // by the oids of tables
+	// roomy are the schemas that our role may make tables in.
+	roomy map[string]bool
+
+	load loadState
+	// loading are the tables that loads of the pipeline are under way to.
+	loading map[tableName]bool
 }
+
+type tableName struct{ schema, name string }
 
 // position is what the catalog says about the position's table.
 type position struct{ schema, schemaUsable, schemaWritable, table, tableWritable bool }
@@ -49,6 +62,10 @@ type targetTable struct {
 	keys    []uniqueKey
 	fires   []firing
 	refs    []reference
+	// copied is how existing rows come here; nil if they do not.
+	copied *entrain.TableCopy
+	refers bool // to other rows, which is checked in our role
+	filled bool // it has rows; known of tables without a key
 }
 
 // targetColumn is a column as it is at the target.
@@ -171,9 +188,10 @@ FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n O
 WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid = ANY ($1::oid[])
   AND (k.confupdtype IN ('c', 'n', 'd') OR k.confdeltype IN ('c', 'n', 'd')) ORDER BY 1, 3, 4, 2`
 
-	namesSQL = `SELECT 'schema', n.nspname::text FROM pg_namespace n UNION ALL
-SELECT 'type', n.nspname || '.' || t.typname FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE n.nspname <> 'pg_catalog'
-UNION ALL SELECT 'type', t.typname FROM pg_type t WHERE t.typnamespace = 'pg_catalog'::regnamespace`
+	namesSQL = `SELECT 'schema', n.nspname::text,
+  (has_schema_privilege(n.oid, 'USAGE') AND has_schema_privilege(n.oid, 'CREATE'))::text FROM pg_namespace n UNION ALL
+SELECT 'type', n.nspname || '.' || t.typname, '' FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE n.nspname <> 'pg_catalog'
+UNION ALL SELECT 'type', t.typname, '' FROM pg_type t WHERE t.typnamespace = 'pg_catalog'::regnamespace`
 )
 
 // gather asks for all facts.
@@ -182,13 +200,17 @@ func (cfg Target) gather(ctx context.Context, ask Ask, source *entrain.Report) (
 	if err != nil {
 		return nil, err
 	}
-	f := &targetFacts{server: base, cfg: cfg, source: source, types: map[string]bool{}, schemas: map[string]bool{}}
+	f := &targetFacts{server: base, cfg: cfg, source: source, types: map[string]bool{}, schemas: map[string]bool{},
+		roomy: map[string]bool{}, loading: map[tableName]bool{}}
 	rows, err := ask(ctx, positionSQL)
 	if err != nil {
 		return nil, fmt.Errorf("examine %s: look for the position: %w", f.where, err)
 	}
 	r := rows[0]
 	f.position = position{r[0] == "true", r[1] == "true", r[2] == "true", r[3] == "true", r[4] == "true"}
+	if err := f.readLoads(ctx, ask); err != nil {
+		return nil, fmt.Errorf("examine %s: %w", f.where, err)
+	}
 	if source == nil {
 		return f, nil
 	}
@@ -205,6 +227,9 @@ func (f *targetFacts) readTables(ctx context.Context, ask Ask) error {
 	}
 	for _, r := range rows {
 		map[string]map[string]bool{"schema": f.schemas, "type": f.types}[r[0]][r[1]] = true
+		if r[2] == "true" {
+			f.roomy[r[1]] = true
+		}
 	}
 	type wanted struct {
 		I int    `json:"i"`
@@ -216,6 +241,7 @@ func (f *targetFacts) readTables(ctx context.Context, ask Ask) error {
 		list[i] = wanted{i, t.Schema, t.Name}
 		f.tables = append(f.tables, &targetTable{from: t, columns: map[string]*targetColumn{}})
 	}
+	f.markCopied()
 	if rows, err = ask(ctx, targetTablesSQL, jsonText(list)); err != nil {
 		return fmt.Errorf("look for tables: %w", err)
 	}
@@ -233,7 +259,10 @@ func (f *targetFacts) readTables(ctx context.Context, ask Ask) error {
 	if f.sequences, err = readSequences(ctx, ask, oids); err != nil {
 		return err
 	}
-	return f.readDetails(ctx, ask, targetDetails{byOID, "{" + join(oids) + "}"})
+	if err := f.readDetails(ctx, ask, targetDetails{byOID, "{" + join(oids) + "}"}); err != nil {
+		return err
+	}
+	return f.readFilled(ctx, ask)
 }
 
 // plain reports whether there is a table that changes can go to.
@@ -255,6 +284,7 @@ func (f *targetFacts) readDetails(ctx context.Context, ask Ask, d targetDetails)
 		{"unique indexes", targetKeysSQL, (*targetTable).takeKey},
 		{"triggers and rules", targetFiringSQL, (*targetTable).takeFiring},
 		{"foreign keys", targetReferencesSQL, (*targetTable).takeReference},
+		{"references that are checked", targetEnforcedSQL, (*targetTable).takeEnforced},
 	} {
 		rows, err := ask(ctx, detail.sql, d.oids)
 		if err != nil {
@@ -288,6 +318,11 @@ func (t *targetTable) takeKey(r []string) error {
 
 func (t *targetTable) takeFiring(r []string) error {
 	t.fires = append(t.fires, firing{r[0], r[1], r[2]})
+	return nil
+}
+
+func (t *targetTable) takeEnforced([]string) error {
+	t.refers = true
 	return nil
 }
 

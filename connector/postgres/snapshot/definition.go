@@ -81,7 +81,8 @@ func (t *defined) first(sql string) {
 
 func (t *defined) schema(quoted string) {
 	if quoted != "public" && quoted != `"public"` && quoted != "pg_catalog" {
-		t.first("CREATE SCHEMA IF NOT EXISTS " + quoted)
+		// Even IF NOT EXISTS takes the right to make a schema that is there.
+		t.first(unless("to_regnamespace("+sqltext.Literal(quoted)+") IS NOT NULL", "CREATE SCHEMA "+quoted))
 	}
 }
 
@@ -115,7 +116,7 @@ func (t *defined) extension(r []string) error {
 // if somebody else does so at the same time.
 func unless(condition, sql string) string {
 	return "DO " + strings.TrimSpace(sqltext.Literal("BEGIN IF NOT ("+condition+") THEN "+sql+
-		"; END IF; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END"))
+		"; END IF; EXCEPTION WHEN duplicate_object OR duplicate_schema OR unique_violation THEN NULL; END"))
 }
 
 // column takes a row of definedColumnsSQL. A generated column that the stream

@@ -1,0 +1,42 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/entrainsync/entrain/pipeline"
+)
+
+// Peek returns what the state of a pipeline below dir says, without taking or
+// making anything; what it says is zero if there is none. A state that a process
+// has open is an error, as is one that is damaged.
+func Peek(dir, name string) (l pipeline.Ledger, c pipeline.Checkpoint, err error) {
+	path := filepath.Join(Folder(dir, name), fileName)
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return l, c, nil
+	}
+	if err := verifyFile(path); err != nil {
+		return l, c, fmt.Errorf("look into state file %s: %w", path, err)
+	}
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Millisecond})
+	if err != nil {
+		return l, c, fmt.Errorf("look into state file %s: %w", path, err)
+	}
+	err = db.View(func(tx *bbolt.Tx) (err error) {
+		b := tx.Bucket(bucketName)
+		if b == nil {
+			return nil
+		}
+		if c, err = readCheckpoint(b); err != nil {
+			return err
+		}
+		l, err = readLedger(b)
+		return err
+	})
+	return l, c, errors.Join(err, db.Close())
+}
