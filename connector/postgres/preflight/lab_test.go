@@ -29,12 +29,17 @@ type lab struct {
 	source, target         string // URLs of the superuser
 	keeper, capture, apply string // roles
 	file                   pipelineFile
+	copies                 bool // existing rows are to be copied
 }
 
 // pipelineFile is the part of it that fixes can change.
 type pipelineFile struct {
 	Source postgres.SourceConfig `yaml:"source"`
 	Sink   postgres.SinkConfig   `yaml:"sink"`
+	// Snapshot chooses the tables that are copied.
+	Snapshot struct {
+		Tables postgres.Tables `yaml:"tables"`
+	} `yaml:"snapshot"`
 }
 
 // The names of the lab's table need quoting in every place that they can be in.
@@ -105,6 +110,7 @@ func (l *lab) check() (source, target entrain.Report) {
 	l.t.Helper()
 	ctx, cancel := context.WithTimeout(l.t.Context(), time.Minute)
 	defer cancel()
+	l.choose()
 	var err error
 	if source, err = mustSource(l.t, l).Check(ctx, nil); err != nil {
 		l.t.Fatalf("check the source: %v", err)
@@ -113,6 +119,19 @@ func (l *lab) check() (source, target entrain.Report) {
 		l.t.Fatalf("check the target: %v", err)
 	}
 	return source, target
+}
+
+// choose tells both ends what is to be copied.
+func (l *lab) choose() {
+	l.file.Source.Copies, l.file.Sink.Copies = nil, l.copies
+	if !l.copies {
+		return
+	}
+	excluded, err := connector.MatchTables(l.file.Snapshot.Tables.Exclude)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.file.Source.Copies = func(schema, name string) bool { return !excluded(schema, name) }
 }
 
 func mustSource(t *testing.T, l *lab) *postgres.Source {
@@ -211,7 +230,7 @@ func (l *lab) whose(where string) string {
 	case "as a role with REPLICATION":
 		return as(db, l.capture)
 	case "as the owner of the table", "as the owner of the tables", "as the owner of the database", "as the owner of the publication",
-		"as the owner of the schema and the table", "as the owner of the table and the publication", "as the role that shall own the table":
+		"as the owner of the schema", "as the owner of the schema and the table", "as the owner of the table and the publication", "as the role that shall own the table":
 		return as(db, l.keeper)
 	}
 	l.t.Fatalf("fix by an unknown role: %s", where)

@@ -14,7 +14,8 @@ import (
 
 func trials() []trial {
 	var all []trial
-	for _, some := range [][]trial{serverTrials(), slotTrials(), publicationTrials(), tableTrials(), targetTrials(), columnTrials(), keyTrials(), sequenceTrials()} {
+	for _, some := range [][]trial{serverTrials(), slotTrials(), publicationTrials(), tableTrials(), targetTrials(), columnTrials(), keyTrials(), sequenceTrials(),
+		copySourceTrials(), copyTargetTrials()} {
 		all = append(all, some...)
 	}
 	return all

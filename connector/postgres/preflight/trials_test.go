@@ -185,24 +185,34 @@ func TestEveryCodeIsTested(t *testing.T) {
 func TestWhereAllIsWell(t *testing.T) {
 	eachLabServer(t, func(t *testing.T, srv *pgserver.Server, major int) {
 		l := newLab(t, srv, major)
-		source, target := l.check()
-		for _, part := range []struct {
-			report entrain.Report
-			codes  []string
-		}{{source, preflight.SourceCodes()}, {target, preflight.TargetCodes()}} {
-			var codes []string
-			for _, f := range part.report.Findings {
-				codes = append(codes, f.Code)
-				if f.Status != entrain.FindingOK || len(f.Fix) > 0 || f.Object == "" {
-					t.Errorf("%+v", f)
-				}
-			}
-			if !slices.Equal(codes, part.codes) {
-				t.Errorf("reported %q, want %q", codes, part.codes)
-			}
-			if n := len(part.report.Tables); n != 1 || part.report.Tables[0].Name != oddName || !part.report.Tables[0].Columns[0].Key {
-				t.Errorf("tables %+v", part.report.Tables)
-			}
+		wantWell(t, l)
+		l.copies = true
+		wantWell(t, l)
+		if source, _ := l.check(); len(source.Copies) != 1 || source.Copies[0].Name != oddName || !source.Copies[0].Defined {
+			t.Errorf("copies %+v", source.Copies)
 		}
 	})
+}
+
+func wantWell(t *testing.T, l *lab) {
+	t.Helper()
+	source, target := l.check()
+	for _, part := range []struct {
+		report entrain.Report
+		codes  []string
+	}{{source, preflight.SourceCodes()}, {target, preflight.TargetCodes()}} {
+		var codes []string
+		for _, f := range part.report.Findings {
+			codes = append(codes, f.Code)
+			if f.Status != entrain.FindingOK || len(f.Fix) > 0 || f.Object == "" {
+				t.Errorf("%+v", f)
+			}
+		}
+		if !slices.Equal(codes, part.codes) {
+			t.Errorf("reported %q, want %q", codes, part.codes)
+		}
+		if n := len(part.report.Tables); n != 1 || part.report.Tables[0].Name != oddName || !part.report.Tables[0].Columns[0].Key {
+			t.Errorf("tables %+v", part.report.Tables)
+		}
+	}
 }
