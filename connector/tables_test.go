@@ -62,3 +62,18 @@ func FuzzGlob(f *testing.F) {
 		}
 	})
 }
+
+// TestTablePattern: it fits its table, whatever is in its name, and no other.
+func TestTablePattern(t *testing.T) {
+	for _, name := range []string{"a", "a*", "a?", `a\`, "a.b", "é"} {
+		match, err := MatchTables([]string{TablePattern("s."+name, name)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, other := range []string{"a", "a*", "a?", `a\`, "a.b", "é", "ab"} {
+			if got := match("s."+name, other); got != (name == other) {
+				t.Errorf("pattern of %q, table %q: %v", name, other, got)
+			}
+		}
+	}
+}

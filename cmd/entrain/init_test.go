@@ -51,6 +51,12 @@ func TestInit(t *testing.T) {
 		if strings.Contains(checked.stdout, "nokey") {
 			t.Errorf("a table that was left out is examined:\n%s", checked.stdout)
 		}
+		env["TARGET_URL"] = pgtest.CreateDatabase(t, srv) // which has no tables
+		invoke(t, env, "check", output).want(t, exitOK)
+		without := writeFile(t, strings.Replace(text, "create_tables: true", "create_tables: false", 1))
+		if bare := invoke(t, env, "check", without); bare.code != exitDiffer || !strings.Contains(bare.stdout, "create_tables: true") {
+			t.Errorf("without create_tables: exit code %d\n%s", bare.code, bare.stdout)
+		}
 		invoke(t, env, "config", "show", output).want(t, exitOK)
 		if schema := readText(t, filepath.Join(dir, schemaFile)); schema != invoke(t, nil, "config", "schema").stdout {
 			t.Error("the schema beside the file is another one")
@@ -62,7 +68,8 @@ func TestInit(t *testing.T) {
 			t.Error("a refused init has changed the file")
 		}
 		invoke(t, nil, "init", "--from", source, "--to", "out.jsonl", "--output", output, "--force").want(t, exitOK)
-		if text := readText(t, output); !strings.Contains(text, "path: \"out.jsonl\"") || strings.Contains(text, "TARGET_URL") {
+		if text := readText(t, output); !strings.Contains(text, "path: \"out.jsonl\"") || strings.Contains(text, "TARGET_URL") ||
+			strings.Contains(text, "create_tables") {
 			t.Errorf("for a file sink:\n%s", text)
 		}
 	}

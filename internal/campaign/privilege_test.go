@@ -44,8 +44,8 @@ func newLeast(t *testing.T, major int) *least {
 	_, rights, _ := strings.Cut(string(page), "\n## Rights\n")
 	rights, _, _ = strings.Cut(rights, "\n## ")
 	blocks := sqlBlock.FindAllStringSubmatch(rights, -1)
-	if len(blocks) != 4 {
-		t.Fatalf("%d blocks of SQL under Rights; want 4", len(blocks))
+	if len(blocks) != 5 {
+		t.Fatalf("%d blocks of SQL under Rights; want 5", len(blocks))
 	}
 	for _, block := range blocks {
 		u := map[string]string{"source": l.adminSource, "target": l.adminSink}[block[1]]

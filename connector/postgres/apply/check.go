@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/connector/postgres/dial"
 	"github.com/entrainsync/entrain/connector/postgres/preflight"
 )
@@ -27,7 +28,7 @@ func (s *Sink) Check(ctx context.Context, source *entrain.Report) (entrain.Repor
 	session.Backend = conn.PID()
 	x := preflight.Target{
 		Session: session, Position: []string{positionSchemaSQL, positionTableSQL, loadTableSQL},
-		Copies: s.cfg.Copies, CreateTables: s.cfg.CreateTables, Pipeline: s.cfg.Pipeline, Source: s.cfg.Source,
+		Copies: s.cfg.Copies, CreateTables: s.cfg.CreateTables, Pattern: connector.TablePattern, Pipeline: s.cfg.Pipeline, Source: s.cfg.Source,
 	}
 	return x.Examine(ctx, func(ctx context.Context, sql string, args ...string) ([][]string, error) {
 		return dial.QueryRows(ctx, conn, sql, args...)

@@ -11,7 +11,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/entrainsync/entrain"
-	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/connector/postgres/sqltext"
 )
 
@@ -211,7 +210,7 @@ func judgeNotEmpty(f *targetFacts) []entrain.Finding {
 		if !t.filled || f.loading[tableName{t.from.Schema, t.from.Name}] {
 			continue
 		}
-		pattern := strings.ReplaceAll(strconv.Quote(connector.TablePattern(t.copied.Schema, t.copied.Name)), "${", "$${")
+		pattern := strings.ReplaceAll(strconv.Quote(f.cfg.Pattern(t.copied.Schema, t.copied.Name)), "${", "$${")
 		found = append(found, failure("table "+t.String(), "it has rows, no key tells them from those that would be copied, and the copy is refused. "+
 			"If they are no longer wanted, TRUNCATE "+t.String()+" at the target; if they are the source's "+
 			"already, leave the table out of the copy", entrain.Fix{Where: "pipeline file", Config: "snapshot:\n  tables:\n    exclude: [" + pattern + "]\n"}))

@@ -20,6 +20,8 @@ type Target struct {
 	// Copies: existing rows are to be copied, unless the position says that they
 	// were. CreateTables: tables that are missing are made for it.
 	Copies, CreateTables bool
+	// Pattern is the one in a pipeline file that takes just this table.
+	Pattern func(schema, name string) string
 	// Pipeline and Source key the position.
 	Pipeline, Source string
 }
