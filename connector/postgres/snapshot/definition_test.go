@@ -147,3 +147,16 @@ func TestDefinitionOfSome(t *testing.T) {
 		}
 	})
 }
+
+// TestDefinitionInGivenSchema: where the schema is there already, making the
+// table takes the right to make tables in it, and none on the database.
+func TestDefinitionInGivenSchema(t *testing.T) {
+	eachShared(t, func(t *testing.T, url string) {
+		pgtest.Exec(t, url, `CREATE SCHEMA "S ""x"`, `CREATE TYPE "S ""x".mood AS ENUM ('ok')`,
+			`CREATE TABLE "S ""x".t (id int PRIMARY KEY, m "S ""x".mood)`, "CREATE PUBLICATION pub FOR ALL TABLES")
+		s := take(t, newSource(t, url), entrain.SnapshotRequest{Standalone: true})
+		target, role := pgtest.CreateDatabase(t, pgtest.Shared(t, majorOf(t, url))), pgtest.Name(t)
+		pgtest.Exec(t, target, "CREATE ROLE "+role+" LOGIN", `CREATE SCHEMA "S ""x"`, `GRANT USAGE, CREATE ON SCHEMA "S ""x" TO `+role)
+		restore(t, s, strings.Replace(target, "postgres@", role+"@", 1), 2)
+	})
+}
