@@ -99,7 +99,7 @@ func judgeFreeSlots(f *sourceFacts) []entrain.Finding {
 	}
 	if f.copying() {
 		needed++
-		what = "this pipeline needs one more for the moment in which the copy of existing rows begins"
+		what = fmt.Sprintf("this pipeline needs %d: its own, unless it is there, and one for the moment in which the copy of existing rows begins", needed)
 	}
 	if f.slotsUsed+needed <= limit {
 		return nil

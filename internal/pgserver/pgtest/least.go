@@ -26,7 +26,7 @@ func SourceURL(raw string) string { return as(raw, captureRole) }
 
 // TargetURL is the URL for a pipeline that applies to the database. With
 // ENTRAIN_TEST_LEAST its role may read and change the rows of each table and
-// make the schema for the position.
+// make the schema for the position, and tables in the schema public.
 func TargetURL(raw string) string { return as(raw, applyRole) }
 
 func as(raw, role string) string {
@@ -47,6 +47,7 @@ const (
 	leastTables = `
 ALTER DEFAULT PRIVILEGES GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON TABLES TO ` + applyRole + `;
 ALTER DEFAULT PRIVILEGES GRANT USAGE ON SCHEMAS TO ` + captureRole + `, ` + applyRole + `;
+GRANT CREATE ON SCHEMA public TO ` + applyRole + `;
 CREATE SCHEMA least;
 CREATE FUNCTION least.give() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
 DECLARE made record;
