@@ -68,6 +68,10 @@ type SnapshotTable struct {
 	Rows int64
 	// Parts is in how many parts the table can be read, at least 1.
 	Parts int
+	// Group is the same number for tables that are tied by references: a sink
+	// that enforces these can only have their rows of one moment. 0 is a table
+	// that no other is tied to.
+	Group int
 	// Definition makes the table elsewhere; nil if the source cannot say.
 	Definition *Definition
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -19,6 +20,7 @@ type loading struct {
 	index   int
 	rows    atomic.Int64
 	pending atomic.Int64 // parts that are not stored
+	failed  atomic.Bool  // it needs another snapshot
 
 	mu   sync.Mutex
 	load entrain.TableLoad // nil until its first part
@@ -37,11 +39,19 @@ func (c *copying) load(ctx context.Context, sink entrain.Loader) error {
 			}
 		}
 	}()
+	var again lastError
 	var wg sync.WaitGroup
-	for range max(1, c.parallel()) {
+	for range c.parallel() {
 		wg.Go(func() {
 			for job := range jobs {
-				if err := c.loadPart(ctx, sink, loads[job.Table], job); err != nil {
+				l := loads[job.Table]
+				err := c.loadPart(ctx, sink, l, job)
+				switch {
+				case err == nil:
+				case needsAnother(err) && ctx.Err() == nil:
+					l.failed.Store(true)
+					again.set(err)
+				default:
 					stop(err)
 					return
 				}
@@ -50,6 +60,9 @@ func (c *copying) load(ctx context.Context, sink entrain.Loader) error {
 	}
 	wg.Wait()
 	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	if err := again.get(); err != nil {
 		return err
 	}
 	shaped := make([]entrain.SnapshotTable, len(c.tables))
@@ -102,6 +115,30 @@ func (c *copying) advance(ctx context.Context) {
 	c.p.log.Info("sequences copied", "sequences", len(done), "margin", sequenceMargin)
 }
 
+// needsAnother reports whether err is about one table, which another snapshot
+// may be able to read: the others go on.
+func needsAnother(err error) bool {
+	return entrain.IsRetryable(err) && !errors.Is(err, entrain.ErrDisconnected)
+}
+
+// lastError is the last of the errors of several goroutines.
+type lastError struct {
+	mu  sync.Mutex
+	err error
+}
+
+func (l *lastError) set(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.err = err
+}
+
+func (l *lastError) get() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
 func (c *copying) parallel() int {
 	if n := c.p.opt.Snapshot.Parallel; n > 0 {
 		return n
@@ -134,8 +171,11 @@ func (c *copying) loadings() (map[int]*loading, <-chan entrain.SnapshotPart) {
 
 // loadPart stores one part; the last one of a table finishes it.
 func (c *copying) loadPart(ctx context.Context, sink entrain.Loader, l *loading, part entrain.SnapshotPart) error {
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case l.failed.Load():
+		return nil
 	}
 	load, err := c.opened(ctx, sink, l)
 	if err == nil {

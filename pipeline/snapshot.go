@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/entrainsync/entrain"
@@ -153,6 +154,7 @@ func (c *copying) begin(ctx context.Context) error {
 	if err := c.noted(ctx); err != nil {
 		return err
 	}
+	c.regroup()
 	c.p.log.Info("copying existing rows", "tables", len(c.tables), "finished", len(l.Tables), "from", l.From.String())
 	return c.store.SaveLedger(ctx, *l, nil)
 }
@@ -206,6 +208,33 @@ func (c *copying) noted(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// regroup takes tables back that a sink with references could not have: those
+// tied to a table whose rows are still to come, or came, of another moment.
+func (c *copying) regroup() {
+	if _, loads := c.p.opt.Sink.(entrain.Loader); !loads {
+		return
+	}
+	lacking := map[int]bool{}
+	groups := map[tableName]int{}
+	moments := map[int]uint64{}
+	for i := range c.tables {
+		t := &c.tables[i]
+		groups[tableName{t.Table.Schema, t.Table.Name}] = t.Group
+		done := c.ledger.find(t.Table.Schema, t.Table.Name)
+		if t.Group == 0 {
+			continue
+		}
+		if done == nil || moments[t.Group] != 0 && moments[t.Group] != done.Version {
+			lacking[t.Group] = true
+			continue
+		}
+		moments[t.Group] = done.Version
+	}
+	c.ledger.Tables = slices.DeleteFunc(slices.Clone(c.ledger.Tables), func(t CopiedTable) bool {
+		return lacking[groups[tableName{t.Schema, t.Name}]]
+	})
 }
 
 // complete says that all tables have their rows. The position is the stream's

@@ -2,9 +2,11 @@ package pipeline_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -24,6 +26,7 @@ type world struct {
 	mu     sync.Mutex
 	rng    *rand.Rand
 	tables []*entrain.Table
+	groups []int              // of the tables
 	now    []entraintest.Rows // of the tables
 	done   int                // transactions committed
 	budget int                // faults that may still happen
@@ -41,6 +44,7 @@ func newWorld(seed uint64) *world {
 		t.Name += strconv.Itoa(i)
 		t.Version = t.Fingerprint()
 		w.tables = append(w.tables, &t)
+		w.groups = append(w.groups, w.rng.IntN(2))
 		w.now = append(w.now, entraintest.Rows{})
 	}
 	return w
@@ -120,7 +124,7 @@ func (w *world) Snapshot(_ context.Context, r entrain.SnapshotRequest) (entrain.
 	}
 	for i, t := range w.tables {
 		s.rows = append(s.rows, w.now[i].Clone())
-		s.tables = append(s.tables, entrain.SnapshotTable{Table: t, Rows: int64(len(w.now[i])), Parts: 1 + w.rng.IntN(3)})
+		s.tables = append(s.tables, entrain.SnapshotTable{Table: t, Rows: int64(len(w.now[i])), Parts: 1 + w.rng.IntN(3), Group: w.groups[i]})
 	}
 	return s, nil
 }
@@ -215,7 +219,7 @@ type loaderSink struct {
 	rows  map[string]entraintest.Rows
 	at    entrain.Position
 	loads map[string]bool // under way
-	notes []string
+	notes map[string]string
 }
 
 func (s *loaderSink) Open(context.Context) (entrain.Writer, error) {
@@ -270,16 +274,45 @@ func (s *loaderSink) Load(_ context.Context, t entrain.SnapshotTable) (entrain.T
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	name := t.Table.String()
-	if s.rows[name] != nil && !s.loads[name] {
+	if s.rows[name] != nil && !s.loads[name] && s.world.alone(t.Table) {
 		return nil, fmt.Errorf("%s is loaded again although it was finished", name)
 	}
+	delete(s.notes, name)
 	s.rows[name], s.loads[name] = entraintest.Rows{}, true
 	return &loaderTable{loaderSink: s, name: name}, nil
 }
 
-func (s *loaderSink) Notes(context.Context) ([]string, error) { return s.notes, s.world.fault() }
+func (s *loaderSink) Notes(context.Context) ([]string, error) {
+	return slices.Collect(maps.Values(s.notes)), s.world.fault()
+}
 
-func (s *loaderSink) Complete(context.Context, []entrain.SnapshotTable) error { return s.world.fault() }
+// Complete wants the tables of a group to have their rows of one moment, as
+// references would.
+func (s *loaderSink) Complete(_ context.Context, tables []entrain.SnapshotTable) error {
+	moments := map[int]uint64{}
+	for _, t := range tables {
+		var note pipeline.CopiedTable
+		if err := json.Unmarshal([]byte(s.notes[t.Table.String()]), &note); err != nil {
+			return fmt.Errorf("the note of %s: %w", t.Table, err)
+		}
+		if at, other := moments[t.Group]; t.Group != 0 && other && at != note.Version {
+			return fmt.Errorf("tables of group %d are of moments %d and %d", t.Group, at, note.Version)
+		}
+		moments[t.Group] = note.Version
+	}
+	return s.world.fault()
+}
+
+// alone reports whether no other table is tied to this one.
+func (w *world) alone(t *entrain.Table) bool {
+	i := slices.Index(w.tables, t)
+	for j, group := range w.groups {
+		if j != i && group != 0 && group == w.groups[i] {
+			return false
+		}
+	}
+	return true
+}
 
 type loaderTable struct {
 	*loaderSink
@@ -314,7 +347,7 @@ func (l *loaderTable) Finish(_ context.Context, note string) error {
 	err := l.world.fault()
 	if err == nil {
 		delete(l.loads, l.name)
-		l.notes = append(l.notes, note)
+		l.notes[l.name] = note
 	}
 	return err
 }
@@ -325,12 +358,12 @@ func (l *loaderTable) Close() error { return nil }
 // random histories that go on meanwhile, with faults at every step, the sink has
 // in the end what the source has, without a change lost or applied twice.
 func TestSnapshotHistories(t *testing.T) {
-	for seed := range uint64(3000) {
+	for seed := range uint64(4000) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(seed)
 			w.commit(12)
 			if seed%2 == 0 {
-				sink := &loaderSink{world: w, rows: map[string]entraintest.Rows{}, loads: map[string]bool{}}
+				sink := &loaderSink{world: w, rows: map[string]entraintest.Rows{}, loads: map[string]bool{}, notes: map[string]string{}}
 				w.copyAndFollow(t, seed, sink)
 				w.compare(t, seed, func(name string) entraintest.Rows { return sink.rows[name] })
 				return

@@ -53,7 +53,10 @@ func (p *plan) cross(c *chunk, e *entrain.Event, is, was verdict) (entrain.Event
 		if !p.complete(e.After) {
 			return out, partial(e)
 		}
-		out.Op, out.Before = entrain.OpInsert, nil
+		if out.Op != entrain.OpRead {
+			out.Op = entrain.OpInsert
+		}
+		out.Before = nil
 	case is == no && was == yes:
 		out.Op, out.After = entrain.OpDelete, nil
 		if e.Before == nil {

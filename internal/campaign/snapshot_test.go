@@ -168,6 +168,28 @@ func killDuringCopy(t *testing.T, file pipelineFile) (kills int) {
 	}
 }
 
+// TestSnapshotOfTiedTables: a copy that was cut between a table and one that
+// refers to it comes to its end all the same, with the reference (P1, P9).
+func TestSnapshotOfTiedTables(t *testing.T) {
+	srv := pgtest.Start(t, someMajor(t), nil)
+	source, target := pgtest.CreateDatabase(t, srv), pgtest.CreateDatabase(t, srv)
+	pgtest.Exec(t, source, "CREATE TABLE a_parent (id int PRIMARY KEY)", "CREATE TABLE z_child (id int PRIMARY KEY, parent int REFERENCES a_parent, body text)",
+		"INSERT INTO a_parent SELECT generate_series(1, 10)", "INSERT INTO z_child SELECT i, 1 + i % 10, repeat('x', 500) FROM generate_series(1, 20000) i")
+	file := writeSnapshotPipeline(t, pgtest.Name(t), fromPostgres(source), strings.Replace(intoPostgres(target), "}", ", create_tables: true}", 1))
+	for range 2 {
+		p := launch(t, "run", file.path)
+		p.logs(t, "public.a_parent")
+		p.kill()
+		pgtest.Exec(t, source, "WITH p AS (INSERT INTO a_parent SELECT max(id) + 1 FROM a_parent RETURNING id) SELECT id FROM p",
+			"INSERT INTO z_child SELECT (SELECT max(id) + 1 FROM z_child), max(id), 'of a new parent' FROM a_parent")
+	}
+	launch(t, "run", "--until", "now", file.path).exit(t, exitOK)
+	const sql = "SELECT count(*) || ' ' || max(parent) || ' ' || (SELECT count(*) FROM pg_constraint WHERE contype = 'f') FROM z_child"
+	if want, got := pgtest.QueryOne(t, source, sql), pgtest.QueryOne(t, target, sql); got != want {
+		t.Errorf("children, last parent and references: %s, want %s", got, want)
+	}
+}
+
 // writeSnapshotPipeline writes a pipeline file that copies existing rows, in
 // many small parts.
 func writeSnapshotPipeline(t testing.TB, name, source, sink string) pipelineFile {

@@ -177,6 +177,7 @@ func (l *tableLoad) decide(ctx context.Context, x *loadSession) error {
 		return err
 	}
 	refers := false
+	l.plan.waits = l.from.Group != 0 // it may be redone together with the others of its group
 	for _, r := range refs {
 		if r.child == l.table.Relation {
 			refers = true

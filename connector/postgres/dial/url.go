@@ -43,6 +43,7 @@ var sessionSettings = map[string]string{
 	"xmloption":                           "content",
 	"lc_monetary":                         "C",
 	"quote_all_identifiers":               "off",
+	"jit":                                 "off", // catalog queries look dearer than they are
 	"search_path":                         "pg_catalog",
 	"standard_conforming_strings":         "on",
 	"lock_timeout":                        "0",

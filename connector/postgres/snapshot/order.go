@@ -35,6 +35,33 @@ func order(tables []*table, edges []edge) []*table {
 	return sorted
 }
 
+// tie gives tables that refer to each other, directly or by way of others, one
+// group; the others have group 0.
+func tie(tables []*table, edges []edge) {
+	byOID := make(map[string]*table, len(tables))
+	for _, t := range tables {
+		byOID[t.oid] = t
+	}
+	last := 0
+	for _, e := range edges {
+		a, b := byOID[e.from], byOID[e.to]
+		if a == nil || b == nil || a == b {
+			continue
+		}
+		last++
+		for _, t := range tables {
+			if t == a || t == b || t.group != 0 && (t.group == a.group || t.group == b.group) {
+				t.joins = true
+			}
+		}
+		for _, t := range tables {
+			if t.joins {
+				t.group, t.joins = last, false
+			}
+		}
+	}
+}
+
 func byName(a, b *table) int {
 	return cmp.Or(cmp.Compare(a.shape.Schema, b.shape.Schema), cmp.Compare(a.shape.Name, b.shape.Name))
 }

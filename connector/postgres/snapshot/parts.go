@@ -16,6 +16,8 @@ type table struct {
 	leaves     []*leaf
 	parts      []part
 	definition *entrain.Definition
+	group      int  // of tables that refer to each other
+	joins      bool // it gets the group that is being made
 }
 
 // leaf is a table that holds rows: of its own or of a partitioned one.

@@ -69,3 +69,21 @@ func TestOrdinals(t *testing.T) {
 		}
 	}
 }
+
+// Tables that references tie together, directly or not, have one group; others
+// have none.
+func TestTie(t *testing.T) {
+	var tables []*table
+	for _, name := range []string{"a", "b", "c", "d", "e", "f"} {
+		tables = append(tables, &table{oid: name, shape: &entrain.Table{Schema: "s", Name: name}})
+	}
+	tie(tables, []edge{{"a", "b"}, {"d", "e"}, {"c", "b"}, {"f", "f"}, {"x", "a"}})
+	got := make([]int, len(tables))
+	for i, table := range tables {
+		got[i] = table.group
+	}
+	a, d := got[0], got[3]
+	if want := []int{a, a, a, d, d, 0}; a == 0 || d == 0 || a == d || !slices.Equal(got, want) {
+		t.Errorf("groups %v", got)
+	}
+}

@@ -97,6 +97,7 @@ func (c catalog) read(ctx context.Context) ([]*table, error) {
 	if err := c.define(ctx, sorted); err != nil {
 		return nil, err
 	}
+	tie(sorted, edges)
 	return order(sorted, edges), nil
 }
 
