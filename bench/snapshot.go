@@ -236,12 +236,22 @@ func (c *copies) many(ctx context.Context) error {
 				return sample{}, err
 			}
 			s, err := measure(ctx, c.h.bin, "run", "--until", "now", file)
-			return s, errors.Join(err, c.same(ctx, "t7"), c.same(ctx, "t100"), c.teardown(ctx, file))
+			return s, errors.Join(err, c.same(ctx, "t7"), c.same(ctx, "t100"), c.teardown(ctx, file),
+				c.at(ctx, manyDB, "CREATE PUBLICATION p_all FOR ALL TABLES")) // it went with the pipeline
 		}})
 	if err != nil {
 		return err
 	}
 	return c.h.add(compare(pairing{name, "native subscription"}, samples[1], samples[0], limits{time: 0.6, rssMB: 128}))
+}
+
+func (c *copies) at(ctx context.Context, db, sql string) error {
+	s, err := connect(ctx, c.source.URL(db), nil)
+	if err != nil {
+		return err
+	}
+	defer s.close(ctx)
+	return s.exec(ctx, sql)
 }
 
 func (c *copies) teardown(ctx context.Context, file string) error {
