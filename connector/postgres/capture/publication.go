@@ -244,9 +244,13 @@ func (s *session) warnMissing(pub publication, t sourceTable) {
 	if t.partition || t.carried(pub) || len(cfg.Tables.Include) == 0 && !cfg.Create {
 		return
 	}
-	cfg.Log.Warn("a table that source.tables takes is not in the publication: its changes are not carried",
+	what := "a table that source.tables takes is not in the publication: its changes are not carried"
+	if t.member != "" {
+		what = "a table that source.tables takes is sent as its partitions, not all of which source.tables takes: the changes of the others are not carried"
+	}
+	cfg.Log.Warn(what,
 		"table", t.name, "publication", cfg.publications()[0],
-		"next", fmt.Sprintf("ALTER PUBLICATION %s ADD TABLE %s;", sqltext.Ident(cfg.publications()[0]), t.name))
+		"next", t.publish(pub, cfg.publications()[0]))
 }
 
 // warnPartitioned names the tables of which the log has, published through the

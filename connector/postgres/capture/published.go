@@ -3,7 +3,9 @@ package capture
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -30,11 +32,16 @@ type sourceTable struct {
 	// logs a row by the leaf's identity and, published through the root,
 	// describes it by the root's: they must be equal.
 	leaves []leafTable
+
+	// member is the first publication that has the table itself, whatever it is
+	// published as.
+	member string
 }
 
 type leafTable struct {
 	name, identity string
 	published      bool
+	wanted         bool
 }
 
 const identityFull = "*"
@@ -56,6 +63,13 @@ func hiddenSQL(kind string) string {
 			AND CASE c.relreplident WHEN 'i' THEN i.indisreplident WHEN 'd' THEN i.indisprimary END)))`
 }
 
+// memberSQL is the first of the publications that has pg_class c, other than as
+// a part of a schema.
+func memberSQL(publications string) string {
+	return `(SELECT min(u.pubname) FROM pg_publication u WHERE u.pubname IN (` + publications + `) AND (u.puballtables
+		OR EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = u.oid AND r.prrelid = c.oid)))`
+}
+
 // tables lists the wanted tables of the database and which of them the
 // publications publish. It asks by a connection of its own: what a walsender
 // looks up about a table stays in its cache, and from there it would describe
@@ -68,7 +82,8 @@ func (s *Source) tables(ctx context.Context) ([]sourceTable, error) {
 			FROM pg_publication_tables t WHERE pubname IN (`+quoteEach(s.cfg.publications(), sqltext.Literal)+`) GROUP BY 1, 2)
 		SELECT n.nspname, c.relname, c.relispartition, `+replicaIdentitySQL("c")+`,
 		c.relreplident = 'd', c.relkind = 'p', p.lists IS NOT NULL,
-		m.nspname, l.relname, `+replicaIdentitySQL("l")+`, q.lists IS NOT NULL, `+hiddenSQL("s")+`, `+hiddenSQL("v")+`
+		m.nspname, l.relname, `+replicaIdentitySQL("l")+`, q.lists IS NOT NULL, `+hiddenSQL("s")+`, `+hiddenSQL("v")+`,
+		`+memberSQL(quoteEach(s.cfg.publications(), sqltext.Literal))+`
 		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		LEFT JOIN p ON p.schemaname = n.nspname AND p.tablename = c.relname
 		LEFT JOIN LATERAL pg_partition_tree(c.oid) f ON c.relkind = 'p' AND f.isleaf
@@ -94,12 +109,13 @@ func (s *Source) tables(ctx context.Context) ([]sourceTable, error) {
 		if len(tables) == 0 || tables[len(tables)-1].name != name {
 			tables = append(tables, sourceTable{
 				name: name, partition: r[2] == "t", identity: r[3], byKey: r[4] == "t",
-				partitioned: r[5] == "t", published: r[6] == "t", stored: r[11], virtual: r[12],
+				partitioned: r[5] == "t", published: r[6] == "t", stored: r[11], virtual: r[12], member: r[13],
 			})
 		}
 		if r[8] != "" {
 			t := &tables[len(tables)-1]
-			t.leaves = append(t.leaves, leafTable{sqltext.Table(r[7], r[8]), r[9], r[10] == "t"})
+			t.leaves = append(t.leaves, leafTable{
+				name: sqltext.Table(r[7], r[8]), identity: r[9], published: r[10] == "t", wanted: s.wants(r[7], r[8])})
 		}
 	}
 	return tables, nil
@@ -178,15 +194,31 @@ func (t *sourceTable) mendGenerated() string {
 }
 
 // carried reports whether the publication publishes the table's rows, as its
-// own or as those of its leaves.
+// own or as those of its leaves, under names that are wanted.
 func (t *sourceTable) carried(pub publication) bool {
 	if t.published || pub.viaRoot || !t.partitioned {
 		return t.published
 	}
 	for _, leaf := range t.leaves {
-		if !leaf.published {
+		if !leaf.published || !leaf.wanted {
 			return false
 		}
 	}
 	return true
+}
+
+// publish is the SQL that has the publications send the table's changes under
+// its name.
+func (t *sourceTable) publish(pub publication, name string) string {
+	var sql []string
+	if t.member == "" {
+		sql = append(sql, fmt.Sprintf("ALTER PUBLICATION %s ADD TABLE %s;", sqltext.Ident(name), t.name))
+	} else {
+		name = t.member
+	}
+	unwanted := func(leaf leafTable) bool { return !leaf.wanted }
+	if !pub.viaRoot && slices.ContainsFunc(t.leaves, unwanted) {
+		sql = append(sql, fmt.Sprintf("ALTER PUBLICATION %s SET (publish_via_partition_root = true);", sqltext.Ident(name)))
+	}
+	return strings.Join(sql, " ")
 }

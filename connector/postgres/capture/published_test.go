@@ -164,6 +164,37 @@ func TestPartitionsPublishedThemselves(t *testing.T) {
 	})
 }
 
+// TestWarnPartitionsNotTaken: P1. A table whose partitions are sent under names
+// that nobody wants is missed, and the SQL that is printed has it delivered.
+func TestWarnPartitionsNotTaken(t *testing.T) {
+	for name, published := range map[string]string{"root": "m", "some leaves": "m_1", "all leaves": `m_1, "m 2 a"`} {
+		t.Run(name, func(t *testing.T) {
+			eachShared(t, func(t *testing.T, url string) {
+				parted(t, url, keyedColumns)
+				pgtest.Exec(t, url, "CREATE PUBLICATION pub FOR TABLE "+published)
+				cfg := sourceConfig(t, url)
+				cfg.Tables.Include = []string{"public.m"}
+				got := warnings(t, cfg)
+				_, next, found := strings.Cut(got, `next="`)
+				if !found || strings.Count(got, "level=WARN") != 1 {
+					t.Fatalf("want one warning with SQL: %s", got)
+				}
+				next, _, _ = strings.Cut(next, "\"\n")
+				pgtest.Exec(t, url, next)
+				if got := warnings(t, cfg); strings.Contains(got, "next=") {
+					t.Errorf("after mending: %s", got)
+				}
+				src := mustSource(t, cfg)
+				from := createSlot(t, src)
+				pgtest.Exec(t, url, "INSERT INTO m VALUES (1, 0, 'a'), (101, 0, 'b')")
+				if got := captureNow(t, src, from); len(got.lines) != 2 {
+					t.Errorf("captured %q, want 2 events", got.lines)
+				}
+			})
+		})
+	}
+}
+
 // TestWarnPublication: what an existing publication leaves out is said at each
 // start, with SQL that mends it.
 func TestWarnPublication(t *testing.T) {

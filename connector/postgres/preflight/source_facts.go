@@ -86,6 +86,7 @@ type table struct {
 	filters                     []filter
 	leaves                      []*table
 	foreign                     []*table // leaves that are foreign tables
+	member                      string   // the first publication that has it itself; empty: none
 }
 
 // column is one of a table.
@@ -131,7 +132,10 @@ SELECT c.oid::text, n.nspname, c.relname, c.relkind::text, c.relpersistence::tex
   has_schema_privilege(n.oid, 'USAGE')::text, row_security_active(c.oid)::text,
   (EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid AND i.indimmediate))::text,
   coalesce(p.lists::text, '[]'), pg_has_role(c.relowner, 'USAGE')::text, pg_get_userbyid(c.relowner),
-  has_database_privilege(c.relowner, current_database(), 'CREATE')::text
+  has_database_privilege(c.relowner, current_database(), 'CREATE')::text,
+  coalesce((SELECT min(u.pubname) FROM pg_publication u
+    WHERE u.pubname = ANY (ARRAY(SELECT json_array_elements_text($1::json))) AND (u.puballtables
+      OR EXISTS (SELECT FROM pg_publication_rel m WHERE m.prpubid = u.oid AND m.prrelid = c.oid))), '')
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN p ON p.schemaname = n.nspname AND p.tablename = c.relname
 WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
@@ -236,7 +240,8 @@ func (f *sourceFacts) readTables(ctx context.Context, ask Ask) error {
 		}
 		t := &table{oid: r[0], schema: r[1], name: r[2], kind: r[3], persistence: r[4], identity: r[5], form: r[6],
 			partition: r[7] == "true", published: r[8] == "true", selectable: r[9] == "true", usable: r[10] == "true",
-			secured: r[11] == "true", primary: r[12] == "true", owned: r[14] == "true", owner: r[15], ownerMayCreate: r[16] == "true"}
+			secured: r[11] == "true", primary: r[12] == "true", owned: r[14] == "true", owner: r[15], ownerMayCreate: r[16] == "true",
+			member: r[17]}
 		if err := json.Unmarshal([]byte(r[13]), &t.lists); err != nil {
 			return fmt.Errorf("columns published of table %s: %w", t, err)
 		}

@@ -87,11 +87,31 @@ func judgePublicationTables(f *sourceFacts) []entrain.Finding {
 		if t.partition || t.published || t.persistence != "p" || f.leavesPublished(t) {
 			continue
 		}
-		found = append(found, failure("table "+t.String(), "source.tables takes it, but the publication does not have it: "+
-			"its changes are not carried", f.fixes(tableOwner, fmt.Sprintf("ALTER PUBLICATION %s ADD TABLE %s",
-			sqltext.Ident(f.cfg.Publications[0]), t))...))
+		why := "source.tables takes it, but the publication does not have it: its changes are not carried"
+		if t.member != "" {
+			why = "source.tables takes it, but the publication sends its partitions, not all of which source.tables takes: " +
+				"the changes of the others are not carried"
+		}
+		found = append(found, failure("table "+t.String(), why, f.publish(t)...))
 	}
 	return found
+}
+
+// publish has the publications send the table's changes under its name.
+func (f *sourceFacts) publish(t *table) []entrain.Fix {
+	name := f.cfg.Publications[0]
+	var fixes []entrain.Fix
+	if t.member == "" {
+		fixes = f.fixes(tableOwner, fmt.Sprintf("ALTER PUBLICATION %s ADD TABLE %s", sqltext.Ident(name), t))
+	} else {
+		name = t.member
+	}
+	unwanted := func(leaf *table) bool { return !f.cfg.Wants(leaf.schema, leaf.name) }
+	if t.kind == "p" && !f.pub.viaRoot && (len(t.leaves) == 0 || slices.ContainsFunc(t.leaves, unwanted)) {
+		fixes = append(fixes, f.fixes("as the owner of the publication",
+			fmt.Sprintf("ALTER PUBLICATION %s SET (publish_via_partition_root = true)", sqltext.Ident(name)))...)
+	}
+	return fixes
 }
 
 // leavesPublished reports whether a partitioned table is carried by its leaves.

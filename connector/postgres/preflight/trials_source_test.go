@@ -1,12 +1,14 @@
 package preflight_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/connector/postgres"
 	"github.com/entrainsync/entrain/connector/postgres/sqltext"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
@@ -139,6 +141,12 @@ func TestOwnersMayPublish(t *testing.T) {
 
 func publicationTrials() []trial {
 	other := sqltext.Table(oddSchema, `other "one"`)
+	root, leaf := sqltext.Table(oddSchema, `ro"ot`), sqltext.Table(oddSchema, `le"af`)
+	parted := slices.Clip([]string{"CREATE TABLE " + root + " (id int PRIMARY KEY) PARTITION BY RANGE (id)",
+		"CREATE TABLE " + leaf + " PARTITION OF " + root + " FOR VALUES FROM (0) TO (9)"})
+	rootOnly := func(l *lab) {
+		l.file.Source.Tables = postgres.Tables{Include: []string{connector.TablePattern(oddSchema, oddName), connector.TablePattern(oddSchema, `ro"ot`)}}
+	}
 	return []trial{
 		{code: "no_tables", status: fails, unfixable: true, do: func(l *lab) {
 			l.file.Source.Tables = postgres.Tables{Include: []string{"nowhere.*"}}
@@ -154,6 +162,9 @@ func publicationTrials() []trial {
 			pgtest.Exec(l.t, l.source, "ALTER DATABASE "+databaseOf(l.source)+" OWNER TO postgres") // so that the tables' owner may not
 		}},
 		{code: "publication_tables", status: fails, source: []string{"CREATE TABLE " + other + " (id int PRIMARY KEY)"}},
+		{code: "publication_tables", status: fails, source: append(parted, "ALTER PUBLICATION pub ADD TABLE "+root), do: rootOnly},
+		{code: "publication_tables", status: fails, source: append(parted, "ALTER PUBLICATION pub ADD TABLE "+leaf), do: rootOnly},
+		{code: "publication_tables", status: fails, source: parted, do: rootOnly},
 		{code: "publication_actions", status: warns, source: []string{"ALTER PUBLICATION pub SET (publish = 'insert, delete')"}},
 		{code: "unlogged_table", status: warns, source: []string{"CREATE UNLOGGED TABLE " + other + " (id int PRIMARY KEY)"}},
 	}
