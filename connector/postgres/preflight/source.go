@@ -100,8 +100,12 @@ const publishesGenerated = 180000
 
 // sends reports whether rows of the table will have the column: it is in a list
 // of the publications or, where there are no lists, is not generated. A
-// publication that we make has what the server stores.
+// publication that we make has what the server stores. Before version 18
+// generated columns may be in such a list, but are not sent.
 func (t *table) sends(c column, f *sourceFacts) bool {
+	if c.generated != "" && f.version < publishesGenerated {
+		return false
+	}
 	if t.published && f.version >= 150000 {
 		return slices.ContainsFunc(t.lists, func(list []string) bool { return slices.Contains(list, c.name) })
 	}
