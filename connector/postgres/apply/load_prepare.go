@@ -172,6 +172,9 @@ func (l *tableLoad) decide(ctx context.Context, x *loadSession) error {
 	if err != nil {
 		return err
 	}
+	if !empty && len(l.table.Key) > 0 && l.sink.first(l.from.Table) {
+		l.sink.cfg.Log.Warn("the table had rows already: those stay unless a row with their key is copied", "table", l.from.Table.String())
+	}
 	refs, err := x.references(ctx)
 	if err != nil {
 		return err
@@ -193,6 +196,12 @@ func (l *tableLoad) decide(ctx context.Context, x *loadSession) error {
 		l.plan.mode = modeDirect
 	}
 	return nil
+}
+
+// first reports whether it is asked about the table for the first time.
+func (s *Sink) first(t *entrain.Table) bool {
+	_, said := s.said.LoadOrStore(t.String(), true)
+	return !said
 }
 
 // makeStage makes the table that takes the rows first: the columns that are

@@ -1,6 +1,8 @@
 package apply
 
 import (
+	"bytes"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -34,7 +36,13 @@ func TestLoadStaged(t *testing.T) {
 				}
 				o.Columns = keep
 				lt := newLoadTest(t, url)
+				var said bytes.Buffer
+				lt.sink.cfg.Log = slog.New(slog.NewTextHandler(&said, nil))
+				lt.load(o)
 				l := lt.load(o)
+				if strings.Count(said.String(), "had rows already") != 1 || !strings.Contains(said.String(), "table=public.orders") {
+					t.Errorf("said %q", said.String())
+				}
 				lt.part(l, o, []string{"1", "ours", "10"}, []string{"2", "ours", "∅"})
 				lt.text(l, 1, "3\tours\t30\n")
 				if got := lt.mode("orders") + lt.stages(); got != "staging1" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -37,6 +38,7 @@ type Sink struct {
 	cfg   Config
 	conn  *pgconn.Config
 	lease *lease
+	said  sync.Map // names of tables of which it was said what a copy leaves there
 }
 
 // settings are for our sessions at the target. Every statement there finds
