@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	neturl "net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -287,6 +288,52 @@ func TestSinkTeardown(t *testing.T) {
 		remove(other, 2)
 		wantRows(t, url, `SELECT count(*) FROM pg_namespace WHERE nspname = 'entrain'`, "0")
 	})
+}
+
+// TestSinkTeardownKeepsSchema: P7. The schema stays where our role could not make
+// it again or others have put something into it; the next run finds its place.
+func TestSinkTeardownKeepsSchema(t *testing.T) {
+	for name, c := range map[string]struct{ before, after string }{
+		"no right": {before: `CREATE SCHEMA entrain AUTHORIZATION ROLE`},
+		"not ours": {before: `CREATE SCHEMA entrain; GRANT USAGE, CREATE ON SCHEMA entrain TO ROLE; GRANT CREATE ON DATABASE DB TO ROLE`},
+		"not empty": {before: `GRANT CREATE ON DATABASE DB TO ROLE`,
+			after: `CREATE FUNCTION entrain.theirs() RETURNS int LANGUAGE sql AS 'SELECT 1'`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onMajors(t, func(t *testing.T, url string) {
+				role, u := pgtest.Name(t), mustURL(t, url)
+				fill := strings.NewReplacer("ROLE", role, "DB", strings.TrimPrefix(u.Path, "/"))
+				pgtest.Exec(t, url, "CREATE ROLE "+role+" LOGIN", fill.Replace(c.before))
+				u.User = neturl.User(role)
+				after := c.after
+				for range 2 {
+					newFeed(t, u.String()).w.Close()
+					pgtest.Exec(t, url, after)
+					after = ""
+					list, err := testSink(t, u.String()).Teardown(t.Context())
+					if err != nil || len(list) != 2 || strings.Contains(list[1].What, "schema entrain") || strings.Contains(list[1].SQL, "SCHEMA") {
+						t.Fatalf("teardown lists %v, %v", list, err)
+					}
+					for _, r := range list {
+						if err := r.Do(t.Context()); err != nil {
+							t.Fatalf("%s: %v", r.What, err)
+						}
+					}
+					wantRows(t, url, `SELECT count(*) FROM pg_namespace WHERE nspname = 'entrain'`, "1")
+					wantRows(t, url, `SELECT count(*) FROM pg_class WHERE relnamespace = 'entrain'::regnamespace`, "0")
+				}
+			})
+		})
+	}
+}
+
+func mustURL(t *testing.T, text string) *neturl.URL {
+	t.Helper()
+	u, err := neturl.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
 }
 
 // TestSinkTeardownByHand proves that the SQL of a teardown does the same.

@@ -13,17 +13,26 @@ import (
 
 const (
 	// ownsPositionSQL has a row if the position table is there and may be
-	// read; it says whether our role may drop it.
-	ownsPositionSQL = `SELECT pg_has_role(c.relowner, 'USAGE')::text
+	// read; it says whether our role may drop it and make it again.
+	ownsPositionSQL = `SELECT (pg_has_role(c.relowner, 'USAGE') AND has_schema_privilege(n.oid, 'CREATE'))::text
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = 'entrain' AND c.relname = 'position' AND has_schema_privilege(n.oid, 'USAGE')
   AND has_table_privilege(c.oid, 'SELECT')`
+
+	// ownsSchemaSQL has a row if our role may drop the schema entrain and make it
+	// again, and nothing is in it but our tables.
+	ownsSchemaSQL = `SELECT 1 FROM pg_namespace n WHERE n.nspname = 'entrain' AND pg_has_role(n.nspowner, 'USAGE')
+  AND has_database_privilege(current_database(), 'CREATE') AND NOT EXISTS (
+    SELECT FROM pg_depend d LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+    WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid
+      AND (c.relname IN ('position', 'load') OR c.relname LIKE 'stage\_%' AND c.relkind = 'r') IS NOT TRUE)`
 
 	otherRowsSQL = `SELECT count(*)::text FROM entrain.position WHERE NOT (pipeline = $1 AND source = $2)`
 )
 
 // Teardown lists what loads have left, the position row, and the position table
-// with its schema if nothing else is in them; see [entrain.Teardowner].
+// with its schema if nothing else is in them and our role could make them again;
+// see [entrain.Teardowner].
 func (s *Sink) Teardown(ctx context.Context) ([]entrain.Removal, error) {
 	conn, err := dial.Connect(ctx, s.conn)
 	if err != nil {
@@ -53,7 +62,11 @@ func (s *Sink) Teardown(ctx context.Context) ([]entrain.Removal, error) {
 		return nil, fmt.Errorf("count the other position rows: %w", err)
 	}
 	if others[0] == "0" && owns[0] == "true" {
-		removals = append(removals, s.removeSchema())
+		schema, err := dial.QueryRow(ctx, conn, ownsSchemaSQL)
+		if err != nil {
+			return nil, fmt.Errorf("look at the schema entrain: %w", err)
+		}
+		removals = append(removals, s.removeTables(schema != nil))
 	}
 	return removals, nil
 }
@@ -70,18 +83,23 @@ func (s *Sink) removeRow() entrain.Removal {
 	}
 }
 
-// removeSchema drops the schema only if nothing was added to it since.
-func (s *Sink) removeSchema() entrain.Removal {
+// removeTables drops what keeps positions, and the schema if it may be and
+// nothing was added to it since.
+func (s *Sink) removeTables(schema bool) entrain.Removal {
+	what, sql := "table entrain.position", "DROP TABLE entrain.position;\nDROP TABLE IF EXISTS entrain.load;"
+	if schema {
+		what, sql = "schema entrain", sql+"\nDROP SCHEMA entrain;"
+	}
 	return entrain.Removal{
-		What: fmt.Sprintf("schema entrain in %s", dial.ServerName(s.conn)),
-		SQL:  "DROP TABLE entrain.position;\nDROP TABLE IF EXISTS entrain.load;\nDROP SCHEMA entrain;",
+		What: what + " in " + dial.ServerName(s.conn),
+		SQL:  sql,
 		Do: func(ctx context.Context) error {
-			return dial.InSession(ctx, s.conn, func(conn *pgconn.PgConn) error { return s.dropSchema(ctx, conn) })
+			return dial.InSession(ctx, s.conn, func(conn *pgconn.PgConn) error { return s.dropTables(ctx, conn) })
 		},
 	}
 }
 
-func (s *Sink) dropSchema(ctx context.Context, conn *pgconn.PgConn) error {
+func (s *Sink) dropTables(ctx context.Context, conn *pgconn.PgConn) error {
 	if err := run(ctx, conn, "BEGIN"); err != nil {
 		return err
 	}
@@ -108,7 +126,15 @@ func (s *Sink) dropSchema(ctx context.Context, conn *pgconn.PgConn) error {
 			return err
 		}
 	}
-	for _, sql := range []string{"DROP TABLE entrain.position", "DROP SCHEMA entrain", "COMMIT"} {
+	statements := []string{"DROP TABLE entrain.position"}
+	schema, err := dial.QueryRow(ctx, conn, ownsSchemaSQL)
+	if err != nil {
+		return err
+	}
+	if schema != nil {
+		statements = append(statements, "DROP SCHEMA entrain")
+	}
+	for _, sql := range append(statements, "COMMIT") {
 		if err := run(ctx, conn, sql); err != nil {
 			return err
 		}
