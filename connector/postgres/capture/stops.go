@@ -35,7 +35,7 @@ func stopNoReplication(user string, err error) error {
 }
 
 // restart is the way back into a history that is broken.
-const restart = "entrain teardown FILE; copy the tables to the target again while nothing writes to the source; entrain run FILE"
+const restart = "entrain teardown FILE; empty the tables at the target (TRUNCATE …), since rows that were deleted meanwhile would stay; entrain run FILE"
 
 // dropAndRestart is the same where a slot is left.
 func dropAndRestart(cfg Config) string { return dropSlot(cfg.Slot) + "; -- then: " + restart }

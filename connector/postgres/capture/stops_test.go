@@ -304,3 +304,17 @@ func TestStopEventTooLarge(t *testing.T) {
 		}
 	})
 }
+
+// TestWayBack: P1. The way back from a history that is broken empties the tables
+// of the target before the rows are copied again.
+func TestWayBack(t *testing.T) {
+	stop := expectStop(t, stopSlotLost(Config{Slot: "s"}, slotState{}), "slot_lost")
+	rest := stop.Next
+	for _, step := range []string{"pg_drop_replication_slot('s')", "entrain teardown FILE", "TRUNCATE", "entrain run FILE"} {
+		_, after, found := strings.Cut(rest, step)
+		if !found {
+			t.Fatalf("%q is not in its place in %s", step, stop.Next)
+		}
+		rest = after
+	}
+}

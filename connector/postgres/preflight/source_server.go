@@ -216,7 +216,8 @@ func judgeSlotLost(f *sourceFacts) []entrain.Finding {
 		reason = "wal_removed"
 	}
 	return one(failure(f.slotName(), "the server invalidated the slot ("+reason+"): the changes it stood for can no longer be read. "+
-		"After it is dropped, remove the rest (entrain teardown) and copy the tables to the target again while nothing writes to the source",
+		"After it is dropped, remove the rest (entrain teardown), empty the tables at the target (TRUNCATE), where rows that were deleted "+
+		"meanwhile would stay, and start again (entrain run)",
 		f.fixes("as a role with REPLICATION", "SELECT pg_drop_replication_slot("+sqltext.Literal(f.cfg.Slot)+")")...))
 }
 
