@@ -1,6 +1,7 @@
 package preflight_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/entrainsync/entrain/connector/postgres/sqltext"
@@ -39,5 +40,40 @@ func TestGeneratedColumn(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// keyAt lists the columns of a table's first unique index, in its order.
+func keyAt(t *testing.T, url, table string) string {
+	return pgtest.QueryOne(t, url, `SELECT pg_get_indexdef(min(indexrelid::int)) FROM pg_index
+		WHERE indisunique AND indrelid = to_regclass(`+sqltext.Literal(table)+`)`)
+}
+
+// TestKeyOrder: the key that fixes make has the order of the table's columns,
+// not of their names.
+func TestKeyOrder(t *testing.T) {
+	major := pgtest.Majors(t)[0]
+	l := newLab(t, pgtest.Shared(t, major), major)
+	table := sqltext.Table(oddSchema, "lines")
+	l.asKeeper(l.source, "CREATE TABLE "+table+" (order_id int, line int, v text, PRIMARY KEY (order_id, line))", "ALTER PUBLICATION pub ADD TABLE "+table)
+	l.mend(l.findings("table_missing")[0].Fix)
+	check := func() {
+		t.Helper()
+		if got := keyAt(t, l.target, table); !strings.HasSuffix(got, "(order_id, line)") {
+			t.Errorf("the key is %s", got)
+		}
+		for _, code := range []string{"unique_key_missing", "key_mismatch"} {
+			if found := l.findings(code); len(found) > 0 {
+				t.Errorf("found %+v", found)
+			}
+		}
+	}
+	check()
+	l.asKeeper(l.target, "ALTER TABLE "+table+" DROP CONSTRAINT lines_pkey")
+	l.mend(l.findings("unique_key_missing")[0].Fix)
+	check()
+	l.asKeeper(l.target, "DROP INDEX "+sqltext.Table(oddSchema, "lines_order_id_line_idx"), "CREATE UNIQUE INDEX ON "+table+" (line, order_id)")
+	if found := l.findings("unique_key_missing"); len(found) > 0 {
+		t.Errorf("an index in another order: %+v", found)
 	}
 }

@@ -100,7 +100,8 @@ type reference struct {
 // String returns the quoted name.
 func (t *targetTable) String() string { return sqltext.Table(t.from.Schema, t.from.Name) }
 
-// keyed returns the columns that identify rows in the log, sorted.
+// keyed returns the columns that identify rows in the log, in the table's order:
+// that of the source's index is not known here.
 func keyed(t *entrain.Table) []string {
 	var names []string
 	for _, c := range t.Columns {
@@ -108,7 +109,6 @@ func keyed(t *entrain.Table) []string {
 			names = append(names, c.Name)
 		}
 	}
-	slices.Sort(names)
 	return names
 }
 
@@ -156,8 +156,8 @@ FROM pg_attribute a JOIN bases b ON b.typ = a.atttypid JOIN pg_type t ON t.oid =
 WHERE a.attrelid = ANY ($1::oid[]) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum`
 
 	targetKeysSQL = `SELECT i.indrelid::text, i.indisprimary::text, i.indimmediate::text, coalesce(k.conname, ''),
-  (SELECT json_agg(a.attname ORDER BY a.attname) FROM pg_attribute a
-    WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]))::text
+  (SELECT json_agg(a.attname ORDER BY k.i) FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k(num, i)
+    JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.num)::text
 FROM pg_index i LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.contype IN ('p', 'u')
 WHERE i.indrelid = ANY ($1::oid[]) AND i.indisunique AND i.indisvalid AND i.indisready AND i.indpred IS NULL AND i.indexprs IS NULL
 ORDER BY i.indrelid, i.indisprimary DESC, i.indexrelid`
@@ -314,7 +314,6 @@ func (t *targetTable) takeKey(r []string) error {
 	if err := json.Unmarshal([]byte(r[3]), &t.keys[len(t.keys)-1].columns); err != nil {
 		return err
 	}
-	slices.Sort(t.keys[len(t.keys)-1].columns)
 	return nil
 }
 

@@ -116,9 +116,9 @@ func judgeColumnNotNull(f *targetFacts) []entrain.Finding {
 
 // indexed says what unique indexes there are on exactly the columns of the key.
 func (t *targetTable) indexed() (exists, immediate bool) {
-	key := t.key()
+	key := slices.Sorted(slices.Values(t.key()))
 	for _, k := range t.keys {
-		if slices.Equal(k.columns, key) {
+		if slices.Equal(slices.Sorted(slices.Values(k.columns)), key) {
 			exists, immediate = true, immediate || k.immediate
 		}
 	}
