@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -191,6 +192,21 @@ func TestCompletion(t *testing.T) {
 	for _, code := range []string{"slot_lost", "table_missing", "open_files", "transform"} {
 		if !strings.Contains(got.stdout, code+"\n") {
 			t.Errorf("--only does not offer %s: %q", code, got.stdout)
+		}
+	}
+}
+
+// TestDraftNamesFiles: what the file that init writes points to is there.
+func TestDraftNamesFiles(t *testing.T) {
+	for _, d := range []draft{{Name: "x"}, {Name: "x", Path: "out.json"}} {
+		named := regexp.MustCompile(`[\w/]+\.md`).FindAllString(d.text(), -1)
+		if len(named) < 4 {
+			t.Errorf("only %q are named", named)
+		}
+		for _, name := range named {
+			if _, err := os.Stat(filepath.Join("..", "..", name)); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }
