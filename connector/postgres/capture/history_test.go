@@ -214,7 +214,7 @@ func checkRewound(t *testing.T, src *Source, got *captured) {
 	if len(again.lines) != 1 || !strings.Contains(again.lines[0], "after the crash") {
 		t.Errorf("of all that was sent again came %d events: %.300q", len(again.lines), again.lines)
 	}
-	if n := r.Counts()["skipped"]; n != 3001 {
+	if n := r.Counts()["source_skipped"]; n != 3001 {
 		t.Errorf("%d changes were skipped, want those that were sent again, 3001", n)
 	}
 	closeReader(t, r)

@@ -199,12 +199,12 @@ func (s *session) checkPublication(pub publication, tables []sourceTable) error 
 	}
 	if len(pub.unpublished) > 0 {
 		name := cfg.publications()[0]
-		cfg.Log.Warn("the publication leaves actions out: what they change is not carried",
+		s.src.warn("the publication leaves actions out: what they change is not carried",
 			"publication", name, "actions", strings.Join(pub.unpublished, ", "),
 			"next", "ALTER PUBLICATION "+sqltext.Ident(name)+" SET (publish = 'insert, update, delete, truncate');")
 	}
 	if len(bare) > 0 {
-		cfg.Log.Warn("published tables without a replica identity: UPDATE and DELETE on them fail at the source",
+		s.src.warn("published tables without a replica identity: UPDATE and DELETE on them fail at the source",
 			"tables", strings.Join(bare, ", "), "next", strings.Join(mend, " "))
 	}
 	s.warnPartitioned(published)
@@ -232,7 +232,7 @@ func (s *session) warnGenerated(published []sourceTable) {
 		names = append(names, t.name)
 	}
 	if len(names) > 0 {
-		s.src.cfg.Log.Warn("published tables whose identity has generated columns that are not published: UPDATE and DELETE on them fail at the source",
+		s.src.warn("published tables whose identity has generated columns that are not published: UPDATE and DELETE on them fail at the source",
 			"tables", strings.Join(names, ", "), "next", strings.Join(slices.Compact(mend), " "))
 	}
 }
@@ -248,7 +248,7 @@ func (s *session) warnMissing(pub publication, t sourceTable) {
 	if t.member != "" {
 		what = "a table that source.tables takes is sent as its partitions, not all of which source.tables takes: the changes of the others are not carried"
 	}
-	cfg.Log.Warn(what,
+	s.src.warn(what,
 		"table", t.name, "publication", cfg.publications()[0],
 		"next", t.publish(pub, cfg.publications()[0]))
 }
@@ -263,7 +263,7 @@ func (s *session) warnPartitioned(published []sourceTable) {
 		}
 	}
 	if len(names) > 0 {
-		s.src.cfg.Log.Warn("of partitioned tables, TRUNCATE, ATTACH, DETACH and DROP of a single partition are not carried",
+		s.src.warn("of partitioned tables, TRUNCATE, ATTACH, DETACH and DROP of a single partition are not carried",
 			"tables", strings.Join(names, ", "))
 	}
 }

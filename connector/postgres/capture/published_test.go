@@ -195,6 +195,34 @@ func TestWarnPartitionsNotTaken(t *testing.T) {
 	}
 }
 
+// TestWarnOnce: what is said about tables is said once a process, again when it
+// is about others.
+func TestWarnOnce(t *testing.T) {
+	eachShared(t, func(t *testing.T, url string) {
+		pgtest.Exec(t, url, oneTable, "CREATE TABLE a (v text)", "CREATE PUBLICATION pub FOR TABLE t, a")
+		text, cfg := &logText{}, sourceConfig(t, url)
+		cfg.Log = slog.New(slog.NewTextHandler(text, &slog.HandlerOptions{Level: slog.LevelWarn}))
+		src := mustSource(t, cfg)
+		for i, want := range []int{1, 1, 2} {
+			if i == 2 {
+				pgtest.Exec(t, url, "CREATE TABLE b (v text)", "ALTER PUBLICATION pub ADD TABLE b")
+			}
+			r := openReader(t, src, entrain.Position{})
+			for name := range r.Counts() {
+				if !strings.HasPrefix(name, "source_") {
+					t.Errorf("%s could be taken for the pipeline's", name)
+				}
+			}
+			closeReader(t, r)
+			text.mu.Lock()
+			if got := strings.Count(text.buf.String(), "level=WARN"); got != want {
+				t.Errorf("%d warnings, want %d:\n%s", got, want, text.buf.String())
+			}
+			text.mu.Unlock()
+		}
+	})
+}
+
 // TestWarnPublication: what an existing publication leaves out is said at each
 // start, with SQL that mends it.
 func TestWarnPublication(t *testing.T) {

@@ -304,12 +304,13 @@ func (r *reader) Lag() entrain.Lag {
 	return lag
 }
 
-// Counts implements entrain.Counter.
+// Counts implements entrain.Counter. The names tell these numbers, which are of
+// the log as it comes, from those of the pipeline.
 func (r *reader) Counts() map[string]int64 {
 	c := &r.asm.counts
 	return map[string]int64{
-		"captured": c.captured.Load(), "filtered": c.filtered.Load(),
-		"skipped": c.skipped.Load(), "transactions": c.transactions.Load(),
+		"source_captured": c.captured.Load(), "source_filtered": c.filtered.Load(),
+		"source_skipped": c.skipped.Load(), "source_transactions": c.transactions.Load(),
 	}
 }
 

@@ -75,6 +75,7 @@ type Source struct {
 	cfg   Config
 	wants func(schema, name string) bool
 	until *until // nil: endless
+	said  *sync.Map
 }
 
 // until is where a bounded source ends, for all its sessions.
@@ -151,7 +152,15 @@ func NewSource(cfg Config) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("source.tables: %w", err)
 	}
-	return &Source{cfg: cfg, wants: wants}, nil
+	return &Source{cfg: cfg, wants: wants, said: &sync.Map{}}, nil
+}
+
+// warn says something about the source's tables, once: sessions that are tried
+// again find the same.
+func (s *Source) warn(what string, args ...any) {
+	if _, said := s.said.LoadOrStore(fmt.Sprint(append([]any{what}, args...)...), true); !said {
+		s.cfg.Log.Warn(what, args...)
+	}
 }
 
 // Until implements entrain.Bounder: "now" or an LSN such as 16/B374D848.
