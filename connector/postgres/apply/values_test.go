@@ -29,7 +29,8 @@ var valueCases = []struct {
 	{"text", []string{`''`, `E'\\N'`, `E'\\\\'`, `E'a\tb\nc\rd\be\ff\vg'`, `E'\\.'`, `E'\\x41'`, `'"quoted"'`, `'{}'`, `'NULL'`, `'snowman ☃ 🎉'`, `repeat('long ☃ \', 20000)`}},
 	{"varchar(5)", []string{`''`, `'five5'`, `'a  '`, `'☃☃☃☃☃'`}},
 	{"char(5)", []string{`'ab'`, `''`, `'12345'`}},
-	{`"char"`, []string{`'a'`, `'é'::"char"`, `''`}},
+	// Before version 15 half a character is what the server writes for it, which it does not read.
+	{`"char"`, []string{`'a'`, `CASE WHEN current_setting('server_version_num')::int >= 150000 THEN 'é'::"char" ELSE 'e' END`, `''`}},
 	{"name", []string{`'n'`}},
 	{"int2", []string{`-32768`}}, {"int8", []string{`9223372036854775807`, `-9223372036854775808`}},
 	{"numeric", []string{`'NaN'`, `'Infinity'`, `'-Infinity'`, `1.000`, `-0.0000000000000000000000000001`, `repeat('9', 1000)::numeric`}},
