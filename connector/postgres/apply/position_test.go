@@ -314,16 +314,21 @@ func TestSinkTeardownKeepsSchema(t *testing.T) {
 					if err != nil || len(list) != 2 || strings.Contains(list[1].What, "schema entrain") || strings.Contains(list[1].SQL, "SCHEMA") {
 						t.Fatalf("teardown lists %v, %v", list, err)
 					}
-					for _, r := range list {
-						if err := r.Do(t.Context()); err != nil {
-							t.Fatalf("%s: %v", r.What, err)
-						}
-					}
+					removeAll(t, list)
 					wantRows(t, url, `SELECT count(*) FROM pg_namespace WHERE nspname = 'entrain'`, "1")
 					wantRows(t, url, `SELECT count(*) FROM pg_class WHERE relnamespace = 'entrain'::regnamespace`, "0")
 				}
 			})
 		})
+	}
+}
+
+func removeAll(t *testing.T, list []entrain.Removal) {
+	t.Helper()
+	for _, r := range list {
+		if err := r.Do(t.Context()); err != nil {
+			t.Fatalf("%s: %v", r.What, err)
+		}
 	}
 }
 

@@ -66,7 +66,7 @@ func (s *Sink) Teardown(ctx context.Context) ([]entrain.Removal, error) {
 		if err != nil {
 			return nil, fmt.Errorf("look at the schema entrain: %w", err)
 		}
-		removals = append(removals, s.removeTables(schema != nil))
+		removals = append(removals, s.removeTables(schema))
 	}
 	return removals, nil
 }
@@ -85,9 +85,10 @@ func (s *Sink) removeRow() entrain.Removal {
 
 // removeTables drops what keeps positions, and the schema if it may be and
 // nothing was added to it since.
-func (s *Sink) removeTables(schema bool) entrain.Removal {
+// schema is nil if that stays.
+func (s *Sink) removeTables(schema []string) entrain.Removal {
 	what, sql := "table entrain.position", "DROP TABLE entrain.position;\nDROP TABLE IF EXISTS entrain.load;"
-	if schema {
+	if schema != nil {
 		what, sql = "schema entrain", sql+"\nDROP SCHEMA entrain;"
 	}
 	return entrain.Removal{

@@ -25,7 +25,7 @@ func eachEncoded(t *testing.T, encoding string, run func(t *testing.T, src *Sour
 	t.Helper()
 	eachMajor(t, func(t *testing.T, major int) {
 		url := encodedDatabase(t, major, encoding)
-		pgtest.Exec(t, url, oneTable, "CREATE PUBLICATION pub FOR ALL TABLES")
+		pgtest.Exec(t, url, oneTable, "CREATE PUBLICATION pub FOR ALL TABLES", "GRANT SELECT ON t TO PUBLIC")
 		src := newTestSource(t, url)
 		run(t, src, url)
 		pgtest.Exec(t, url, dropSlot(src.cfg.Slot))

@@ -27,7 +27,9 @@ type slotState struct {
 	failover         bool // standbys may do that
 }
 
-// conflictReason stands for what version 16 does not say more exactly.
+// conflictReason stands for what version 16 does not say more exactly. There
+// "conflicting" is true of every slot that is lost; a conflict it can only be on
+// a standby.
 const conflictReason = "conflict with recovery"
 
 func (s *session) slot(ctx context.Context) (slotState, error) {
@@ -44,7 +46,7 @@ func (s *session) slot(ctx context.Context) (slotState, error) {
 	}
 	r := rows[0]
 	st := slotState{exists: true, plugin: r[0], database: r[1], status: r[2], reason: r[3]}
-	if st.reason == "" && r[5] == "true" {
+	if st.reason == "" && r[5] == "true" && s.standby {
 		st.reason = conflictReason
 	}
 	st.synced, st.failover = r[6] == "true", r[7] == "true"

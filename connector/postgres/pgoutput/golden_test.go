@@ -101,6 +101,21 @@ func record(t *testing.T, url string) []string {
 	return out
 }
 
+// withoutEmpty leaves out transactions without changes, which versions before 15
+// send: those of the server's own housekeeping, too.
+func withoutEmpty(lines []string) []string {
+	var out []string
+	for _, line := range lines {
+		n := len(out)
+		if n > 0 && strings.HasPrefix(line, "COMMIT") && strings.HasPrefix(out[n-1], "BEGIN") {
+			out = out[:n-1]
+			continue
+		}
+		out = append(out, line)
+	}
+	return out
+}
+
 var changing = regexp.MustCompile(`(final|at|end|time|xid|type)=\S+?([ )]|$)|[0-9]{5,}|"t[0-9]+_[a-z0-9_]*"|x{100,}`)
 
 // stable takes out of a rendered message what differs between two runs.
@@ -133,7 +148,7 @@ func TestServersSendWhatWasRecorded(t *testing.T) {
 			for i := range want {
 				want[i] = stable(want[i])
 			}
-			if diff := cmp.Diff(want, got); diff != "" {
+			if diff := cmp.Diff(want, withoutEmpty(got)); diff != "" {
 				t.Errorf("(-recorded +sent):\n%s", diff)
 			}
 		})
