@@ -117,7 +117,7 @@ func (p *Pipeline) takeOver(ctx context.Context, sink entrain.Positioner) (entra
 		What: fmt.Sprintf("the sink has no position of this pipeline, but it had one: %s or later", had),
 		Why: "its database was made anew or restored from an older backup, or the sink's URL leads to another one; " +
 			"what was delivered before is not there",
-		Next: "entrain teardown FILE; copy the tables to the target again while nothing writes to the source; entrain run FILE",
+		Next: "entrain teardown FILE; empty the tables at the target (TRUNCATE), so that run copies them anew; entrain run FILE",
 	}
 }
 
