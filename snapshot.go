@@ -108,17 +108,22 @@ type RowReader interface {
 
 // Loader is a Sink that takes the rows of a snapshot by sessions of their own,
 // several parts at a time. The rows of other sinks go through their Writer.
+//
+// It has 4 methods because a crash between any two of them must leave no doubt.
 type Loader interface {
 	// Load prepares for the rows of a table. What an earlier load of the same
 	// pipeline has left there, unfinished, is removed first; rows of others
 	// stay. ctx bounds the preparation only.
 	Load(ctx context.Context, t SnapshotTable) (TableLoad, error)
 	// Notes returns what was noted by the loads that were finished since the last
-	// Complete.
+	// Forget.
 	Notes(ctx context.Context) ([]string, error)
 	// Complete is called when all tables of a snapshot have their rows. It may be
 	// called again.
 	Complete(ctx context.Context, tables []SnapshotTable) error
+	// Forget is called when it is written down elsewhere that the snapshot is
+	// complete: the notes are not needed any more.
+	Forget(ctx context.Context) error
 }
 
 // TableLoad is one table on its way into a sink.

@@ -49,8 +49,8 @@ func (c *copying) load(ctx context.Context, sink entrain.Loader) error {
 				switch {
 				case err == nil:
 				case needsAnother(err) && ctx.Err() == nil:
-					l.failed.Store(true)
 					again.set(err)
+					c.giveUp(l)
 				default:
 					stop(err)
 					return
@@ -113,6 +113,16 @@ func (c *copying) advance(ctx context.Context) {
 		return
 	}
 	c.p.log.Info("sequences copied", "sequences", len(done), "margin", sequenceMargin)
+}
+
+// giveUp ends the load of a table that has to be redone.
+func (c *copying) giveUp(l *loading) {
+	l.failed.Store(true)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.load != nil {
+		closeQuietly(c.p, "load", l.load)
+	}
 }
 
 // needsAnother reports whether err is about one table, which another snapshot

@@ -63,6 +63,20 @@ func (p *Pipeline) copyRows(ctx, work context.Context, w entrain.Writer, from en
 	switch {
 	case ledger.Complete && only:
 		return from, errCopied
+	case ledger.Complete && ledger.From.IsZero() && from.IsZero():
+		return from, &entrain.Stop{
+			Code: "snapshot_alone",
+			What: "the rows were copied by a run with snapshot mode only, which kept no place in the source's log",
+			Why:  "what changed at the source since then is not known",
+			Next: "entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
+		}
+	case p.opt.Snapshot.Mode == SnapshotNever && !ledger.Complete && len(ledger.Tables) > 0:
+		return from, &entrain.Stop{
+			Code: "snapshot_unfinished",
+			What: fmt.Sprintf("the copying of existing rows was begun (%d tables have theirs) and not finished", len(ledger.Tables)),
+			Why:  "changes of the tables that were copied could not be told from what their copies contain",
+			Next: "set snapshot.mode to initial in FILE and run it to its end, or: entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
+		}
 	case p.opt.Snapshot.Mode == SnapshotNever, ledger.Complete:
 		return from, nil
 	case !from.IsZero() && ledger.From.IsZero() && len(ledger.Tables) == 0:
@@ -138,7 +152,8 @@ func (c *copying) run(ctx context.Context) error {
 // begin writes down which history is copied from, before the first row.
 func (c *copying) begin(ctx context.Context) error {
 	l := &c.ledger
-	if l.Incarnation != "" && l.Incarnation != c.point.Stream.Incarnation {
+	alone := c.p.opt.Snapshot.Mode == SnapshotOnly // no stream has to join what was copied
+	if len(l.Tables) > 0 && l.Incarnation != c.point.Stream.Incarnation && !alone {
 		return &entrain.Stop{
 			Code: "snapshot_interrupted",
 			What: fmt.Sprintf("%d tables were copied from another history of the source (%s; now %s)",
@@ -152,6 +167,9 @@ func (c *copying) begin(ctx context.Context) error {
 		l.From = c.point.From
 	}
 	if err := c.noted(ctx); err != nil {
+		return err
+	}
+	if err := c.known(); err != nil {
 		return err
 	}
 	c.regroup()
@@ -198,13 +216,41 @@ func (c *copying) noted(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	known := Ledger{}
 	for _, note := range notes {
 		var t CopiedTable
 		if err := json.Unmarshal([]byte(note), &t); err != nil {
 			return fmt.Errorf("a note of the sink's about a copied table: %w", err)
 		}
+		known.Tables = append(known.Tables, t)
 		if t.Incarnation == c.ledger.Incarnation && c.ledger.find(t.Schema, t.Name) == nil {
 			c.ledger.Tables = append(c.ledger.Tables, t)
+		}
+	}
+	for _, t := range c.ledger.Tables {
+		if known.find(t.Schema, t.Name) == nil {
+			return &entrain.Stop{
+				Code: "copy_lost",
+				What: fmt.Sprintf("the rows of table %s.%s were copied, but the sink does not know of it", t.Schema, t.Name),
+				Why:  "its database was made anew or restored from an older backup, or the sink's URL leads to another one",
+				Next: "entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
+			}
+		}
+	}
+	return nil
+}
+
+// known makes sure that each table of the ledger is one of the snapshot's: of
+// another one it could not be told what becomes of its changes.
+func (c *copying) known() error {
+	for _, t := range c.ledger.Tables {
+		if !slices.ContainsFunc(c.tables, func(s entrain.SnapshotTable) bool { return s.Table.Schema == t.Schema && s.Table.Name == t.Name }) {
+			return &entrain.Stop{
+				Code: "snapshot_tables",
+				What: fmt.Sprintf("table %s.%s was copied by an earlier try and is not to be copied now", t.Schema, t.Name),
+				Why:  "snapshot.tables, the publication or the table was changed while the copying was not finished",
+				Next: "undo that, or: entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
+			}
 		}
 	}
 	return nil
@@ -245,7 +291,11 @@ func (c *copying) complete(ctx context.Context) error {
 	next.Complete = true
 	end := c.readEnd(nil, endOrdinal)
 	if _, keeps := c.writer.(entrain.Positioner); keeps && next.From.IsZero() {
-		return c.store.SaveLedger(ctx, next, nil) // nothing follows
+		if err := c.store.SaveLedger(ctx, next, nil); err != nil { // nothing follows
+			return err
+		}
+		c.forget(ctx)
+		return nil
 	}
 	if err := c.writer.Write(c.work, end); err != nil {
 		return err
@@ -255,7 +305,18 @@ func (c *copying) complete(ctx context.Context) error {
 		return err
 	}
 	c.ledger = next
+	c.forget(ctx)
 	return nil
+}
+
+// forget lets a sink that loads forget its notes. What is left of them does no
+// harm.
+func (c *copying) forget(ctx context.Context) {
+	if loader, ok := c.p.opt.Sink.(entrain.Loader); ok {
+		if err := loader.Forget(ctx); err != nil {
+			c.p.log.Warn("the sink could not forget what it noted of the copy", "error", err)
+		}
+	}
 }
 
 // readEnd is the marker behind the rows of a table, or of all.

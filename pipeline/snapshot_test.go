@@ -303,6 +303,11 @@ func (s *loaderSink) Complete(_ context.Context, tables []entrain.SnapshotTable)
 	return s.world.fault()
 }
 
+func (s *loaderSink) Forget(context.Context) error {
+	s.notes = map[string]string{}
+	return s.world.fault()
+}
+
 // alone reports whether no other table is tied to this one.
 func (w *world) alone(t *entrain.Table) bool {
 	i := slices.Index(w.tables, t)
@@ -404,6 +409,40 @@ func (w *world) compare(t *testing.T, seed uint64, sink func(name string) entrai
 	for i, table := range w.tables {
 		if diff := sink(table.String()).Diff(w.now[i]); diff != "" {
 			t.Errorf("seed %d: table %s:\n%s", seed, table, diff)
+		}
+	}
+}
+
+// TestCopyStops proves P5 for what a ledger says: a sink that does not know of the
+// tables, a copy that is not finished, and one that no stream can join.
+func TestCopyStops(t *testing.T) {
+	for name, c := range map[string]struct {
+		mode   pipeline.SnapshotMode
+		ledger func(table *entrain.Table) pipeline.Ledger
+		code   string
+	}{
+		"another sink": {pipeline.SnapshotInitial, func(table *entrain.Table) pipeline.Ledger {
+			return pipeline.Ledger{Incarnation: "memory", Tables: []pipeline.CopiedTable{{Schema: table.Schema, Name: table.Name, Incarnation: "memory", Version: 1}}}
+		}, "copy_lost"},
+		"never in the middle": {pipeline.SnapshotNever, func(table *entrain.Table) pipeline.Ledger {
+			return pipeline.Ledger{Incarnation: "memory", Tables: []pipeline.CopiedTable{{Schema: table.Schema, Name: table.Name}}}
+		}, "snapshot_unfinished"},
+		"another history": {pipeline.SnapshotInitial, func(table *entrain.Table) pipeline.Ledger {
+			return pipeline.Ledger{Incarnation: "other", Tables: []pipeline.CopiedTable{{Schema: table.Schema, Name: table.Name}}}
+		}, "snapshot_interrupted"},
+		"a copy by itself": {pipeline.SnapshotInitial, func(*entrain.Table) pipeline.Ledger {
+			return pipeline.Ledger{Incarnation: "memory", Complete: true}
+		}, "snapshot_alone"},
+	} {
+		w := newWorld(0)
+		w.budget = 0
+		w.commit(12)
+		sink := &loaderSink{world: w, rows: map[string]entraintest.Rows{}, loads: map[string]bool{}, notes: map[string]string{}}
+		store := &ledgerStore{world: w, ledger: c.ledger(w.tables[0])}
+		_, err := run(t, pipeline.Options{Source: w, Sink: sink, Store: store, Snapshot: pipeline.Snapshot{Mode: c.mode}})
+		var stop *entrain.Stop
+		if !errors.As(err, &stop) || stop.Code != c.code || stop.Next == "" {
+			t.Errorf("%s: %v, want the stop %s", name, err, c.code)
 		}
 	}
 }

@@ -98,7 +98,18 @@ func (s *Sink) Complete(ctx context.Context, tables []entrain.SnapshotTable) err
 		return err
 	}
 	defer dial.Close(ctx, x.conn)
-	if err := x.complete(ctx, tables); err != nil {
+	err = x.complete(ctx, tables)
+	const outOfSharedMemory = "53200"
+	if dial.SQLState(err) == outOfSharedMemory {
+		return &entrain.Stop{
+			Code: "locks_exhausted",
+			What: fmt.Sprintf("%s has not enough locks to merge the stages of all tables that refer to each other at once", x.server),
+			Why:  "each of them, its stage and its indexes take one until the transaction ends",
+			Next: "ALTER SYSTEM SET max_locks_per_transaction = 1024;   -- and restart the target; then: entrain run FILE",
+			Err:  err,
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("complete the load: %w", err)
 	}
 	return nil
@@ -268,7 +279,7 @@ func (x *loadSession) sortByReference(ctx context.Context, targets []*targetTabl
 }
 
 // refer makes the references of tables that we made, all of which have their
-// rows, and forgets the loads.
+// rows.
 func (x *loadSession) refer(ctx context.Context, list []waiting) error {
 	for _, w := range list {
 		if w.made != madeByUs {
@@ -278,10 +289,30 @@ func (x *loadSession) refer(ctx context.Context, list []waiting) error {
 			return err
 		}
 	}
-	if _, err := x.ask(ctx, forgetLoadsSQL, x.cfg.Pipeline); err != nil {
-		return fmt.Errorf("write down that the loads are done: %w", err)
-	}
 	return nil
+}
+
+// Forget forgets the loads that are done; see [entrain.Loader].
+func (s *Sink) Forget(ctx context.Context) error {
+	by, ok := s.lease.get()
+	if !ok {
+		return errNoHolder
+	}
+	x, err := s.openLoad(ctx, by)
+	if err != nil {
+		return err
+	}
+	defer dial.Close(ctx, x.conn)
+	found, err := x.ask(ctx, hasLoadSQL)
+	if err != nil || found == nil {
+		return err
+	}
+	return x.transact(ctx, x.holder(), func() error {
+		if _, err := x.ask(ctx, forgetLoadsSQL, x.cfg.Pipeline); err != nil {
+			return fmt.Errorf("write down that the loads are done: %w", err)
+		}
+		return nil
+	})
 }
 
 // referTable passes over references to tables that the target does not have:

@@ -143,7 +143,10 @@ func (lt *loadTest) finish(l entrain.TableLoad) {
 }
 
 func (lt *loadTest) complete(tables ...entrain.SnapshotTable) error {
-	return lt.sink.Complete(lt.t.Context(), tables)
+	if err := lt.sink.Complete(lt.t.Context(), tables); err != nil {
+		return err
+	}
+	return lt.sink.Forget(lt.t.Context())
 }
 
 // mode is what entrain.load says of a table, empty without a row.

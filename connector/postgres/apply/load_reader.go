@@ -41,12 +41,15 @@ func (p *partReader) open(t *targetTable) string {
 func (p *partReader) close() (int64, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.buf, p.at = shrink(p.buf), 0
+	p.buf, p.at, p.ended = shrink(p.buf), 0, true // the driver may still read
 	return p.sent, p.fault
 }
 
 // drop ends the part.
 func (p *partReader) drop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ended = true
 	p.free()
 	p.from, p.ctx = nil, nil
 }

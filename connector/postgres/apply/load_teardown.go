@@ -43,7 +43,7 @@ func (s *Sink) teardownLoads(ctx context.Context, conn *pgconn.PgConn) ([]entrai
 	}
 	statements = append(statements, "DELETE FROM entrain.load WHERE pipeline = "+sqltext.Literal(s.cfg.Pipeline))
 	return []entrain.Removal{{
-		What: fmt.Sprintf("unfinished loads of pipeline %q in %s: %s", s.cfg.Pipeline, dial.ServerName(s.conn), strings.Join(names, ", ")),
+		What: fmt.Sprintf("notes and stages of loads of pipeline %q in %s (rows that are in the tables already stay: TRUNCATE them before a new copy): %s", s.cfg.Pipeline, dial.ServerName(s.conn), strings.Join(names, ", ")),
 		SQL:  strings.Join(statements, ";\n") + ";",
 		Do: func(ctx context.Context) error {
 			return dial.InSession(ctx, s.conn, func(conn *pgconn.PgConn) error {

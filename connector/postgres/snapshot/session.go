@@ -229,7 +229,7 @@ func goneError(err error) error {
 	const invalidName, undefinedObject, notReady = "22023", "42704", "55000"
 	switch dial.SQLState(err) {
 	case invalidName, undefinedObject, notReady:
-		return entrain.Retryable(fmt.Errorf("the snapshot does not exist any more: %w", err))
+		return fmt.Errorf("%w: the snapshot does not exist any more: %w", entrain.ErrDisconnected, err)
 	}
 	return err
 }
