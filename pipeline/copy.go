@@ -27,7 +27,8 @@ type loading struct {
 }
 
 // load copies by the sink's own sessions, several parts of several tables at a
-// time. The first error ends all.
+// time. The first error ends all, unless it is about one table that another
+// snapshot can read: that one is set aside.
 func (c *copying) load(ctx context.Context, sink entrain.Loader) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -47,7 +48,7 @@ func (c *copying) load(ctx context.Context, sink entrain.Loader) error {
 				l := loads[job.Table]
 				err := c.loadPart(ctx, sink, l, job)
 				switch {
-				case err == nil:
+				case err == nil || l.failed.Load() && ctx.Err() == nil: // of a load that was given up meanwhile
 				case needsAnother(err) && ctx.Err() == nil:
 					again.set(err)
 					c.giveUp(l)

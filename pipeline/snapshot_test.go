@@ -8,9 +8,11 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -321,10 +323,15 @@ func (w *world) alone(t *entrain.Table) bool {
 
 type loaderTable struct {
 	*loaderSink
-	name string
+	name   string
+	closed atomic.Bool
 }
 
 func (l *loaderTable) Part(ctx context.Context, r entrain.RowReader) (int64, error) {
+	runtime.Gosched()
+	if l.closed.Load() {
+		return 0, errors.New("the load is closed")
+	}
 	var events []entrain.Event
 	for {
 		b, err := r.Read(ctx)
@@ -357,7 +364,10 @@ func (l *loaderTable) Finish(_ context.Context, note string) error {
 	return err
 }
 
-func (l *loaderTable) Close() error { return nil }
+func (l *loaderTable) Close() error {
+	l.closed.Store(true)
+	return nil
+}
 
 // TestSnapshotHistories proves P1 to P3 for the copying of existing rows: over
 // random histories that go on meanwhile, with faults at every step, the sink has

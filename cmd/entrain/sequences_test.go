@@ -38,8 +38,8 @@ transform:
 			`CREATE TABLE other.moved (nr serial PRIMARY KEY, hidden serial)`,
 			`CREATE TABLE unused (id serial PRIMARY KEY)`, `CREATE TABLE plain_there (id int PRIMARY KEY)`, `CREATE TABLE far (id serial PRIMARY KEY)`,
 			`SELECT setval('far_id_seq', 5000)`)
-		pgtest.Exec(f.t, f.source, `CREATE PUBLICATION entrain_shop FOR ALL TABLES`)
-
+		pgtest.Exec(f.t, f.source, `CREATE PUBLICATION entrain_shop FOR ALL TABLES`, `GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO PUBLIC`)
+		pgtest.Exec(f.t, f.target, `GRANT SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA public, other TO PUBLIC`)
 		f.syncAndCheck()
 	})
 }

@@ -173,17 +173,22 @@ func (p *process) peak() int64 {
 type pipelineFile struct{ dir, path, name string }
 
 // writePipeline writes a pipeline file with the given source and sink sections,
-// each as one line of YAML in braces.
+// each as one line of YAML in braces, for changes only.
 func writePipeline(t testing.TB, name, source, sink string) pipelineFile {
+	t.Helper()
+	return writeSections(t, name, "source: "+source, "snapshot: {mode: never}", "sink: "+sink)
+}
+
+// writeSections writes a pipeline file with these lines and a state of its own.
+func writeSections(t testing.TB, name string, lines ...string) pipelineFile {
 	t.Helper()
 	dir := t.TempDir()
 	f := pipelineFile{dir: dir, path: filepath.Join(dir, name+".yaml"), name: name}
-	for _, line := range []string{
-		"name: " + name, "source: " + source, "snapshot: {mode: never}", "sink: " + sink,
-		fmt.Sprintf("state: {dir: %q}", filepath.Join(dir, "state")),
-	} {
+	f.add(t, "name: "+name)
+	for _, line := range lines {
 		f.add(t, line)
 	}
+	f.add(t, fmt.Sprintf("state: {dir: %q}", filepath.Join(dir, "state")))
 	return f
 }
 

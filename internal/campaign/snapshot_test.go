@@ -194,15 +194,7 @@ func TestSnapshotOfTiedTables(t *testing.T) {
 // many small parts.
 func writeSnapshotPipeline(t testing.TB, name, source, sink string) pipelineFile {
 	t.Helper()
-	dir := t.TempDir()
-	f := pipelineFile{dir: dir, path: filepath.Join(dir, name+".yaml"), name: name}
-	for _, line := range []string{
-		"name: " + name, "source: " + source, "snapshot: {mode: initial, parallel: 3, chunk_rows: 400}", "sink: " + sink,
-		fmt.Sprintf("state: {dir: %q}", filepath.Join(dir, "state")),
-	} {
-		f.add(t, line)
-	}
-	return f
+	return writeSections(t, name, "source: "+source, "snapshot: {mode: initial, parallel: 3, chunk_rows: 400}", "sink: "+sink)
 }
 
 // TestPG29IntoFile is the same into a file: every row and every change is a line
