@@ -34,6 +34,12 @@ func (o Op) String() string {
 // it; Table and Tx are immutable.
 type Event struct {
 	Op Op
+	// Settling: rows of the table are being copied while the stream flows, so
+	// that a sink may lack the row, or have a state of it already. An insert then
+	// replaces the row with its key, a change of the key with a whole row removes
+	// the old one and puts the new one, and an update or delete of a row that is
+	// not there is nothing.
+	Settling bool
 	// Ordinal counts the data messages of the transaction as the source sent
 	// them, from 0, before any filter of ours: with Tx.Version it identifies
 	// the change, and the same change has the same ordinal every time.

@@ -56,6 +56,11 @@ type Table struct {
 	// Version is a fingerprint of all of the above: equal shapes have equal
 	// versions in every process. [Table.Fingerprint] computes it.
 	Version uint64
+	// Shadow: what is meant is not the table but its double, which is filled
+	// anew out of its readers' sight: an [OpTruncate] of it begins one that is
+	// empty, and its [OpReadEnd] puts its rows in the place of the table's, at
+	// once. A sink that cannot do that takes it for the table itself.
+	Shadow bool
 }
 
 // String returns the name for people: schema.table, unquoted.
