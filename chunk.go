@@ -126,3 +126,11 @@ type TableAdder interface {
 	// is a *[Stop] which says what to do.
 	AddTable(ctx context.Context, schema, name string) error
 }
+
+// TableMaker is a Sink that can make a table which is copied later than the
+// others.
+type TableMaker interface {
+	// MakeTable makes the table with all that belongs to it, if the sink lacks it
+	// and is configured to make tables. One that stays missing is a *[Stop].
+	MakeTable(ctx context.Context, t ChunkTable) error
+}

@@ -48,6 +48,9 @@ type Stop struct {
 	// Data reports that an event was refused, not that the environment is
 	// broken.
 	Data bool
+	// Table is set by a sink if the stop is about that one table, with the name
+	// under which its events came, and others could go on.
+	Table *Table
 	// Err is the cause, if there is one.
 	Err error
 }

@@ -188,6 +188,9 @@ func (c *copying) loadPart(ctx context.Context, sink entrain.Loader, l *loading,
 	case l.failed.Load():
 		return nil
 	}
+	if err := c.p.initial.wait(ctx); err != nil {
+		return err
+	}
 	load, err := c.opened(ctx, sink, l)
 	if err == nil {
 		err = c.storePart(ctx, load, l, part)
@@ -402,6 +405,9 @@ func (c *copying) writeTable(ctx context.Context, table int) (int64, error) {
 
 // readPart sends the batches of a part; who receives them frees them.
 func (c *copying) readPart(ctx context.Context, part entrain.SnapshotPart, out chan<- *entrain.Batch) error {
+	if err := c.p.initial.wait(ctx); err != nil {
+		return err
+	}
 	rows, err := c.snap.Read(ctx, part)
 	if err != nil {
 		return err

@@ -40,6 +40,9 @@ type Options struct {
 	// Snapshot says whether the rows that are there already are copied first.
 	// Default: they are not.
 	Snapshot Snapshot
+	// OnTableError is what becomes of a table of which the sink refuses something.
+	// Default: the pipeline stops.
+	OnTableError TableError
 	// ShutdownTimeout bounds the drain after the context of Run ended.
 	// Default 20 s.
 	ShutdownTimeout time.Duration
@@ -47,6 +50,17 @@ type Options struct {
 	// treated as if the step after it had failed. For tests.
 	Failpoint func(Point) error
 }
+
+// TableError is what becomes of a table that cannot go on.
+type TableError uint8
+
+const (
+	// TableErrorStop ends the pipeline (P4).
+	TableErrorStop TableError = iota
+	// TableErrorResync leaves the table's changes out from then on and marks it to
+	// be resynced; the others go on. Transactions across it arrive without it.
+	TableErrorResync
+)
 
 // Point names a boundary at which a fault can be injected.
 type Point string
@@ -68,9 +82,11 @@ type Pipeline struct {
 
 	unguarded func() // ends the guard that runs; nil if none does
 
-	gate         gate       // of the session at work
-	transforming sync.Mutex // held by a call of Transform while rows are copied
-	progress     progress   // of copying rows
+	gate         gate        // of the session at work
+	transforming sync.Mutex  // held by a call of Transform
+	progress     progress    // of copying rows
+	initial      initialCopy // the first copy, as far as people order it about
+	tables       *tables     // the life of single tables
 
 	mu    sync.Mutex
 	state state
@@ -99,7 +115,9 @@ func New(o Options) (*Pipeline, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Pipeline{opt: o, log: o.Log}, nil
+	p := &Pipeline{opt: o, log: o.Log}
+	p.tables = newTables(p)
+	return p, nil
 }
 
 // Run moves changes until a bounded source is done or ctx ends, and returns
@@ -119,6 +137,12 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		switch {
 		case err == nil || errors.Is(err, errCopied) || ctx.Err() != nil && interrupted(err):
 			return p.become(phaseStopped, nil)
+		case errors.Is(err, errReopen) && ctx.Err() == nil:
+			if err := p.become(phaseConnecting, nil); err != nil {
+				return err
+			}
+			continue
+		case ctx.Err() == nil && p.tables.survive(ctx, err):
 		case ctx.Err() != nil || !entrain.IsRetryable(err) || !p.wasUp():
 			return errors.Join(err, p.become(phaseFailed, err))
 		}

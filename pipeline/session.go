@@ -49,6 +49,9 @@ func (p *Pipeline) session(ctx context.Context, delays *backoff) error {
 	if from, err = p.copyRows(ctx, work, writer, from); err != nil {
 		return err
 	}
+	if err := p.prepareTables(ctx); err != nil {
+		return err
+	}
 	reader, err := p.opt.Source.Open(ctx, from)
 	if err != nil {
 		return fmt.Errorf("open source: %w", err)
@@ -127,10 +130,15 @@ func (s *session) run(ctx, work context.Context) error {
 	reading, stopReading := context.WithCancel(ctx)
 	defer stopReading()
 	var wg sync.WaitGroup
-	var readErr error
+	var readErr, chunkErr error
 	wg.Go(func() {
 		defer s.queue.close()
 		readErr = s.read(reading)
+	})
+	wg.Go(func() {
+		if chunkErr = s.readChunks(reading); chunkErr != nil {
+			stopReading()
+		}
 	})
 	writeErr := s.write(work)
 	stopReading()
@@ -143,6 +151,9 @@ func (s *session) run(ctx, work context.Context) error {
 	s.freeRest()
 	if writeErr != nil {
 		return writeErr
+	}
+	if chunkErr != nil {
+		return chunkErr
 	}
 	if readErr != nil && ctx.Err() == nil {
 		return fmt.Errorf("read from source: %w", readErr)
@@ -168,12 +179,13 @@ func (s *session) read(ctx context.Context) error {
 			free(b)
 			return err
 		}
-		if b, err = s.p.transform(s.p.withoutCopied(b)); err != nil {
-			return err
-		}
 		idle := s.queue.held() == 0
-		if s.queue.put(ctx, b) != nil {
+		err = s.handOn(ctx, s.p.withoutCopied(b))
+		if errors.Is(err, errDraining) {
 			return s.p.becomeDraining()
+		}
+		if err != nil {
+			return err
 		}
 		if idle {
 			// The writing goroutine is woken here and now, instead of on
@@ -281,6 +293,9 @@ func (s *session) deliver(work context.Context, b *entrain.Batch) error {
 	if err := s.p.point(PointDurable); err != nil {
 		return err
 	}
+	if err := s.p.tables.durable(work, s.parts, func() *Checkpoint { return s.checkpoint(b.Through) }); err != nil {
+		return err
+	}
 	s.owed = b.Through
 	_, kept := s.writer.(entrain.Positioner)
 	if !kept && time.Since(s.saved) < saveEvery {
@@ -314,14 +329,22 @@ func (s *session) settle(work context.Context) error {
 
 // save stores the position unless the sink has it.
 func (s *session) save(ctx context.Context, at entrain.Position) error {
-	c := Checkpoint{Position: at}
-	if _, ok := s.writer.(entrain.Positioner); ok {
-		return s.remember(ctx, c)
+	if c := s.checkpoint(at); c != nil {
+		return s.p.opt.Store.Save(ctx, *c)
 	}
+	return s.remember(ctx, Checkpoint{Position: at})
+}
+
+// checkpoint is what has to be saved at the position; nil if the sink has it.
+func (s *session) checkpoint(at entrain.Position) *Checkpoint {
+	if _, ok := s.writer.(entrain.Positioner); ok {
+		return nil
+	}
+	c := Checkpoint{Position: at}
 	if marker, ok := s.writer.(entrain.Marker); ok {
 		c.Mark = marker.Mark()
 	}
-	return s.p.opt.Store.Save(ctx, c)
+	return &c
 }
 
 // remember notes once a session that the sink has a position; see takeOver.

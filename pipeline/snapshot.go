@@ -89,7 +89,12 @@ func (p *Pipeline) copyRows(ctx, work context.Context, w entrain.Writer, from en
 		return from, err
 	}
 	c := &copying{p: p, store: store, ledger: ledger, writer: w, work: work}
-	if err := c.run(ctx); err != nil {
+	copying, end := p.initial.begin(ctx)
+	defer end()
+	if err := c.run(copying); err != nil {
+		if cause := context.Cause(copying); cause != nil && ctx.Err() == nil {
+			err = cause // somebody has cancelled it
+		}
 		return from, fmt.Errorf("copy existing rows: %w", err)
 	}
 	p.gate = newGate(c.ledger)

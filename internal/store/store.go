@@ -45,11 +45,13 @@ var (
 	keyPipeline   = []byte("pipeline")
 	keyCheckpoint = []byte("checkpoint")
 	keyLedger     = []byte("ledger") // not there until rows were copied
+	keyTables     = []byte("tables") // not there until a table was ordered about
 
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )
 
-// Store implements [pipeline.Store] and [pipeline.LedgerStore]. Its methods may be called from several
+// Store implements [pipeline.Store], [pipeline.LedgerStore] and
+// [pipeline.TableStore]. Its methods may be called from several
 // goroutines; Close may be called twice.
 type Store struct {
 	folder string
@@ -62,6 +64,7 @@ type Store struct {
 var (
 	_ pipeline.Store       = (*Store)(nil)
 	_ pipeline.LedgerStore = (*Store)(nil)
+	_ pipeline.TableStore  = (*Store)(nil)
 )
 
 // Folder returns the folder in dir that belongs to the pipeline.
@@ -173,6 +176,9 @@ func (s *Store) check(name string) error {
 			return corrupt(s.path(), name, err)
 		}
 		if _, err := readLedger(b); err != nil {
+			return corrupt(s.path(), name, err)
+		}
+		if _, err := readTables(b); err != nil {
 			return corrupt(s.path(), name, err)
 		}
 		return nil

@@ -304,3 +304,28 @@ func (c *Copy) Dirty() bool { return c.dirty }
 // Table returns the shape of the rows that were handed out, and under which the
 // next chunk is asked for.
 func (c *Copy) Table() *entrain.Table { return c.table }
+
+// Last reports whether the rows that were handed out are the last that the table
+// lacks. What happens from their position on needs no further chunk.
+func (c *Copy) Last() bool {
+	w := &c.window
+	if c.state != applying || w.void {
+		return false
+	}
+	if w.query.Of != nil {
+		return c.walked && len(c.progress.Singles) == 1
+	}
+	return !w.chunk.More && len(c.progress.Singles) == 0
+}
+
+// Version returns that of the chunk whose rows were handed out; see
+// [entrain.Chunk.Version]. Without such a chunk it is 0.
+func (c *Copy) Version() uint64 {
+	if c.window.chunk == nil {
+		return 0
+	}
+	return c.window.chunk.Version
+}
+
+// Waits reports whether no chunk is under way and Next may ask for one.
+func (c *Copy) Waits() bool { return c.state == idle && !c.inside && !c.progress.Finished }

@@ -1,0 +1,97 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/entrainsync/entrain/pipeline/backfill"
+)
+
+// TableState is where a table is in its life; docs/states.md draws it.
+type TableState string
+
+// The states of a table. A table that nothing is remembered of is streaming.
+const (
+	// TableNew: the table was added, and nothing of it has been read yet.
+	TableNew TableState = "new"
+	// TableCopying: its rows are read in chunks, its changes are delivered.
+	TableCopying TableState = "copying"
+	// TableCatchingUp: all rows are read, the last are on their way to the sink.
+	TableCatchingUp TableState = "catching-up"
+	// TableStreaming: the sink has its rows, its changes are delivered.
+	TableStreaming TableState = "streaming"
+	// TablePaused: its changes are left out, so that it has to be resynced.
+	TablePaused TableState = "paused"
+	// TableFailed: the sink refused something of it; its changes are left out.
+	TableFailed TableState = "failed"
+	// TableResyncing: its rows are read anew, into a double of the table.
+	TableResyncing TableState = "resyncing"
+)
+
+// lifeMoves are the possible transitions.
+var lifeMoves = map[TableState][]TableState{
+	TableNew:        {TableCopying, TablePaused, TableFailed, TableResyncing},
+	TableCopying:    {TableCatchingUp, TableStreaming, TablePaused, TableFailed, TableResyncing},
+	TableCatchingUp: {TableStreaming, TableCopying, TablePaused, TableFailed, TableResyncing},
+	TableStreaming:  {TableNew, TableCopying, TablePaused, TableFailed, TableResyncing},
+	TablePaused:     {TableResyncing, TableNew},
+	TableFailed:     {TableResyncing, TablePaused, TableNew},
+	TableResyncing:  {TableCatchingUp, TablePaused, TableFailed, TableResyncing},
+}
+
+// TableLife is what a pipeline remembers of a table that is not simply
+// streaming.
+type TableLife struct {
+	Schema string     `json:"schema"`
+	Name   string     `json:"name"`
+	State  TableState `json:"state"`
+	// Reason of a failure, for people.
+	Reason string `json:"reason,omitempty"`
+	// Since when it is in that state.
+	Since time.Time `json:"since"`
+	// Held: no further chunk is read until somebody says so.
+	Held bool `json:"held,omitempty"`
+	// Anew: rows and changes go to a double of the table, which takes its place
+	// when it is complete.
+	Anew bool `json:"anew,omitempty"`
+	// Refresh: the sink had the rows before, and they are delivered once more.
+	Refresh bool `json:"refresh,omitempty"`
+	// Copy is how far the copying has come.
+	Copy backfill.Progress `json:"copy"`
+}
+
+// TableStore is a [Store] that also keeps what is remembered of single tables.
+// A pipeline whose tables are added, paused or resynced while it runs needs one.
+type TableStore interface {
+	// LoadTables returns what was saved last.
+	LoadTables(ctx context.Context) ([]TableLife, error)
+	// SaveTables replaces it, and the checkpoint with it if that is not nil: after
+	// a crash there are both or neither.
+	SaveTables(ctx context.Context, lives []TableLife, c *Checkpoint) error
+}
+
+// become moves the table to another state; an impossible move is an error.
+func (l *TableLife) become(to TableState, now time.Time) error {
+	if !slices.Contains(lifeMoves[l.State], to) {
+		return fmt.Errorf("table %s.%s cannot go from %s to %s", l.Schema, l.Name, l.State, to)
+	}
+	l.State, l.Since = to, now
+	if to != TableFailed {
+		l.Reason = ""
+	}
+	return nil
+}
+
+// reads reports whether the table's rows are being read, or are to be.
+func (l *TableLife) reads() bool {
+	switch l.State {
+	case TableNew, TableCopying, TableCatchingUp, TableResyncing:
+		return true
+	}
+	return false
+}
+
+// silent reports whether the table's changes are left out.
+func (l *TableLife) silent() bool { return l.State == TablePaused || l.State == TableFailed }

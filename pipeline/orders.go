@@ -1,0 +1,387 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/pipeline/backfill"
+)
+
+// Verb is what a person wants done.
+type Verb string
+
+// The verbs of an [Order].
+const (
+	// OrderAdd captures a further table and copies its rows.
+	OrderAdd Verb = "add"
+	// OrderPause leaves the table's changes out from now on.
+	OrderPause Verb = "pause"
+	// OrderResume resyncs a paused table, or reads on for one that was held.
+	OrderResume Verb = "resume"
+	// OrderResync reads the table anew into a double, which takes its place.
+	OrderResync Verb = "resync"
+	// OrderRefresh delivers the table's rows once more, in place.
+	OrderRefresh Verb = "refresh"
+	// OrderHold reads no further chunk of the table's rows until it is resumed.
+	OrderHold Verb = "hold"
+	// OrderCancel gives the copying of the table's rows up.
+	OrderCancel Verb = "cancel"
+)
+
+// Order is what a person wants done with a table while the pipeline runs.
+type Order struct {
+	Do Verb `json:"do"`
+	// Table is schema.table as the source has it. Hold, resume and cancel take an
+	// empty one for all tables whose rows are being copied.
+	Table string `json:"table"`
+}
+
+// TableStatus is where a table is in its life.
+type TableStatus struct {
+	Table string     `json:"table"`
+	State TableState `json:"state"`
+	// Held: no further chunk is read.
+	Held bool `json:"held,omitempty"`
+	// Reason of a failure.
+	Reason string `json:"reason,omitempty"`
+	// Since when; zero if that is not remembered.
+	Since time.Time `json:"since"`
+	// Rows copied so far, and about how many there are; -1 if nobody knows.
+	Rows     int64 `json:"rows"`
+	Estimate int64 `json:"estimate"`
+}
+
+// Tables lists the tables that the source captures now, and those of which
+// something is remembered. It may be called while Run works, from any goroutine.
+func (p *Pipeline) Tables(ctx context.Context) ([]TableStatus, error) {
+	if err := p.tables.load(ctx); err != nil {
+		return nil, err
+	}
+	listed, err := p.listTables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return p.tables.status(listed), nil
+}
+
+// status is what is known of the listed tables and of the others.
+func (t *tables) status(listed []entrain.ChunkTable) []TableStatus {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var all []TableStatus
+	seen := map[tableName]bool{}
+	for i := range listed {
+		table := listed[i].Table
+		name := tableName{table.Schema, table.Name}
+		st := TableStatus{Table: table.String(), State: TableStreaming, Estimate: listed[i].Rows}
+		if l := t.lives[name]; l != nil {
+			st = l.status(listed[i].Rows)
+		}
+		seen[name] = true
+		all = append(all, st)
+	}
+	for _, l := range t.sorted() {
+		if !seen[tableName{l.Schema, l.Name}] {
+			all = append(all, l.status(-1))
+		}
+	}
+	return all
+}
+
+func (l *life) status(estimate int64) TableStatus {
+	return TableStatus{
+		Table: l.Schema + "." + l.Name, State: l.State, Held: l.Held, Reason: l.Reason, Since: l.Since,
+		Rows: l.Copy.Rows, Estimate: estimate,
+	}
+}
+
+// Do carries out an order and returns when it is written down; copying goes on
+// by itself. It may be called while Run works, from any goroutine. An order that
+// makes no sense in the table's state is a *[entrain.Stop].
+func (p *Pipeline) Do(ctx context.Context, o Order) error {
+	t := p.tables
+	if t.store == nil {
+		return errors.New("orders about tables need a store that keeps them")
+	}
+	if err := t.load(ctx); err != nil {
+		return err
+	}
+	if o.Table == "" {
+		return p.doAll(ctx, o)
+	}
+	name, err := parseTable(o.Table)
+	if err != nil {
+		return err
+	}
+	if p.initial.runs() {
+		return stopInitial(o)
+	}
+	if o.Do == OrderAdd {
+		err = p.addTable(ctx, name)
+	}
+	if err != nil {
+		return err
+	}
+	listed, err := p.listTables(ctx)
+	if err != nil {
+		return err
+	}
+	return t.order(ctx, o.Do, name, listed)
+}
+
+// parseTable splits schema.table at the first dot.
+func parseTable(text string) (tableName, error) {
+	schema, name, found := strings.Cut(text, ".")
+	if !found || schema == "" || name == "" {
+		return tableName{}, &entrain.Stop{
+			Code: "table_name", What: fmt.Sprintf("%q is no name of a table", text),
+			Next: "write it as schema.table, such as public.orders",
+		}
+	}
+	return tableName{schema, name}, nil
+}
+
+// doAll carries an order out for all tables that it makes sense for.
+func (p *Pipeline) doAll(ctx context.Context, o Order) error {
+	if !slices.Contains([]Verb{OrderHold, OrderResume, OrderCancel}, o.Do) {
+		return fmt.Errorf("%s needs a table", o.Do)
+	}
+	if p.initial.runs() {
+		p.initial.order(o.Do)
+		return nil
+	}
+	n := 0
+	for _, l := range p.tables.reading() {
+		if o.Do == OrderResume && !l.Held {
+			continue
+		}
+		n++
+		if err := p.tables.order(ctx, o.Do, tableName{l.Schema, l.Name}, nil); err != nil {
+			return err
+		}
+	}
+	if n == 0 {
+		return &entrain.Stop{
+			Code: "not_copying", What: "no table is in a state for that: the rows of none are being copied",
+			Next: "entrain table list FILE",
+		}
+	}
+	return nil
+}
+
+// addTable makes the source capture a table, and the sink have it.
+func (p *Pipeline) addTable(ctx context.Context, name tableName) error {
+	adder, ok := p.opt.Source.(entrain.TableAdder)
+	if !ok {
+		return errors.New("this kind of source captures a fixed set of tables")
+	}
+	if err := adder.AddTable(ctx, name.schema, name.name); err != nil {
+		return err
+	}
+	listed, err := p.listTables(ctx)
+	if err != nil {
+		return err
+	}
+	found := findTable(listed, name.schema, name.name)
+	if found == nil || found.Refused != "" {
+		return stopUnreadable(name, found)
+	}
+	return p.makeTable(ctx, found)
+}
+
+// makeTable lets a sink that makes tables make this one, unless the rules of the
+// pipeline give it another shape.
+func (p *Pipeline) makeTable(ctx context.Context, found *entrain.ChunkTable) error {
+	maker, ok := p.opt.Sink.(entrain.TableMaker)
+	if !ok {
+		return nil
+	}
+	to, err := p.tables.shapeFor(found.Table)
+	if err != nil {
+		return err
+	}
+	shaped := *found
+	if to != found.Table {
+		shaped.Table, shaped.Definition = to, nil
+	}
+	return maker.MakeTable(ctx, shaped)
+}
+
+// order changes a table's life between two transactions of the stream.
+func (t *tables) order(ctx context.Context, do Verb, name tableName, listed []entrain.ChunkTable) error {
+	found := findTable(listed, name.schema, name.name)
+	var sink tableName
+	if found != nil {
+		to, err := t.shapeFor(found.Table)
+		if err != nil {
+			return err
+		}
+		sink = tableName{to.Schema, to.Name}
+		if err := t.alone(found, sink, listed); err != nil && (do == OrderResync || do == OrderResume) {
+			return err
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.await(ctx, func() bool { return !t.open }); err != nil {
+		return err
+	}
+	l := t.lives[name]
+	if l == nil {
+		l = &life{TableLife: TableLife{Schema: name.schema, Name: name.name, State: TableStreaming}}
+	}
+	before := *l
+	if err := l.obey(do, time.Now()); err != nil {
+		*l = before
+		return err
+	}
+	if l.reads() && l.copy == nil {
+		if found == nil || found.Refused != "" {
+			*l = before
+			return stopUnreadable(name, found)
+		}
+		l.sink = sink
+		if err := t.renew(l, found.Table); err != nil {
+			*l = before
+			return err
+		}
+	}
+	t.lives[name] = l
+	if l.State == TableStreaming {
+		delete(t.lives, name)
+	}
+	t.restart = t.restart || do == OrderAdd
+	t.p.log.Info("table ordered", "table", name.schema+"."+name.name, "order", string(do), "state", string(l.State))
+	if err := t.save(ctx, nil); err != nil {
+		*l = before
+		return err
+	}
+	return nil
+}
+
+// alone makes sure that no other table's rows go to the same table of the sink:
+// its double would lack them.
+func (t *tables) alone(found *entrain.ChunkTable, sink tableName, listed []entrain.ChunkTable) error {
+	if t.p.opt.Transform == nil {
+		return nil
+	}
+	for i := range listed {
+		to, err := t.shapeFor(listed[i].Table)
+		if err != nil {
+			return err
+		}
+		if listed[i].Table != found.Table && to.Schema == sink.schema && to.Name == sink.name {
+			return &entrain.Stop{
+				Code: "table_shared",
+				What: fmt.Sprintf("the rows of table %s go to %s.%s, and so do those of %s", found.Table, sink.schema, sink.name, listed[i].Table),
+				Why:  "a double with the rows of one of them would take the place of both",
+				Next: "entrain snapshot start FILE --table " + found.Table.String() + "   # delivers its rows once more, in place",
+			}
+		}
+	}
+	return nil
+}
+
+// obey moves the table as an order wants it.
+func (l *life) obey(do Verb, now time.Time) error {
+	switch do {
+	case OrderAdd:
+		return l.start(TableNew, now)
+	case OrderRefresh:
+		if l.State != TableStreaming {
+			return l.stopState(do)
+		}
+		err := l.start(TableCopying, now)
+		l.Refresh = true
+		return err
+	case OrderResync:
+		return l.start(TableResyncing, now)
+	case OrderHold, OrderPause:
+		if l.reads() && !l.Held {
+			l.Held = true
+			return nil
+		}
+		if do == OrderHold || l.State == TablePaused || l.Held {
+			return l.stopState(do)
+		}
+		return l.become(TablePaused, now)
+	case OrderResume:
+		if l.Held {
+			l.Held, l.copy = false, nil
+			return nil
+		}
+		if l.State != TablePaused {
+			return l.stopState(do)
+		}
+		return l.start(TableResyncing, now)
+	case OrderCancel:
+		return l.cancel(now)
+	}
+	return fmt.Errorf("unknown order %q", do)
+}
+
+// start begins the copying of the table from its first row.
+func (l *life) start(as TableState, now time.Time) error {
+	if err := l.become(as, now); err != nil {
+		return l.stopState(Verb(as))
+	}
+	l.Copy, l.Held, l.Refresh, l.Anew = backfill.Progress{}, false, false, as == TableResyncing
+	l.leave()
+	return nil
+}
+
+// cancel gives the copying up. A table that lacks rows is paused by that.
+func (l *life) cancel(now time.Time) error {
+	if !l.reads() {
+		return l.stopState(OrderCancel)
+	}
+	to := TablePaused
+	if l.Refresh {
+		to = TableStreaming
+	}
+	if err := l.become(to, now); err != nil {
+		return err
+	}
+	l.Copy, l.Held, l.Refresh, l.Anew = backfill.Progress{}, false, false, false
+	l.leave()
+	return nil
+}
+
+// stopState refuses an order that makes no sense.
+func (l *life) stopState(do Verb) error {
+	state := string(l.State)
+	if l.Held {
+		state += ", and held"
+	}
+	return &entrain.Stop{
+		Code: "table_state",
+		What: fmt.Sprintf("table %s.%s is %s: %s makes no sense", l.Schema, l.Name, state, do),
+		Next: "entrain table list FILE",
+	}
+}
+
+func stopUnreadable(name tableName, found *entrain.ChunkTable) error {
+	stop := &entrain.Stop{
+		Code: "table_unknown",
+		What: fmt.Sprintf("the source does not capture table %s.%s", name.schema, name.name),
+		Next: "entrain table list FILE; entrain table add FILE " + name.schema + "." + name.name,
+	}
+	if found != nil {
+		stop.Code, stop.Next = "table_unreadable", "entrain check FILE"
+		stop.What = fmt.Sprintf("the rows of table %s.%s cannot be read while the stream flows: %s", name.schema, name.name, found.Refused)
+	}
+	return stop
+}
+
+func stopInitial(o Order) error {
+	return &entrain.Stop{
+		Code: "snapshot_runs",
+		What: "the rows of all tables are being copied for the first time: one table cannot be told apart yet",
+		Next: "entrain status FILE   # until it is streaming",
+	}
+}

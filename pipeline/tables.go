@@ -1,0 +1,215 @@
+package pipeline
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/pipeline/backfill"
+)
+
+// tables follows the tables that are not simply streaming, through the sessions
+// of a pipeline. Three goroutines meet here: the reading one asks what becomes
+// of each event, the writing one tells what is durable, and one that reads
+// chunks; besides, people give orders. All of it is guarded by mu.
+type tables struct {
+	p     *Pipeline
+	store TableStore  // nil: tables cannot be ordered about
+	some  atomic.Bool // there are lives
+
+	mu      sync.Mutex
+	loaded  bool
+	lives   map[tableName]*life
+	sources map[tableName]tableName // by their names for the sink, of tables that were seen and have another there
+	seen    *entrain.Table          // the last of them
+	open    bool                    // the stream stands inside a transaction
+	version uint64                  // of the last transaction that was read
+	rows    uint64                  // that were read in chunks
+	stream  *entrain.Stream
+	flying  []flight      // rows that are on their way to the sink, in order
+	changed chan struct{} // closed and replaced when a waiter may go on
+	waiting int           // how many wait for that
+	restart bool          // the session has to be opened anew
+}
+
+// life is a table's, in this process.
+type life struct {
+	TableLife
+	sink     tableName      // its name for the sink
+	copy     *backfill.Copy // nil between sessions
+	begun    bool           // of one that is made anew: the sink has an empty double
+	settled  bool           // every transaction that the stream may lack of it has ended
+	rows     int            // of the next chunk
+	discards int            // of copy, when it was last looked at
+	again    time.Time      // not before that, after a chunk was discarded
+	doubles  map[*entrain.Table]*entrain.Table
+}
+
+// flight is a batch of rows between the stream and the sink.
+type flight struct {
+	batch *entrain.Batch
+	life  *life
+	copy  *backfill.Copy
+	tx    entrain.Transaction
+	last  bool // the table has all its rows behind it
+}
+
+func newTables(p *Pipeline) *tables {
+	t := &tables{p: p, lives: map[tableName]*life{}, sources: map[tableName]tableName{}, changed: make(chan struct{})}
+	t.store, _ = p.opt.Store.(TableStore)
+	return t
+}
+
+// load reads what earlier runs have left, once.
+func (t *tables) load(ctx context.Context) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.loaded || t.store == nil {
+		return nil
+	}
+	lives, err := t.store.LoadTables(ctx)
+	if err != nil {
+		return err
+	}
+	for _, l := range lives {
+		t.lives[tableName{l.Schema, l.Name}] = &life{TableLife: l}
+	}
+	t.loaded = true
+	t.some.Store(len(t.lives) > 0)
+	return nil
+}
+
+// begin prepares a session: what the one before had under way is forgotten.
+func (t *tables) begin() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.flying, t.open, t.restart = nil, false, false
+	for _, l := range t.lives {
+		l.leave()
+	}
+	t.signal()
+}
+
+// leave drops what belongs to a session.
+func (l *life) leave() {
+	l.copy, l.settled, l.doubles = nil, false, nil
+	l.begun = l.Anew && l.Copy.Rows > 0
+}
+
+// signal wakes everybody who waits; mu is held.
+func (t *tables) signal() {
+	close(t.changed)
+	t.changed = make(chan struct{})
+	t.some.Store(len(t.lives) > 0)
+}
+
+// await waits, with mu held, until the condition holds or ctx ends.
+func (t *tables) await(ctx context.Context, holds func() bool) error {
+	t.waiting++
+	defer func() { t.waiting-- }()
+	for !holds() {
+		changed := t.changed
+		t.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+		t.mu.Lock()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// save writes down the lives, and the checkpoint with them; mu is held.
+func (t *tables) save(ctx context.Context, with *Checkpoint) error {
+	var lives []TableLife
+	for _, l := range t.lives {
+		lives = append(lives, l.TableLife)
+	}
+	slices.SortFunc(lives, func(a, b TableLife) int {
+		return cmp.Or(cmp.Compare(a.Schema, b.Schema), cmp.Compare(a.Name, b.Name))
+	})
+	if err := t.store.SaveTables(ctx, lives, with); err != nil {
+		return fmt.Errorf("save the state of tables: %w", err)
+	}
+	t.signal()
+	return nil
+}
+
+// sorted returns the lives by name; mu is held.
+func (t *tables) sorted() []*life {
+	return slices.SortedFunc(maps.Values(t.lives), func(a, b *life) int {
+		return cmp.Or(cmp.Compare(a.Schema, b.Schema), cmp.Compare(a.Name, b.Name))
+	})
+}
+
+// durable notes which rows the sink has now, and saves how far that brings their
+// tables. The checkpoint is of a sink that does not keep the position itself.
+func (t *tables) durable(ctx context.Context, parts []*entrain.Batch, with func() *Checkpoint) error {
+	if !t.some.Load() {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	landed := false
+	for _, b := range parts {
+		for len(t.flying) > 0 && t.flying[0].batch == b {
+			f := t.flying[0]
+			t.flying = t.flying[1:]
+			if f.copy != f.life.copy || f.copy == nil {
+				continue // the table was ordered elsewhere meanwhile
+			}
+			landed = true
+			if err := t.land(ctx, f); err != nil {
+				return err
+			}
+		}
+	}
+	if !landed {
+		return nil
+	}
+	return t.save(ctx, with())
+}
+
+// land notes that the rows of a flight are durable; mu is held.
+func (t *tables) land(ctx context.Context, f flight) error {
+	l := f.life
+	l.Copy = f.copy.Applied()
+	if !f.last {
+		return nil
+	}
+	if err := l.become(TableStreaming, time.Now()); err != nil {
+		return err
+	}
+	t.p.log.Info("table copied", "table", l.Schema+"."+l.Name, "rows", l.Copy.Rows)
+	if err := t.enter(ctx, l, f.tx); err != nil {
+		return err
+	}
+	delete(t.lives, tableName{l.Schema, l.Name})
+	l.copy = nil
+	return nil
+}
+
+// enter writes a table into the ledger: it has its rows.
+func (t *tables) enter(ctx context.Context, l *life, tx entrain.Transaction) error {
+	store, keeps := t.p.opt.Store.(LedgerStore)
+	if !keeps {
+		return nil
+	}
+	ledger, err := store.LoadLedger(ctx)
+	if err != nil || ledger.find(l.Schema, l.Name) != nil {
+		return err
+	}
+	ledger.Tables = append(ledger.Tables, CopiedTable{
+		Schema: l.Schema, Name: l.Name, Incarnation: tx.Stream.Incarnation, Version: tx.Version, Rows: l.Copy.Rows,
+	})
+	return store.SaveLedger(ctx, ledger, nil)
+}
