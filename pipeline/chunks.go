@@ -231,6 +231,9 @@ func (s *session) readChunks(ctx context.Context) error {
 	}
 	r := &chunkReader{s: s, t: s.p.tables, source: source}
 	defer r.close()
+	if err := s.p.discover(ctx); err != nil && ctx.Err() == nil {
+		return err
+	}
 	for {
 		task, err := r.t.task(ctx)
 		if err == nil {

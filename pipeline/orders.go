@@ -131,7 +131,13 @@ func (p *Pipeline) Do(ctx context.Context, o Order) error {
 	if err != nil {
 		return err
 	}
-	return t.order(ctx, o.Do, name, listed)
+	if err := t.order(ctx, o.Do, name, listed); err != nil {
+		return err
+	}
+	if o.Do == OrderAdd {
+		t.reopen()
+	}
+	return nil
 }
 
 // parseTable splits schema.table at the first dot.
@@ -255,7 +261,6 @@ func (t *tables) order(ctx context.Context, do Verb, name tableName, listed []en
 	if l.State == TableStreaming {
 		delete(t.lives, name)
 	}
-	t.restart = t.restart || do == OrderAdd
 	t.p.log.Info("table ordered", "table", name.schema+"."+name.name, "order", string(do), "state", string(l.State))
 	if err := t.save(ctx, nil); err != nil {
 		*l = before
@@ -352,6 +357,9 @@ func (l *life) cancel(now time.Time) error {
 	return nil
 }
 
+// codeTableState is the stop for an order that makes no sense.
+const codeTableState = "table_state"
+
 // stopState refuses an order that makes no sense.
 func (l *life) stopState(do Verb) error {
 	state := string(l.State)
@@ -359,7 +367,7 @@ func (l *life) stopState(do Verb) error {
 		state += ", and held"
 	}
 	return &entrain.Stop{
-		Code: "table_state",
+		Code: codeTableState,
 		What: fmt.Sprintf("table %s.%s is %s: %s makes no sense", l.Schema, l.Name, state, do),
 		Next: "entrain table list FILE",
 	}

@@ -36,6 +36,8 @@ type tables struct {
 	changed chan struct{} // closed and replaced when a waiter may go on
 	waiting int           // how many wait for that
 	restart bool          // the session has to be opened anew
+
+	discovered bool // of the goroutine that reads chunks: tables were looked for
 }
 
 // life is a table's, in this process.
@@ -126,6 +128,15 @@ func (t *tables) await(ctx context.Context, holds func() bool) error {
 		}
 	}
 	return nil
+}
+
+// reopen has the session opened anew: the source's stream is to have a table that
+// it did not have when it began.
+func (t *tables) reopen() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.restart = true
+	t.signal()
 }
 
 // save writes down the lives, and the checkpoint with them; mu is held.

@@ -153,7 +153,7 @@ func (c *catalog) learn(ctx context.Context, tables ...*entrain.Table) error {
 		}
 		st, err := c.describe(ctx, t)
 		if err != nil {
-			return err
+			return about(t, err)
 		}
 		c.tables[t] = st
 	}

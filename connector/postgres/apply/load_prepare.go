@@ -64,11 +64,11 @@ func (l *tableLoad) prepareTable(ctx context.Context, x *loadSession) error {
 	if err != nil {
 		return fmt.Errorf("look for an earlier load: %w", err)
 	}
-	made, err := l.findTable(ctx, x)
+	table, made, err := x.findTable(ctx, l.from)
 	if err != nil {
 		return err
 	}
-	l.plan.made = made
+	l.table, l.plan.made = table, made
 	if before != nil {
 		l.plan.made = made || makerOf(before[1])
 		if err := l.undo(ctx, x, loadMode(before[0])); err != nil {
@@ -92,21 +92,21 @@ func (l *tableLoad) prepareTable(ctx context.Context, x *loadSession) error {
 }
 
 // findTable learns about the table and makes it if it is missing.
-func (l *tableLoad) findTable(ctx context.Context, x *loadSession) (made tableMaker, err error) {
-	l.table, err = x.describe(ctx, l.from.Table)
+func (x *loadSession) findTable(ctx context.Context, from entrain.SnapshotTable) (t *targetTable, made tableMaker, err error) {
+	t, err = x.describe(ctx, from.Table)
 	var stop *entrain.Stop
-	if !errors.As(err, &stop) || stop.Code != "table_missing" || !l.sink.cfg.CreateTables {
-		return madeByOthers, err
+	if !errors.As(err, &stop) || stop.Code != "table_missing" || !x.cfg.CreateTables {
+		return t, madeByOthers, err
 	}
-	if d := l.from.Definition; d == nil || d.Dialect != "postgres" {
+	if d := from.Definition; d == nil || d.Dialect != "postgres" {
 		stop.Why = "create_tables is set, but the source does not say how the table is made"
-		return madeByOthers, err
+		return nil, madeByOthers, err
 	}
-	if err := x.define(ctx, l.from.Table, l.from.Definition.Before, stateUnique); err != nil {
-		return madeByOthers, err
+	if err := x.define(ctx, from.Table, from.Definition.Before, stateUnique); err != nil {
+		return nil, madeByOthers, err
 	}
-	l.table, err = x.describe(ctx, l.from.Table)
-	return madeByUs, err
+	t, err = x.describe(ctx, from.Table)
+	return t, madeByUs, err
 }
 
 // describe reads the catalog.

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -24,6 +25,15 @@ const (
 	stateNoArbiter       = "42P10" // no unique index matches ON CONFLICT
 	stateInternal        = "XX000" // also: cache lookup failed for type
 )
+
+// about notes which table a stop is about.
+func about(t *entrain.Table, err error) error {
+	var stop *entrain.Stop
+	if errors.As(err, &stop) && stop.Table == nil {
+		stop.Table = t
+	}
+	return err
+}
 
 func stopTableMissing(t *entrain.Table) error {
 	return &entrain.Stop{
@@ -81,7 +91,7 @@ func (w *writer) stopRefused(e *entrain.Event, item applyplan.Item, err error) e
 	if item.Target == nil {
 		w.explainTruncate(stop, &failed, e.Truncate)
 	} else {
-		failed.Table = e.Table.String()
+		failed.Table, stop.Table = e.Table.String(), e.Table
 		where := w.catalog.table(e.Table).describeRow(item)
 		stop.What = fmt.Sprintf("the target refused the %s of %s, row %s (event %s)", item.Op, failed.Table, where, failed.ID)
 		stop.Next = fmt.Sprintf("compare: SELECT * FROM %s WHERE %s; mend the table or the row at the target, then start the pipeline again",
