@@ -104,9 +104,11 @@ func New(t *entrain.Table, from Progress, chunkRows, maxBytes int) (*Copy, error
 	if err := c.adopt(t); err != nil {
 		return nil, err
 	}
-	for _, key := range from.Singles {
+	c.progress.Singles = slices.DeleteFunc(c.progress.Singles, func(key []string) bool {
+		_, again := c.singles[encodeTexts(key)]
 		c.singles[encodeTexts(key)] = struct{}{}
-	}
+		return again
+	})
 	return c, nil
 }
 

@@ -134,11 +134,18 @@ func (c *Copy) discard() {
 	c.becomeIdle()
 }
 
-// requeue makes the single under way one like the others.
+// requeue makes the single under way one like the others; it may be listed again
+// because of what has happened meanwhile.
 func (c *Copy) requeue() {
-	if of := c.window.query.Of; of != nil && !c.window.void {
-		c.singles[encodeTexts(of)] = struct{}{}
+	of := c.window.query.Of
+	if of == nil || c.window.void {
+		return
 	}
+	key := encodeTexts(of)
+	if _, again := c.singles[key]; again {
+		c.progress.Singles = c.progress.Singles[1:]
+	}
+	c.singles[key] = struct{}{}
 }
 
 func (c *Copy) becomeIdle() { c.state, c.window = idle, window{} }
