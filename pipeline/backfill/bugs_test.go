@@ -77,6 +77,22 @@ func overlook(b bug) bug {
 	return b
 }
 
+// keepPlace undoes that copying starts over.
+func keepPlace(b bug) bug {
+	var was Progress
+	note := func(c *Copy) { was = c.progress.clone() }
+	undo := func(c *Copy) {
+		if c.progress.After == nil && was.After != nil {
+			c.progress.After = was.After
+		}
+	}
+	b.read = func(c *Copy, _ *entrain.Chunk) { note(c) }
+	b.taken = undo
+	b.deliver = func(c *Copy, _ *entrain.Event) bool { note(c); return false }
+	b.delivered = undo
+	return b
+}
+
 var bugs = []bug{
 	{name: "no look at what was delivered before", read: func(c *Copy, _ *entrain.Chunk) { clear(c.touched) }},
 	{name: "transactions of a discarded window forgotten", asked: func(c *Copy) {
@@ -119,6 +135,7 @@ var bugs = []bug{
 	ignore(bug{name: "truncates ignored"}, func(op entrain.Op, _ bool) bool { return op == entrain.OpTruncate }),
 	{name: "a younger view of another table prunes", prune: true},
 	{name: "progress saved before the rows", early: true},
+	keepPlace(bug{name: "another key keeps the place"}),
 	{name: "no wait for older transactions", unsettled: true},
 }
 

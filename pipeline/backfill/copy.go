@@ -90,7 +90,7 @@ type window struct {
 }
 
 // New returns the copying of a table from where it has got to, the zero Progress
-// to begin. Chunks have up to chunkRows rows; while one is being read the table's
+// to begin; an error is [ErrNoKey]. Chunks have up to chunkRows rows; while one is being read the table's
 // changes are kept, up to about maxBytes. Both are at least 1.
 func New(t *entrain.Table, from Progress, chunkRows, maxBytes int) (*Copy, error) {
 	c := &Copy{
@@ -103,6 +103,9 @@ func New(t *entrain.Table, from Progress, chunkRows, maxBytes int) (*Copy, error
 	}
 	if err := c.adopt(t); err != nil {
 		return nil, err
+	}
+	if from.Key != c.progress.Key && !from.Finished {
+		c.restart()
 	}
 	c.progress.Singles = slices.DeleteFunc(c.progress.Singles, func(key []string) bool {
 		_, again := c.singles[encodeTexts(key)]

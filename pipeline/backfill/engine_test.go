@@ -264,12 +264,13 @@ func (e *engine) read(t *sourceTable, q *entrain.ChunkQuery) *entrain.Chunk {
 	first, last := 0, modelKeys
 	switch {
 	case q.Of != nil:
-		first = t.keyFrom(q.Of)
+		first = t.ordered(t.keyFrom(q.Of))
 		last = first + 1
 	case q.After != nil:
-		first = t.keyFrom(q.After) + 1
+		first = t.ordered(t.keyFrom(q.After)) + 1
 	}
-	for k := first; k < last; k++ {
+	for i := first; i < last; i++ {
+		k := t.ordered(i)
 		if !t.passes(t.visible[k]) {
 			continue
 		}
@@ -317,7 +318,7 @@ func (e *engine) hand(i int) {
 	}
 	tc.query, tc.chunk = nil, nil
 	for _, other := range e.copies {
-		if other != tc && other.c != nil && e.rng.IntN(2) == 0 {
+		if other != tc && other.c != nil {
 			e.bug.saw(other.c, view)
 		}
 	}

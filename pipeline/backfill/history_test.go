@@ -50,7 +50,12 @@ func (e *engine) upsert(it item) {
 		if t.pair {
 			key = append(key, text(2))
 		}
-		it.copy.target[t.keyFrom(key)] = &cell{a: text(0), b: text(n - 1)}
+		k := t.keyFrom(key)
+		if k < 0 || k >= modelKeys {
+			e.fail("a chunk's row of t%d has the key %q", it.table, key)
+			return
+		}
+		it.copy.target[k] = &cell{a: text(0), b: text(n - 1)}
 	}
 	it.copy.durable = !e.bug.early
 }

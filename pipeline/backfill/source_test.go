@@ -88,7 +88,7 @@ type source struct {
 
 func newSource(rng *rand.Rand) *source {
 	s := &source{rng: rng, xid: 1<<32 - uint64(rng.IntN(20)), alters: rng.IntN(4) == 0, delay: rng.IntN(6)}
-	for i := range 1 + rng.IntN(3) {
+	for i := range min(1+rng.IntN(5), 3) {
 		t := &sourceTable{pair: i == 1, filtered: i != 0, added: rng.IntN(3) > 0}
 		t.shape = s.newShape(i, t.pair, 0)
 		for k := range modelKeys {
@@ -395,6 +395,15 @@ func (t *sourceTable) keyFrom(texts []string) int {
 		return a*3 + 12 - b
 	}
 	return a - 5
+}
+
+// ordered returns the key at a place in the table's order, or the place of a key:
+// another type of key turns the order round.
+func (t *sourceTable) ordered(i int) int {
+	if t.shape.Columns[1].Type == "int0" {
+		return i
+	}
+	return modelKeys - 1 - i
 }
 
 func (s *source) view() entrain.View {
