@@ -3,6 +3,7 @@ package backfill
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/fnv"
 
 	"github.com/entrainsync/entrain"
 )
@@ -141,14 +142,15 @@ func sameKey(a, b *entrain.Table) bool {
 		return true
 	}
 	ka, kb := keyColumns(a), keyColumns(b)
-	if len(ka) != len(kb) {
-		return false
+	return len(ka) == len(kb) && fingerprint(a, ka) == fingerprint(b, kb)
+}
+
+// fingerprint returns the FNV-1a hash of the names and types of the key columns.
+func fingerprint(t *entrain.Table, keys []int) uint64 {
+	h := fnv.New64a()
+	for _, i := range keys {
+		col := t.Columns[i]
+		fmt.Fprintf(h, "%q,%q,%d,", col.Name, col.Type, col.Modifier)
 	}
-	for i := range ka {
-		ca, cb := a.Columns[ka[i]], b.Columns[kb[i]]
-		if ca.Name != cb.Name || ca.Type != cb.Type || ca.Modifier != cb.Modifier {
-			return false
-		}
-	}
-	return true
+	return h.Sum64()
 }

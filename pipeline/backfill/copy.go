@@ -90,7 +90,7 @@ type window struct {
 }
 
 // New returns the copying of a table from where it has got to, the zero Progress
-// to begin. Chunks have up to chunkRows rows; while one is being read the table's
+// to begin; an error is [ErrNoKey]. Chunks have up to chunkRows rows; while one is being read the table's
 // changes are kept, up to about maxBytes. Both are at least 1.
 func New(t *entrain.Table, from Progress, chunkRows, maxBytes int) (*Copy, error) {
 	c := &Copy{
@@ -104,9 +104,14 @@ func New(t *entrain.Table, from Progress, chunkRows, maxBytes int) (*Copy, error
 	if err := c.adopt(t); err != nil {
 		return nil, err
 	}
-	for _, key := range from.Singles {
-		c.singles[encodeTexts(key)] = struct{}{}
+	if from.Key != c.progress.Key && !from.Finished {
+		c.restart()
 	}
+	c.progress.Singles = slices.DeleteFunc(c.progress.Singles, func(key []string) bool {
+		_, again := c.singles[encodeTexts(key)]
+		c.singles[encodeTexts(key)] = struct{}{}
+		return again
+	})
 	return c, nil
 }
 

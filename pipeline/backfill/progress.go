@@ -11,6 +11,9 @@ type Progress struct {
 	// After is the key of the last row of the chunks that were applied, as in
 	// [entrain.ChunkQuery.After]; nil at the beginning.
 	After []string `json:"after,omitempty"`
+	// Key is a fingerprint of the key's columns: under another key After and Singles
+	// mean nothing, and copying starts over.
+	Key uint64 `json:"key,omitempty"`
 	// Rows counts the rows that were applied.
 	Rows int64 `json:"rows,omitempty"`
 	// Singles are the keys of rows that the stream brought without a part, so that
@@ -86,7 +89,7 @@ func (c *Copy) dropSingles() {
 func (c *Copy) restart() {
 	p := &c.progress
 	if p.After != nil || p.Singles != nil || p.Rows != 0 {
-		*p = Progress{}
+		*p = Progress{Key: p.Key}
 		c.dirty = true
 	}
 	clear(c.singles)
@@ -109,6 +112,7 @@ func (c *Copy) adopt(t *entrain.Table) error {
 		c.restart()
 	}
 	c.table, c.keys = t, keys
+	c.progress.Key = fingerprint(t, keys)
 	return nil
 }
 
@@ -134,11 +138,18 @@ func (c *Copy) discard() {
 	c.becomeIdle()
 }
 
-// requeue makes the single under way one like the others.
+// requeue makes the single under way one like the others; it may be listed again
+// because of what has happened meanwhile.
 func (c *Copy) requeue() {
-	if of := c.window.query.Of; of != nil && !c.window.void {
-		c.singles[encodeTexts(of)] = struct{}{}
+	of := c.window.query.Of
+	if of == nil || c.window.void {
+		return
 	}
+	key := encodeTexts(of)
+	if _, again := c.singles[key]; again {
+		c.progress.Singles = c.progress.Singles[1:]
+	}
+	c.singles[key] = struct{}{}
 }
 
 func (c *Copy) becomeIdle() { c.state, c.window = idle, window{} }
