@@ -117,6 +117,14 @@ func (v View) Widen(id uint64) uint64 {
 	return v.Max - uint64(int64(int32(uint32(v.Max)-uint32(id))))
 }
 
+// Streamer is a Reader that knows its history before the first event. Those of a
+// [Chunker] are.
+type Streamer interface {
+	// Stream is the history that the reader's events will be of. It may be called
+	// from any goroutine.
+	Stream() *Stream
+}
+
 // TableAdder is a Source that can be told to capture a further table.
 type TableAdder interface {
 	// AddTable makes the source capture the table, from about now on: what

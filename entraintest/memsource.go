@@ -174,6 +174,9 @@ type memoryReader struct {
 	done   chan struct{}
 }
 
+// Stream implements [entrain.Streamer].
+func (r *memoryReader) Stream() *entrain.Stream { return &r.src.cfg.Stream }
+
 func (r *memoryReader) Read(ctx context.Context) (*entrain.Batch, error) {
 	if hook := r.src.cfg.BeforeRead; hook != nil {
 		if err := hook(ctx); err != nil && ctx.Err() == nil {

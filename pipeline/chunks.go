@@ -34,6 +34,8 @@ func (p *Pipeline) prepareTables(ctx context.Context) error {
 	if err := t.load(ctx); err != nil {
 		return err
 	}
+	t.adding.Lock()
+	defer t.adding.Unlock()
 	t.begin()
 	if len(t.reading()) == 0 {
 		return nil
@@ -85,6 +87,11 @@ func (t *tables) reading() []*life {
 // that cannot be read is a failed table.
 func (t *tables) adopt(ctx context.Context, l *life, listed []entrain.ChunkTable) error {
 	found := findTable(listed, l.Schema, l.Name)
+	if found == nil && l.Copy.Rows == 0 {
+		t.p.log.Warn("a table was to be added, but the source does not capture it", "table", l.Schema+"."+l.Name,
+			"next", "entrain table add FILE "+l.Schema+"."+l.Name)
+		return t.forget(ctx, tableName{l.Schema, l.Name})
+	}
 	if found == nil || found.Refused != "" {
 		reason := "the source does not capture it"
 		if found != nil {
@@ -211,7 +218,10 @@ func (t *tables) redo(ctx context.Context, stop *entrain.Stop) bool {
 	l.Copy = backfill.Progress{}
 	l.leave()
 	t.p.log.Warn("the sink has lost the double of a table: its rows are read again", "table", l.Schema+"."+l.Name)
-	return t.save(ctx, nil) == nil
+	if err := t.save(ctx, nil); err != nil {
+		t.p.log.Warn("will be written down later", "error", err) // the next failure leads here again
+	}
+	return true
 }
 
 // sourceOf is the source's name of a table of the sink; mu is held.

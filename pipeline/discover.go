@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/entrainsync/entrain"
 )
@@ -23,7 +22,11 @@ func (p *Pipeline) discover(ctx context.Context) error {
 	}
 	listed, err := p.listTables(ctx)
 	if err != nil {
-		return fmt.Errorf("look for tables whose rows are not copied: %w", err)
+		// A source that cannot be read beside its stream (a standby) has streamed
+		// all the same.
+		p.log.Warn("could not look for tables whose rows are not copied", "error", err)
+		t.discovered = !entrain.IsRetryable(err)
+		return nil
 	}
 	for i := range listed {
 		if err := p.meet(ctx, &listed[i], ledger, listed); err != nil {

@@ -36,8 +36,8 @@ var lifeMoves = map[TableState][]TableState{
 	TableCopying:    {TableCatchingUp, TableStreaming, TablePaused, TableFailed, TableResyncing},
 	TableCatchingUp: {TableStreaming, TableCopying, TablePaused, TableFailed, TableResyncing},
 	TableStreaming:  {TableNew, TableCopying, TablePaused, TableFailed, TableResyncing},
-	TablePaused:     {TableResyncing, TableNew},
-	TableFailed:     {TableResyncing, TablePaused, TableNew},
+	TablePaused:     {TableResyncing},
+	TableFailed:     {TableResyncing, TablePaused},
 	TableResyncing:  {TableCatchingUp, TablePaused, TableFailed, TableResyncing},
 }
 

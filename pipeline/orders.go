@@ -122,22 +122,13 @@ func (p *Pipeline) Do(ctx context.Context, o Order) error {
 		return stopInitial(o)
 	}
 	if o.Do == OrderAdd {
-		err = p.addTable(ctx, name)
-	}
-	if err != nil {
-		return err
+		return p.addTable(ctx, name)
 	}
 	listed, err := p.listTables(ctx)
 	if err != nil {
 		return err
 	}
-	if err := t.order(ctx, o.Do, name, listed); err != nil {
-		return err
-	}
-	if o.Do == OrderAdd {
-		t.reopen()
-	}
-	return nil
+	return t.order(ctx, o.Do, name, listed)
 }
 
 // parseTable splits schema.table at the first dot.
@@ -180,24 +171,105 @@ func (p *Pipeline) doAll(ctx context.Context, o Order) error {
 	return nil
 }
 
-// addTable makes the source capture a table, and the sink have it.
+// addTable makes the source capture a table, and the sink have it. That its rows
+// are to be copied is written down first: whatever comes of it meets a sink that
+// knows.
 func (p *Pipeline) addTable(ctx context.Context, name tableName) error {
+	t := p.tables
 	adder, ok := p.opt.Source.(entrain.TableAdder)
 	if !ok {
 		return errors.New("this kind of source captures a fixed set of tables")
 	}
-	if err := adder.AddTable(ctx, name.schema, name.name); err != nil {
-		return err
-	}
+	t.adding.Lock()
+	defer t.adding.Unlock()
 	listed, err := p.listTables(ctx)
 	if err != nil {
 		return err
 	}
+	had, err := p.hadRows(ctx, name)
+	captured := findTable(listed, name.schema, name.name)
+	switch {
+	case err != nil:
+		return err
+	case captured != nil && (had || t.knows(name)):
+		return stopCaptured(name)
+	case captured != nil && captured.Refused != "":
+		return stopUnreadable(name, captured)
+	}
+	as := TableNew
+	if had {
+		as = TableResyncing // the sink may have rows that are gone at the source
+	}
+	if err := t.expect(ctx, name, as); err != nil {
+		return err
+	}
+	if err := adder.AddTable(ctx, name.schema, name.name); err != nil {
+		return errors.Join(err, t.forget(ctx, name))
+	}
+	defer t.reopen()
+	if listed, err = p.listTables(ctx); err != nil {
+		return err
+	}
 	found := findTable(listed, name.schema, name.name)
 	if found == nil || found.Refused != "" {
-		return stopUnreadable(name, found)
+		return errors.Join(stopUnreadable(name, found), t.pauseNew(ctx, name))
 	}
-	return p.makeTable(ctx, found)
+	if err := p.makeTable(ctx, found); err != nil {
+		return errors.Join(err, t.pauseNew(ctx, name))
+	}
+	return nil
+}
+
+// expect notes that a table is about to be captured.
+func (t *tables) expect(ctx context.Context, name tableName, as TableState) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := &life{TableLife: TableLife{Schema: name.schema, Name: name.name, State: TableStreaming}}
+	if old := t.lives[name]; old != nil {
+		return old.stopState(OrderAdd)
+	}
+	if err := l.start(as, time.Now()); err != nil {
+		return err
+	}
+	t.lives[name] = l
+	if err := t.save(ctx, nil); err != nil {
+		delete(t.lives, name)
+		return err
+	}
+	return nil
+}
+
+// forget drops a table that came to nothing.
+func (t *tables) forget(ctx context.Context, name tableName) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.lives, name)
+	return t.save(ctx, nil)
+}
+
+// pauseNew leaves a table's changes out that cannot be delivered yet: once that is
+// mended, the table is resumed.
+func (t *tables) pauseNew(ctx context.Context, name tableName) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := t.lives[name]
+	if l == nil {
+		return nil
+	}
+	if err := l.cancel(time.Now()); err != nil {
+		return err
+	}
+	return t.save(ctx, nil)
+}
+
+// hadRows reports whether the sink was once given the table's rows.
+func (p *Pipeline) hadRows(ctx context.Context, name tableName) (bool, error) {
+	store, keeps := p.opt.Store.(LedgerStore)
+	if !keeps {
+		return false, nil
+	}
+	ledger, err := store.LoadLedger(ctx)
+	return ledger.find(name.schema, name.name) != nil, err
 }
 
 // makeTable lets a sink that makes tables make this one, unless the rules of the
@@ -234,10 +306,13 @@ func (t *tables) order(ctx context.Context, do Verb, name tableName, listed []en
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if err := t.await(ctx, func() bool { return !t.open }); err != nil {
+	if err := t.await(ctx, func() bool { return !t.open && (t.lives[name] == nil || !t.lives[name].over) }); err != nil {
 		return err
 	}
 	l := t.lives[name]
+	if l == nil && found == nil {
+		return stopUnreadable(name, nil)
+	}
 	if l == nil {
 		l = &life{TableLife: TableLife{Schema: name.schema, Name: name.name, State: TableStreaming}}
 	}
@@ -384,6 +459,14 @@ func stopUnreadable(name tableName, found *entrain.ChunkTable) error {
 		stop.What = fmt.Sprintf("the rows of table %s.%s cannot be read while the stream flows: %s", name.schema, name.name, found.Refused)
 	}
 	return stop
+}
+
+func stopCaptured(name tableName) error {
+	return &entrain.Stop{
+		Code: codeTableState,
+		What: fmt.Sprintf("table %s.%s is captured already", name.schema, name.name),
+		Next: "entrain table resync FILE " + name.schema + "." + name.name + "   # if its rows are to be copied anew",
+	}
 }
 
 func stopInitial(o Order) error {

@@ -70,7 +70,7 @@ func (t *tables) name(events []entrain.Event) error {
 // note takes over what the copies have learnt from the events, and reports
 // whether it has to be saved before the events are handed on.
 func (t *tables) note() bool {
-	dirty := false
+	dirty := t.owed
 	for _, l := range t.lives {
 		if l.copy != nil && l.copy.Dirty() {
 			l.Copy, dirty = l.copy.Progress(), true
@@ -95,6 +95,9 @@ func (t *tables) lets(e *entrain.Event) (bool, error) {
 func (t *tables) meets(e *entrain.Event, table *entrain.Table) (bool, error) {
 	l := t.lives[tableName{table.Schema, table.Name}]
 	if l == nil {
+		return true, nil
+	}
+	if l.over {
 		return true, nil
 	}
 	if l.silent() || l.Anew && !l.begun {
@@ -133,8 +136,9 @@ func (t *tables) letsTruncate(e *entrain.Event) (bool, error) {
 }
 
 // redirect leads the events of tables that are made anew to their doubles, behind
-// the rules of the pipeline. It returns how many events more there are by that.
-func (t *tables) redirect(b *entrain.Batch) (more int) {
+// the rules of the pipeline, and rows of own to its double in any case. It returns
+// how many events more there are by that.
+func (t *tables) redirect(b *entrain.Batch, own *life) (more int) {
 	if !t.some.Load() {
 		return 0
 	}
@@ -142,7 +146,7 @@ func (t *tables) redirect(b *entrain.Batch) (more int) {
 	defer t.mu.Unlock()
 	anew := map[tableName]*life{}
 	for _, l := range t.lives {
-		if l.Anew && l.begun {
+		if l.Anew && l.begun && (!l.over || l == own) {
 			anew[l.sink] = l
 		}
 	}
@@ -217,7 +221,7 @@ func (t *tables) due(at entrain.Position) ([]flight, error) {
 	defer t.mu.Unlock()
 	var due []flight
 	for _, l := range t.sorted() {
-		if l.copy == nil {
+		if l.copy == nil || l.over {
 			continue
 		}
 		if l.Anew && !l.begun {
@@ -226,7 +230,7 @@ func (t *tables) due(at entrain.Position) ([]flight, error) {
 			t.signal()
 		}
 		rows, apply := l.copy.End(at)
-		if apply {
+		if apply || l.Copy.Finished {
 			f, err := t.batchOf(l, rows, at)
 			if err != nil {
 				return nil, err
@@ -254,7 +258,7 @@ const chunkOrdinals uint64 = 3 << 62
 // batchOf puts the rows of a chunk into a batch.
 func (t *tables) batchOf(l *life, rows []entrain.Row, at entrain.Position) (flight, error) {
 	tx := t.moment(l.copy.Version())
-	f := flight{life: l, copy: l.copy, tx: tx, last: l.copy.Last()}
+	f := flight{life: l, copy: l.copy, tx: tx, last: l.copy.Last() || l.Copy.Finished}
 	b := &entrain.Batch{Through: at, Events: make([]entrain.Event, len(rows), len(rows)+1)}
 	table := l.copy.Table()
 	event := func(op entrain.Op) entrain.Event {
@@ -267,6 +271,7 @@ func (t *tables) batchOf(l *life, rows []entrain.Row, at entrain.Position) (flig
 		b.Bytes += len(row) + eventBytes
 	}
 	l.grow(len(rows), b.Bytes)
+	l.over = f.last // what comes behind these rows is the table's own again
 	if f.last {
 		b.Events = append(b.Events, event(entrain.OpReadEnd))
 		if l.State != TableCatchingUp {
@@ -333,7 +338,7 @@ func (s *session) put(ctx context.Context, b *entrain.Batch, f *flight) error {
 	if err != nil {
 		return err
 	}
-	if more := s.p.tables.redirect(b); more > 0 {
+	if more := s.p.tables.redirect(b, f.owner()); more > 0 {
 		s.p.mu.Lock()
 		s.fed.events.read += int64(more)
 		s.p.mu.Unlock()
@@ -346,6 +351,14 @@ func (s *session) put(ctx context.Context, b *entrain.Batch, f *flight) error {
 		return errDraining
 	}
 	return nil
+}
+
+// owner is the table whose rows a flight has; nil for others.
+func (f *flight) owner() *life {
+	if f == nil {
+		return nil
+	}
+	return f.life
 }
 
 // launch notes a flight that is about to be queued.

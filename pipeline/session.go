@@ -57,6 +57,9 @@ func (p *Pipeline) session(ctx context.Context, delays *backoff) error {
 		return fmt.Errorf("open source: %w", err)
 	}
 	defer closeQuietly(p, "source", reader)
+	if streamer, ok := reader.(entrain.Streamer); ok {
+		p.tables.follow(streamer.Stream())
+	}
 	s := &session{p: p, reader: reader, writer: writer, delays: delays, queue: newQueue(p.opt.BufferBytes)}
 	s.fed.at = from
 	if err := p.attach(s); err != nil {

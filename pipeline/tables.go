@@ -23,6 +23,8 @@ type tables struct {
 	store TableStore  // nil: tables cannot be ordered about
 	some  atomic.Bool // there are lives
 
+	adding sync.Mutex // held while a table is added, and while a session asks what there is; before mu
+
 	mu      sync.Mutex
 	loaded  bool
 	lives   map[tableName]*life
@@ -37,6 +39,8 @@ type tables struct {
 	waiting int           // how many wait for that
 	restart bool          // the session has to be opened anew
 
+	owed bool // what the lives say now could not be saved
+
 	discovered bool // of the goroutine that reads chunks: tables were looked for
 }
 
@@ -46,6 +50,7 @@ type life struct {
 	sink     tableName      // its name for the sink
 	copy     *backfill.Copy // nil between sessions
 	begun    bool           // of one that is made anew: the sink has an empty double
+	over     bool           // its last rows are on their way: what comes behind them is the table's own
 	settled  bool           // every transaction that the stream may lack of it has ended
 	rows     int            // of the next chunk
 	discards int            // of copy, when it was last looked at
@@ -98,10 +103,20 @@ func (t *tables) begin() {
 	t.signal()
 }
 
+// follow notes the history that the session's events are of.
+func (t *tables) follow(stream *entrain.Stream) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stream = stream
+}
+
 // leave drops what belongs to a session.
 func (l *life) leave() {
-	l.copy, l.settled, l.doubles = nil, false, nil
-	l.begun = l.Anew && l.Copy.Rows > 0
+	l.copy, l.settled, l.over, l.doubles = nil, false, false, nil
+	l.begun = l.Anew && (l.Copy.After != nil || l.Copy.Finished)
+	if l.Anew && !l.begun {
+		l.Copy = backfill.Progress{} // it begins with an empty double
+	}
 }
 
 // signal wakes everybody who waits; mu is held.
@@ -148,9 +163,11 @@ func (t *tables) save(ctx context.Context, with *Checkpoint) error {
 	slices.SortFunc(lives, func(a, b TableLife) int {
 		return cmp.Or(cmp.Compare(a.Schema, b.Schema), cmp.Compare(a.Name, b.Name))
 	})
+	t.owed = true
 	if err := t.store.SaveTables(ctx, lives, with); err != nil {
 		return fmt.Errorf("save the state of tables: %w", err)
 	}
+	t.owed = false
 	t.signal()
 	return nil
 }
@@ -193,8 +210,11 @@ func (t *tables) durable(ctx context.Context, parts []*entrain.Batch, with func(
 // land notes that the rows of a flight are durable; mu is held.
 func (t *tables) land(ctx context.Context, f flight) error {
 	l := f.life
-	l.Copy = f.copy.Applied()
+	if !l.Copy.Finished { // else it was the end alone
+		l.Copy = f.copy.Applied()
+	}
 	if !f.last {
+		l.settled = !l.Copy.Finished // what settles moves the stream, and the end can follow
 		return nil
 	}
 	if err := l.become(TableStreaming, time.Now()); err != nil {

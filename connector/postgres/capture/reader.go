@@ -345,3 +345,6 @@ func (r *reader) noticed(n *pgconn.PgError) error {
 	r.log.Warn("notice from the source", "severity", n.Severity, "message", n.Message)
 	return nil
 }
+
+// Stream implements entrain.Streamer.
+func (r *reader) Stream() *entrain.Stream { return r.asm.stream }
