@@ -278,7 +278,7 @@ func (e *engine) read(t *sourceTable, q *entrain.ChunkQuery) *entrain.Chunk {
 			ch.More = true
 			break
 		}
-		ch.Rows = append(ch.Rows, e.src.rowOf(t, k, *t.visible[k], false))
+		ch.Rows = append(ch.Rows, e.src.rowOf(t, k, *t.visible[k]))
 		ch.Last = t.keyTexts(k)
 	}
 	return ch
