@@ -147,13 +147,15 @@ func (c *Copy) Deliver(e *entrain.Event) error {
 	if _, known := c.touched[uint32(e.Tx.ID)]; !known {
 		c.touched[uint32(e.Tx.ID)] = c.epoch
 	}
-	keys := keyColumns(shape)
-	if len(keys) == 0 {
-		return ErrNoKey
-	}
-	if !sameKey(shape, c.table) {
-		c.restart()
-		return nil
+	keys := c.keys
+	if shape.Version != c.table.Version {
+		if keys = keyColumns(shape); len(keys) == 0 {
+			return ErrNoKey
+		}
+		if !sameKey(shape, c.table) {
+			c.restart()
+			return nil
+		}
 	}
 	ch, err := c.read(e, shape, keys)
 	if err != nil {

@@ -34,6 +34,7 @@ type tableCopy struct {
 	settle  uint64
 	chunk   *entrain.Chunk // read, not handed over
 	query   *entrain.ChunkQuery
+	reading bool // chunk's transaction is not over
 	durable bool // the rows under way
 	saved   Progress
 	target  cells
@@ -81,9 +82,7 @@ func (e *engine) open() {
 // start makes the copying of a table that the stream has, from what was saved.
 func (e *engine) start(i int) {
 	tc, t := e.copies[i], e.src.tables[i]
-	if tc.query != nil && tc.chunk != nil {
-		t.readers--
-	}
+	e.release(i)
 	tc.c, tc.query, tc.chunk, tc.durable = nil, nil, nil, false
 	if !t.added || tc.saved.Finished {
 		return
@@ -227,16 +226,17 @@ func (e *engine) step(i int) {
 			e.next(tc)
 		}
 	case e.rng.IntN(30) == 0:
-		if tc.chunk != nil {
-			t.readers--
-		}
+		e.release(i)
 		tc.c.Abandon()
 		tc.query, tc.chunk = nil, nil
 	case tc.chunk == nil:
 		if t.emptied == nil {
 			tc.chunk = e.read(t, tc.query)
+			tc.reading = true
 			t.readers++
 		}
+	case tc.reading:
+		e.finishRead(i)
 	default:
 		e.hand(i)
 	}
@@ -278,24 +278,37 @@ func (e *engine) read(t *sourceTable, q *entrain.ChunkQuery) *entrain.Chunk {
 			ch.More = true
 			break
 		}
-		ch.Rows = append(ch.Rows, e.src.rowOf(t, k, *t.visible[k], false))
+		ch.Rows = append(ch.Rows, e.src.rowOf(t, k, *t.visible[k]))
 		ch.Last = t.keyTexts(k)
 	}
 	return ch
 }
 
-// hand gives a copy the chunk that was read.
-func (e *engine) hand(i int) {
-	tc := e.copies[i]
-	e.src.tables[i].readers--
+// release ends the transaction that reads a chunk, if there is one.
+func (e *engine) release(i int) {
+	if e.copies[i].reading {
+		e.copies[i].reading = false
+		e.src.tables[i].readers--
+	}
+}
+
+// finishRead takes the position that the stream has to reach for a chunk, and
+// lets go of the table.
+func (e *engine) finishRead(i int) {
+	e.release(i)
 	reach := len(e.src.log)
 	if e.bug.written {
 		reach = e.src.flushed
 	}
-	tc.chunk.Reached = func(at entrain.Position) bool {
+	e.copies[i].chunk.Reached = func(at entrain.Position) bool {
 		n, err := strconv.Atoi(at.Offset)
 		return err == nil && n >= reach
 	}
+}
+
+// hand gives a copy the chunk that was read.
+func (e *engine) hand(i int) {
+	tc := e.copies[i]
 	view := tc.chunk.View
 	tc.c.window.record.each(func(ch change) {
 		if !view.Contains(ch.tx) {

@@ -12,7 +12,10 @@ import (
 // long after its commit is in the log (synchronous replication), or long before
 // the log is on disk and can be streamed (asynchronous commit).
 
-const modelKeys = 8
+const (
+	modelKeys = 8
+	pairTable = 1 // has a key of two columns
+)
 
 // cells is a table's rows by key; the order of keys is that of the numbers, not
 // that of their texts.
@@ -89,8 +92,8 @@ type source struct {
 func newSource(rng *rand.Rand) *source {
 	s := &source{rng: rng, xid: 1<<32 - uint64(rng.IntN(20)), alters: rng.IntN(4) == 0, delay: rng.IntN(6)}
 	for i := range min(1+rng.IntN(5), 3) {
-		t := &sourceTable{pair: i == 1, filtered: i != 0, added: rng.IntN(3) > 0}
-		t.shape = s.newShape(i, t.pair, 0)
+		t := &sourceTable{pair: i == pairTable, filtered: i != 0, added: rng.IntN(3) > 0}
+		t.shape = s.newShape(i, 0)
 		for k := range modelKeys {
 			if rng.IntN(2) == 0 {
 				t.latest[k] = s.newCell(nil)
@@ -105,7 +108,7 @@ func newSource(rng *rand.Rand) *source {
 var shapeCache = map[[2]int]*entrain.Table{}
 
 // newShape returns a table's n-th shape; every third has another type of key.
-func (s *source) newShape(i int, pair bool, n int) *entrain.Table {
+func (s *source) newShape(i, n int) *entrain.Table {
 	if t := shapeCache[[2]int{i, n}]; t != nil {
 		return t
 	}
@@ -113,7 +116,7 @@ func (s *source) newShape(i int, pair bool, n int) *entrain.Table {
 	t := &entrain.Table{Schema: "s", Name: "t" + strconv.Itoa(i)}
 	t.Columns = append(t.Columns, entrain.Column{Name: "a", Type: "text", Modifier: int32(n)})
 	t.Columns = append(t.Columns, entrain.Column{Name: "k", Type: key, Key: true})
-	if pair {
+	if i == pairTable {
 		t.Columns = append(t.Columns, entrain.Column{Name: "l", Type: key, Key: true})
 	}
 	t.Columns = append(t.Columns, entrain.Column{Name: "b", Type: "text"})
@@ -292,7 +295,7 @@ func (s *source) alter() {
 	t := s.tables[i]
 	if t.quiet() {
 		s.newXID()
-		t.shape = s.newShape(i, t.pair, s.rng.IntN(6))
+		t.shape = s.newShape(i, s.rng.IntN(6))
 	}
 }
 
@@ -318,7 +321,11 @@ func (s *source) emit(tx *sourceTx, i int, e modelEvent) {
 	if after {
 		e.row = *is
 		e.partial = was != nil && was.b == is.b
-		e.After = s.rowOf(t, e.key, e.row, e.partial)
+		logged := e.row
+		if e.partial {
+			logged.b = unchanged
+		}
+		e.After = s.rowOf(t, e.key, logged)
 	}
 	switch {
 	case !before:
@@ -365,12 +372,9 @@ func buildRow(t *sourceTable, texts []string) entrain.Row {
 	return row
 }
 
-func (s *source) rowOf(t *sourceTable, key int, c cell, partial bool) entrain.Row {
+func (s *source) rowOf(t *sourceTable, key int, c cell) entrain.Row {
 	texts := append(make([]string, 0, 4), c.a)
 	texts = append(texts, t.keyTexts(key)...)
-	if partial {
-		c.b = unchanged
-	}
 	return buildRow(t, append(texts, c.b))
 }
 

@@ -1,0 +1,86 @@
+package backfill
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/entrainsync/entrain"
+)
+
+func TestDeliverDoesNotAllocate(t *testing.T) {
+	shape := scriptShape("1", "int4")
+	c, err := New(shape, Progress{}, 10, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &entrain.Event{
+		Op: entrain.OpUpdate, Table: shape, Tx: &entrain.Transaction{ID: 7},
+		Before: scriptRow("1", "~", "~"), After: scriptRow("2", "a", "b"),
+	}
+	deliver := func() {
+		if err := c.Deliver(e); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := testing.AllocsPerRun(100, deliver); n != 0 {
+		t.Errorf("%v allocations an event between chunks", n)
+	}
+	c.End(entrain.Position{})
+	if _, ok := c.Next(); !ok {
+		t.Fatal("no chunk is asked for")
+	}
+	view := entrain.View{Min: 5, Max: 5}
+	if err := c.Read(&entrain.Chunk{Table: shape, View: view, Rows: []entrain.Row{scriptRow("9", "a", "b")}}); err != nil {
+		t.Fatal(err)
+	}
+	if n := testing.AllocsPerRun(100, deliver); n != 0 {
+		t.Errorf("%v allocations an event outside the chunk", n)
+	}
+}
+
+func TestNewRefusesTablesWithoutKey(t *testing.T) {
+	shape := scriptShape("1", "none")
+	if _, err := New(shape, Progress{}, 1, 1); !errors.Is(err, ErrNoKey) {
+		t.Errorf("no key columns: %v", err)
+	}
+	full := *scriptShape("1", "int4")
+	full.FullIdentity = true
+	if _, err := New(&full, Progress{}, 1, 1); !errors.Is(err, ErrNoKey) {
+		t.Errorf("full identity: %v", err)
+	}
+}
+
+func TestProgressOfAnotherKeyStartsOver(t *testing.T) {
+	was, err := New(scriptShape("1", "int4"), Progress{}, 1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := was.Progress()
+	p.After, p.Rows = []string{"5"}, 5
+	for key, after := range map[string]int{"int4": 1, "text": 0} {
+		c, err := New(scriptShape("2", key), p, 1, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if q, ok := c.Next(); !ok || len(q.After) != after {
+			t.Errorf("key of type %s: %+v, %v", key, q, ok)
+		}
+	}
+}
+
+func TestProgressIsTheCallers(t *testing.T) {
+	from := Progress{After: []string{"5"}, Singles: [][]string{{"1"}}}
+	c, err := New(scriptShape("1", "int4"), from, 1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from.Key = c.progress.Key
+	if c, err = New(scriptShape("1", "int4"), from, 1, 1); err != nil {
+		t.Fatal(err)
+	}
+	p := c.Progress()
+	p.After[0], p.Singles[0][0], from.Singles[0][0] = "x", "x", "x"
+	if got := c.Progress(); got.After[0] != "5" || got.Singles[0][0] != "1" {
+		t.Errorf("the progress was changed from outside: %+v", got)
+	}
+}
