@@ -100,12 +100,13 @@ func (t *tables) meets(e *entrain.Event, table *entrain.Table) (bool, error) {
 	if l.over {
 		return true, nil
 	}
-	if l.silent() || l.Anew && !l.begun {
+	if l.silent() {
 		return false, nil
 	}
 	e.Settling = true
+	delivers := !l.Anew || l.begun // what is left out has to be in the chunks
 	if l.copy == nil {
-		return true, nil
+		return delivers, nil
 	}
 	if l.Anew && table.Version != l.copy.Table().Version {
 		return false, t.reshaped(l, table)
@@ -113,7 +114,7 @@ func (t *tables) meets(e *entrain.Event, table *entrain.Table) (bool, error) {
 	if err := l.copy.Deliver(e); err != nil {
 		return false, fmt.Errorf("event %s of table %s: %w", e.ID(), table, err)
 	}
-	return true, nil
+	return delivers, nil
 }
 
 // letsTruncate leaves out the tables of a truncate that are not to have it.

@@ -307,30 +307,32 @@ func (s *livingSink) apply(e *entrain.Event) error {
 		tables = e.Truncate.Tables
 	}
 	for _, t := range tables {
-		name := t.String()
-		rows := s.rows[name]
-		if t.Shadow {
-			if e.Truncate != nil {
-				if len(tables) > 1 {
-					return errors.New("a truncate of a double and of others")
-				}
-				s.doubles[name] = entraintest.Rows{}
-			}
-			if rows = s.doubles[name]; rows == nil {
-				return &entrain.Stop{Code: "shadow_lost", Table: t}
-			}
+		if t.Shadow && len(tables) > 1 {
+			return errors.New("a truncate of a double and of others")
 		}
-		if e.Op == entrain.OpReadEnd {
-			if err := s.end(t, rows, e.Tx.Version/1000); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := settle(rows, e); err != nil {
+		if err := s.applyTo(t, e); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (s *livingSink) applyTo(t *entrain.Table, e *entrain.Event) error {
+	name := t.String()
+	rows := s.rows[name]
+	if t.Shadow && e.Truncate != nil {
+		s.doubles[name] = entraintest.Rows{}
+	}
+	if t.Shadow {
+		rows = s.doubles[name]
+	}
+	if rows == nil {
+		return &entrain.Stop{Code: "shadow_lost", Table: t}
+	}
+	if e.Op == entrain.OpReadEnd {
+		return s.end(t, rows, e.Tx.Version/1000)
+	}
+	return settle(rows, e)
 }
 
 // end is the end of a table's rows: they are what the source had there.
@@ -383,10 +385,12 @@ func settle(rows entraintest.Rows, e *entrain.Event) error {
 // held and resynced while changes flow, over random histories with faults at
 // every step and processes that die: in the end the sink has what the source has.
 func TestTableHistories(t *testing.T) {
-	first, n := uint64(0), uint64(3000)
-	if one := os.Getenv("ENTRAIN_TEST_SEED"); one != "" {
-		first, _ = strconv.ParseUint(one, 10, 64)
-		n = 1
+	first, n := uint64(0), uint64(2000)
+	if one, err := strconv.ParseUint(os.Getenv("ENTRAIN_TEST_SEED"), 10, 64); err == nil {
+		first, n = one, 1
+	}
+	if wide, err := strconv.ParseUint(os.Getenv("ENTRAIN_TEST_HISTORIES"), 10, 64); err == nil {
+		n = wide
 	}
 	for seed := first; seed < first+n; seed++ {
 		synctest.Test(t, func(t *testing.T) { livingHistory(t, seed) })
@@ -452,27 +456,33 @@ func orders(t *testing.T, w *living, p *pipeline.Pipeline) {
 // finish brings all tables to where they stream, and waits for it.
 func finish(t *testing.T, seed uint64, w *living, p *pipeline.Pipeline) {
 	_ = p.Do(t.Context(), pipeline.Order{Do: pipeline.OrderAdd, Table: w.tables[0].String()})
-	for round := range 200 {
+	for range 200 {
 		w.commit(2)
 		<-time.After(500 * time.Millisecond)
-		list, err := p.Tables(t.Context())
-		if err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
-		}
-		streaming := len(list) == len(w.tables)
-		for _, st := range list {
-			streaming = streaming && st.State == pipeline.TableStreaming
-			if st.State == pipeline.TablePaused || st.Held {
-				if err := p.Do(t.Context(), pipeline.Order{Do: pipeline.OrderResume, Table: st.Table}); err != nil {
-					t.Fatalf("seed %d: %v", seed, err)
-				}
-			}
-		}
-		if streaming {
+		if streaming(t, seed, p) == len(w.tables) {
 			return
 		}
-		if round == 199 {
-			t.Fatalf("seed %d: not all tables stream: %+v; %+v", seed, list, p.Status())
+	}
+	list, _ := p.Tables(t.Context())
+	t.Fatalf("seed %d: not all tables stream: %+v; %+v", seed, list, p.Status())
+}
+
+// streaming counts the tables that stream, and resumes those that wait for it.
+func streaming(t *testing.T, seed uint64, p *pipeline.Pipeline) (n int) {
+	list, err := p.Tables(t.Context())
+	if err != nil {
+		t.Fatalf("seed %d: %v", seed, err)
+	}
+	for _, st := range list {
+		if st.State == pipeline.TableStreaming {
+			n++
+		}
+		if st.State != pipeline.TablePaused && !st.Held {
+			continue
+		}
+		if err := p.Do(t.Context(), pipeline.Order{Do: pipeline.OrderResume, Table: st.Table}); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
 		}
 	}
+	return n
 }

@@ -24,7 +24,8 @@ type direction struct {
 var directions = []direction{
 	{dir: "."},
 	{dir: "connector", may: []string{""}},
-	{dir: "pipeline", may: []string{""}, deep: true},
+	{dir: "pipeline", may: []string{"", "pipeline/backfill"}},
+	{dir: "pipeline", may: []string{""}, deep: true}, // what is below it is pure
 	{dir: "encoding", may: []string{"", "encoding"}, deep: true},
 }
 
