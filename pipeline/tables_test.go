@@ -486,3 +486,107 @@ func streaming(t *testing.T, seed uint64, p *pipeline.Pipeline) (n int) {
 	}
 	return n
 }
+
+// TestFailedTable has the sink refuse one table: it fails, the others flow on, and
+// a resync brings it back.
+func TestFailedTable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newLiving(0)
+		sink, store := newLivingSink(w), &tableStore{world: w}
+		bad := w.tables[1]
+		o := pipeline.Options{Source: w, Sink: sink, Store: store, OnTableError: pipeline.TableErrorResync}
+		process(t, 0, o, func(p *pipeline.Pipeline) {
+			w.commit(9)
+			synctest.Wait()
+			sink.mu.Lock()
+			sink.refuse[bad.String()] = true
+			sink.mu.Unlock()
+			for range 20 {
+				w.commit(3)
+				<-time.After(time.Second)
+			}
+			if got := stateOf(t, p, bad); got.State != pipeline.TableFailed || got.Reason == "" {
+				t.Errorf("the table is %+v, expected it to have failed with a reason", got)
+			}
+			if diff := sink.rows[w.tables[2].String()].Diff(w.states[len(w.states)-1][2]); diff != "" {
+				t.Errorf("another table did not flow on:\n%s", diff)
+			}
+			sink.mu.Lock()
+			sink.refuse = map[string]bool{}
+			sink.mu.Unlock()
+			if err := p.Do(t.Context(), pipeline.Order{Do: pipeline.OrderResync, Table: bad.String()}); err != nil {
+				t.Fatal(err)
+			}
+			finish(t, 0, w, p)
+		})
+		if diff := sink.rows[bad.String()].Diff(w.states[len(w.states)-1][1]); diff != "" {
+			t.Errorf("after the resync:\n%s", diff)
+		}
+	})
+}
+
+// TestFailedTableStops is the same by the default: the pipeline ends.
+func TestFailedTableStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newLiving(0)
+		sink := newLivingSink(w)
+		sink.refuse[w.tables[1].String()] = true
+		w.commit(20)
+		p, err := pipeline.New(pipeline.Options{Source: w, Sink: sink, Store: &tableStore{world: w}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var stop *entrain.Stop
+		if err := p.Run(t.Context()); !errors.As(err, &stop) || stop.Code != "row_refused" {
+			t.Errorf("run ended with %v, expected the sink's stop", err)
+		}
+	})
+}
+
+func stateOf(t *testing.T, p *pipeline.Pipeline, table *entrain.Table) pipeline.TableStatus {
+	t.Helper()
+	list, err := p.Tables(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, st := range list {
+		if st.Table == table.String() {
+			return st
+		}
+	}
+	t.Fatalf("table %s is not listed: %+v", table, list)
+	return pipeline.TableStatus{}
+}
+
+// TestOrdersThatMakeNoSense are refused with a code and the next command, and
+// change nothing.
+func TestOrdersThatMakeNoSense(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newLiving(0)
+		captured, other := w.tables[1].String(), w.tables[0].String()
+		process(t, 0, pipeline.Options{Source: w, Sink: newLivingSink(w), Store: &tableStore{world: w}}, func(p *pipeline.Pipeline) {
+			synctest.Wait()
+			for _, c := range []struct {
+				do          pipeline.Verb
+				table, code string
+			}{
+				{pipeline.OrderResume, captured, "table_state"},
+				{pipeline.OrderHold, captured, "table_state"},
+				{pipeline.OrderCancel, captured, "table_state"},
+				{pipeline.OrderPause, other, "table_unknown"},
+				{pipeline.OrderResync, other, "table_unknown"},
+				{pipeline.OrderResync, "orders", "table_name"},
+				{pipeline.OrderHold, "", "not_copying"},
+			} {
+				var stop *entrain.Stop
+				err := p.Do(t.Context(), pipeline.Order{Do: c.do, Table: c.table})
+				if !errors.As(err, &stop) || stop.Code != c.code || stop.Next == "" {
+					t.Errorf("%s %q: %v, expected the stop %s", c.do, c.table, err, c.code)
+				}
+			}
+			if got := stateOf(t, p, w.tables[1]).State; got != pipeline.TableStreaming {
+				t.Errorf("the table is %s", got)
+			}
+		})
+	})
+}
