@@ -31,6 +31,11 @@ func TestSourceCan(t *testing.T) {
 		_, guards := src.(entrain.Guarder)
 		_, checks := src.(entrain.Checker)
 		_, leaves := src.(entrain.Teardowner)
+		_, chunks := src.(entrain.Chunker)
+		_, adds := src.(entrain.TableAdder)
+		if !chunks || !adds {
+			t.Errorf("%s: chunks %t, adds %t", name, chunks, adds)
+		}
 		if !snapshots || !ends || !guards || !checks || !leaves {
 			t.Errorf("%s: %t %t %t %t %t", name, snapshots, ends, guards, checks, leaves)
 		}

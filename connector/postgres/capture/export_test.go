@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,6 +83,50 @@ func checkCopied(t *testing.T, src *Source, w typed) {
 	}
 }
 
+// checkChunked is checkTyped for the rows of chunks.
+func checkChunked(t *testing.T, src *Source, w typed) {
+	t.Helper()
+	w.want = maps.Clone(w.want)
+	k := byKey(t, src)
+	tables, err := k.Tables(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ct := range tables {
+		if !strings.HasPrefix(ct.Table.Name, "t_") {
+			continue
+		}
+		c, err := k.Read(t.Context(), entrain.ChunkQuery{Table: ct.Table, Rows: 1000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range c.Rows {
+			w.check(t, &entrain.Event{Table: c.Table, After: row})
+		}
+	}
+	for row := range w.want {
+		t.Errorf("%s is in no chunk", row)
+	}
+}
+
+// byKey joins what the door joins, for a session that ends with the test.
+func byKey(t *testing.T, src *Source) *snapshot.Keyed {
+	t.Helper()
+	b, err := src.Beside("chunks")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := snapshot.OpenKeyed(t.Context(), snapshot.KeyedConfig{
+		Server: b.Server, Publications: b.Publications, Wants: b.Wants, Kind: b.Kind, MaxRow: b.MaxEventBytes,
+		Beat: b.Beat, At: b.At, Open: b.Open, Log: b.Log,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { k.Close() })
+	return k
+}
+
 // TestCopiedEncodings: PG-31, P1. A copied value has the bytes of the same value
 // in the stream, whatever the database's encoding is.
 func TestCopiedEncodings(t *testing.T) {
@@ -109,8 +154,32 @@ func TestCopiedEncodings(t *testing.T) {
 				if len(want) != 0 {
 					t.Errorf("not copied: %q", want)
 				}
+				checkChunkIsCopy(t, src)
 			})
 		})
+	}
+}
+
+// checkChunkIsCopy: a chunk of the only table has the rows of its copy, byte by
+// byte.
+func checkChunkIsCopy(t *testing.T, src *Source) {
+	t.Helper()
+	var copied, chunked []string
+	eachRead(t, takeSnapshot(t, src), func(e *entrain.Event) { copied = append(copied, string(e.After)) })
+	k := byKey(t, src)
+	tables, err := k.Tables(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := k.Read(t.Context(), entrain.ChunkQuery{Table: tables[0].Table, Rows: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range c.Rows {
+		chunked = append(chunked, string(row))
+	}
+	if !slices.Equal(copied, chunked) || len(tables) != 1 || len(copied) == 0 {
+		t.Errorf("copied %q, the chunk has %q", copied, chunked)
 	}
 }
 
@@ -124,6 +193,13 @@ func TestCopyUntranslatable(t *testing.T) {
 		}
 		defer r.Close()
 		_, err = r.Read(t.Context())
+		expectStop(t, err, "text_untranslatable")
+		k := byKey(t, src)
+		tables, err := k.Tables(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = k.Read(t.Context(), entrain.ChunkQuery{Table: tables[0].Table, Rows: 10})
 		expectStop(t, err, "text_untranslatable")
 	})
 }

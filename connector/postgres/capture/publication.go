@@ -100,7 +100,7 @@ func (s *session) ensurePublication(ctx context.Context, from entrain.Position) 
 		return createPublicationError(err, cfg, create)
 	}
 	cfg.Log.Info("created publication", "publication", cfg.Publication, "tables", len(tables))
-	s.warnPartitioned(tables)
+	s.src.warnPartitioned(tables)
 	return nil
 }
 
@@ -142,7 +142,7 @@ func (s *session) publishable(tables []sourceTable) ([]sourceTable, error) {
 	case len(bare) > 0:
 		return nil, stopNoIdentity(bare, mend)
 	}
-	if err := s.checkGenerated(roots); err != nil {
+	if err := checkGenerated(roots, s.version); err != nil {
 		return nil, err
 	}
 	return roots, checkMixed(roots)
@@ -150,10 +150,10 @@ func (s *session) publishable(tables []sourceTable) ([]sourceTable, error) {
 
 // checkGenerated refuses tables that a new publication would break or could
 // not tell the rows of apart, for the generated columns in their identity.
-func (s *session) checkGenerated(tables []sourceTable) error {
+func checkGenerated(tables []sourceTable, version int) error {
 	var hidden, mend []string
 	for _, t := range tables {
-		if columns := t.unknowable(s.version); columns != "" {
+		if columns := t.unknowable(version); columns != "" {
 			hidden = append(hidden, t.name+" ("+columns+")")
 			mend = append(mend, t.mendGenerated())
 		}
@@ -207,10 +207,10 @@ func (s *session) checkPublication(pub publication, tables []sourceTable) error 
 		s.src.warn("published tables without a replica identity: UPDATE and DELETE on them fail at the source",
 			"tables", strings.Join(bare, ", "), "next", strings.Join(mend, " "))
 	}
-	s.warnPartitioned(published)
+	s.src.warnPartitioned(published)
 	if s.version >= publishesGenerated {
 		s.warnGenerated(published)
-	} else if err := s.checkGenerated(published); err != nil {
+	} else if err := checkGenerated(published, s.version); err != nil {
 		return err
 	}
 	return checkMixed(published)
@@ -224,8 +224,7 @@ func (s *session) warnGenerated(published []sourceTable) {
 		case t.virtual != "":
 			mend = append(mend, t.mendGenerated())
 		case t.stored != "":
-			mend = append(mend, fmt.Sprintf("ALTER PUBLICATION %s SET (publish_generated_columns = stored);",
-				sqltext.Ident(s.src.cfg.publications()[0])))
+			mend = append(mend, publishGenerated(s.src.cfg.publications()[0]))
 		default:
 			continue
 		}
@@ -255,7 +254,7 @@ func (s *session) warnMissing(pub publication, t sourceTable) {
 
 // warnPartitioned names the tables of which the log has, published through the
 // root, only the rows' changes.
-func (s *session) warnPartitioned(published []sourceTable) {
+func (s *Source) warnPartitioned(published []sourceTable) {
 	var names []string
 	for _, t := range published {
 		if t.partitioned {
@@ -263,7 +262,7 @@ func (s *session) warnPartitioned(published []sourceTable) {
 		}
 	}
 	if len(names) > 0 {
-		s.src.warn("of partitioned tables, TRUNCATE, ATTACH, DETACH and DROP of a single partition are not carried",
+		s.warn("of partitioned tables, TRUNCATE, ATTACH, DETACH and DROP of a single partition are not carried",
 			"tables", strings.Join(names, ", "))
 	}
 }

@@ -207,6 +207,12 @@ func (t *sourceTable) carried(pub publication) bool {
 	return true
 }
 
+// splits reports whether the publication would send the table as its leaves, some
+// of which are not wanted.
+func (t *sourceTable) splits(pub publication) bool {
+	return !pub.viaRoot && slices.ContainsFunc(t.leaves, func(leaf leafTable) bool { return !leaf.wanted })
+}
+
 // publish is the SQL that has the publications send the table's changes under
 // its name.
 func (t *sourceTable) publish(pub publication, name string) string {
@@ -216,8 +222,7 @@ func (t *sourceTable) publish(pub publication, name string) string {
 	} else {
 		name = t.member
 	}
-	unwanted := func(leaf leafTable) bool { return !leaf.wanted }
-	if !pub.viaRoot && slices.ContainsFunc(t.leaves, unwanted) {
+	if t.splits(pub) {
 		sql = append(sql, fmt.Sprintf("ALTER PUBLICATION %s SET (publish_via_partition_root = true);", sqltext.Ident(name)))
 	}
 	return strings.Join(sql, " ")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -173,20 +174,31 @@ type openTransaction struct {
 	state, command        string
 }
 
-// openTransactions lists the oldest transactions that the slot may wait for.
-// Every role sees whose they are; since when and what they do is shown to
-// members of pg_read_all_stats. Of the last statement only its first word is
-// asked for, since the rest may hold data (P8). What cannot be found out is not
-// worth an error of its own.
+// openTransactions lists the oldest transactions that the slot may wait for, by a
+// session of its own: the slot's waits.
 func (s *session) openTransactions(ctx context.Context) []openTransaction {
 	if s.standby {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
 	defer cancel()
-	var rows [][]string
-	err := dial.InSession(ctx, s.sibling("slot"), func(conn *pgconn.PgConn) (err error) {
-		rows, err = dial.QueryRows(ctx, conn, `SELECT l.pid, p.gid,
+	var open []openTransaction
+	err := dial.InSession(ctx, s.sibling("slot"), func(conn *pgconn.PgConn) error {
+		open = listOpen(ctx, conn, s.src.cfg.Log)
+		return nil
+	})
+	if err != nil {
+		s.src.cfg.Log.Debug("cannot list the open transactions", "error", err)
+	}
+	return open
+}
+
+// listOpen lists the oldest transactions that have written. Every role sees whose
+// they are; since when and what they do is shown to members of pg_read_all_stats.
+// Of the last statement only its first word is asked for, since the rest may hold
+// data (P8). What cannot be found out is not worth an error of its own.
+func listOpen(ctx context.Context, conn *pgconn.PgConn, log *slog.Logger) []openTransaction {
+	rows, err := dial.QueryRows(ctx, conn, `SELECT l.pid, p.gid,
 			extract(epoch FROM now() - coalesce(a.xact_start, p.prepared))::bigint,
 			a.application_name, coalesce(a.usename, p.owner), coalesce(a.datname, p.database), a.state,
 			upper(substring(a.query FROM '(?i)^\s*(SELECT|INSERT|UPDATE|DELETE|MERGE|COPY|WITH|CALL|DO|BEGIN|CREATE|ALTER|DROP|TRUNCATE|REINDEX|REFRESH|VACUUM|ANALYZE|CLUSTER|LOCK|FETCH|EXECUTE|SAVEPOINT)\M'))
@@ -195,10 +207,8 @@ func (s *session) openTransactions(ctx context.Context) []openTransaction {
 		LEFT JOIN pg_stat_activity a ON a.pid = l.pid
 		LEFT JOIN pg_prepared_xacts p ON p.transaction = l.xid
 		ORDER BY coalesce(a.xact_start, p.prepared) NULLS LAST, l.pid LIMIT 5`)
-		return err
-	})
 	if err != nil {
-		s.src.cfg.Log.Debug("cannot list the open transactions", "error", err)
+		log.Debug("cannot list the open transactions", "error", err)
 	}
 	open := make([]openTransaction, len(rows))
 	for i, r := range rows {

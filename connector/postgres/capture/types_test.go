@@ -87,6 +87,7 @@ func TestEveryType(t *testing.T) {
 			want[row[0]] = row[1] + " " + row[2]
 		}
 		checkCopied(t, src, typed{want, arrays})
+		checkChunked(t, src, typed{want, arrays})
 		checkTyped(t, src, from, typed{want, arrays})
 	})
 }

@@ -86,3 +86,45 @@ func BenchmarkRead(b *testing.B) {
 		b.ReportMetric(rows*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
 	})
 }
+
+// BenchmarkChunk reads 50,000 rows of six columns out of a million by key, and
+// psql the same.
+func BenchmarkChunk(b *testing.B) {
+	url := pgtest.CreateDatabase(b, pgtest.Shared(b, 15))
+	const rows = 50_000
+	pgtest.Exec(b, url, "CREATE TABLE t (id bigint PRIMARY KEY, customer int, total numeric(10,2), status text, at timestamptz, note text)",
+		"INSERT INTO t SELECT i, i % 1000, i / 7.0, 'shipped', now(), 'a note about order ' || i FROM generate_series(1, 1000000) i", "VACUUM ANALYZE t",
+		"CREATE PUBLICATION pub FOR ALL TABLES")
+	s := chunks(b, newSource(b, url))
+	table := chunkTable(b, s, "public.t").Table
+	b.Run("Read", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			c := readChunk(b, s, entrain.ChunkQuery{Table: table, After: []string{"500000"}, Rows: rows})
+			if len(c.Rows) != rows || c.Last[0] != "550000" {
+				b.Fatalf("%d rows, the last %q", len(c.Rows), c.Last)
+			}
+		}
+		b.ReportMetric(rows*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+	})
+	b.Run("One", func(b *testing.B) {
+		for b.Loop() {
+			if c := readChunk(b, s, entrain.ChunkQuery{Table: table, Of: []string{"500000"}}); len(c.Rows) != 1 {
+				b.Fatalf("%d rows", len(c.Rows))
+			}
+		}
+	})
+	b.Run("psql", func(b *testing.B) {
+		psql, err := exec.LookPath("psql")
+		if err != nil {
+			b.Skip("there is no psql")
+		}
+		for b.Loop() {
+			out, err := exec.CommandContext(b.Context(), psql, "-X", "-c", "COPY (SELECT * FROM t WHERE id > 500000 ORDER BY id LIMIT 50000) TO STDOUT", "-o", "/dev/null", url).CombinedOutput()
+			if err != nil {
+				b.Fatalf("%v\n%.1000s", err, out)
+			}
+		}
+		b.ReportMetric(rows*float64(b.N)/b.Elapsed().Seconds(), "rows/s")
+	})
+}

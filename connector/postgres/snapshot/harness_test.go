@@ -269,15 +269,20 @@ func streamed(t testing.TB, src *postgres.Source, point entrain.SnapshotPoint) [
 // stored is what a table has, printed as a source's sessions do.
 func stored(t testing.TB, url, table, columns string) map[string][]string {
 	t.Helper()
+	rows := map[string][]string{}
+	for _, row := range pgtest.Query(t, url, settingsSQL()+"SELECT "+columns+" FROM public."+table) {
+		rows[row[0]] = row
+	}
+	return rows
+}
+
+// settingsSQL makes a session print values as a source's sessions do.
+func settingsSQL() string {
 	var sql strings.Builder
 	for name, value := range dial.SessionSettings() {
 		fmt.Fprintf(&sql, "SET %s = '%s'; ", name, value)
 	}
-	rows := map[string][]string{}
-	for _, row := range pgtest.Query(t, url, sql.String()+"SELECT "+columns+" FROM public."+table) {
-		rows[row[0]] = row
-	}
-	return rows
+	return sql.String()
 }
 
 // equal compares rows by key.

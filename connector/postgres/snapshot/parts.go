@@ -26,6 +26,7 @@ type leaf struct {
 	schema, table string
 	columns       []leafColumn // in the order of the shape's
 	pages, rows   int64        // rows are estimated
+	analysed      float64      // rows when the table was analysed; -1: never
 }
 
 // leafColumn is a column of a leaf; base is its type without domains.

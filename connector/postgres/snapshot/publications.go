@@ -23,6 +23,14 @@ SELECT coalesce(string_agg(mark, ',' ORDER BY mark), '') FROM (
 const schemasMarkSQL = `
   UNION ALL SELECT 'n' || n.oid || ' ' || n.xmin FROM pg_publication_namespace n JOIN p ON p.oid = n.pnpubid`
 
+// markSQL is publicationMarkSQL for a version of the server.
+func markSQL(version int) string {
+	if version >= 150000 {
+		return fmt.Sprintf(publicationMarkSQL, schemasMarkSQL)
+	}
+	return fmt.Sprintf(publicationMarkSQL, "")
+}
+
 // samePublications makes sure that the publications are those of the view: the
 // server tells what they have now, and the stream begins with what they had
 // then. A table that was added in between would lack what was written before.
@@ -30,10 +38,7 @@ func (s *Snapshot) samePublications(ctx context.Context) error {
 	if s.cfg.Unpublished {
 		return nil
 	}
-	sql := fmt.Sprintf(publicationMarkSQL, "")
-	if s.cfg.Version >= 150000 {
-		sql = fmt.Sprintf(publicationMarkSQL, schemasMarkSQL)
-	}
+	sql := markSQL(s.cfg.Version)
 	mark := func(conn *pgconn.PgConn) ([]string, error) {
 		return dial.QueryRow(ctx, conn, sql, jsonText(s.cfg.Publications))
 	}

@@ -211,9 +211,11 @@ func (p part) rewritten(how string) error {
 	return entrain.Retryable(fmt.Errorf("%s was rewritten since the snapshot: %s", p.leaf.name(), how))
 }
 
+// SQLSTATEs of what is not there.
+const undefinedTable, undefinedColumn, undefinedSchema = "42P01", "42703", "3F000"
+
 // gateError tells apart what a new snapshot mends and what it does not.
 func (p part) gateError(err error, user string) error {
-	const undefinedTable, undefinedColumn, undefinedSchema = "42P01", "42703", "3F000"
 	switch dial.SQLState(err) {
 	case undefinedTable, undefinedColumn, undefinedSchema:
 		return entrain.Retryable(fmt.Errorf("%s was rewritten since the snapshot: %w", p.leaf.name(), err))

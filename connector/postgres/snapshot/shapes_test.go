@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector/postgres"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
 
@@ -62,6 +63,7 @@ func checkShapes(t *testing.T, url string) {
 			t.Fatal(err)
 		}
 	}
+	checkChunkShapes(t, src, s, rows)
 	for _, table := range pgtest.Query(t, url, "SELECT oid::regclass::text FROM pg_class WHERE relkind = 'r' AND relnamespace >= 16384 OR relkind = 'r' AND relnamespace = 'public'::regnamespace") {
 		pgtest.Exec(t, url, "CREATE TEMP TABLE x AS SELECT * FROM ONLY "+table[0]+
 			"; "+again(t, url, table[0]))
@@ -87,6 +89,35 @@ func checkShapes(t *testing.T, url string) {
 		}
 	}
 	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// checkChunkShapes: chunks have the shapes of the snapshot's tables, and the same
+// rows.
+func checkChunkShapes(t *testing.T, src *postgres.Source, s entrain.Snapshot, rows map[string][][]string) {
+	t.Helper()
+	session := chunks(t, src)
+	tables, err := session.Tables(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(tables) != len(s.Tables()) {
+		t.Errorf("%d tables to read by key, the snapshot has %d", len(tables), len(s.Tables()))
+	}
+	for _, ct := range tables {
+		want := s.Tables()[index(t, s, ct.Table.String())]
+		if !reflect.DeepEqual(ct.Table, want.Table) || !reflect.DeepEqual(ct.Definition, want.Definition) {
+			t.Errorf("by key\n%+v, the snapshot has\n%+v", ct, want)
+		}
+		if ct.Refused != "" {
+			continue
+		}
+		if got := byChunks(t, session, ct.Table, 1); !slices.Equal(lines(got), lines(rows[ct.Table.String()])) {
+			t.Errorf("chunks of %s have %q, the snapshot %q", ct.Table, got, rows[ct.Table.String()])
+		}
+	}
+	if err := session.Close(); err != nil {
 		t.Error(err)
 	}
 }

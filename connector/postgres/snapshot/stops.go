@@ -25,6 +25,15 @@ func stopListConflict(t *entrain.Table) error {
 	}
 }
 
+func stopChunksOnStandby(server string) error {
+	return &entrain.Stop{
+		Code: "chunks_on_standby",
+		What: server + " is a standby: tables cannot be read by key beside the stream there",
+		Why:  "a standby does not say which transactions its view of a table lacks, so that rows and changes could not be put together",
+		Next: "set source.url in FILE to the primary and run again: entrain run FILE",
+	}
+}
+
 func stopTooLarge(t *entrain.Table, limit int) error {
 	return &entrain.Stop{
 		Code: "event_too_large",

@@ -17,11 +17,12 @@ import (
 
 // catalog reads what there is to copy, as the view has it.
 type catalog struct {
-	cfg  Config
-	conn *pgconn.PgConn
+	cfg   Config
+	conn  *pgconn.PgConn
+	pages string // how to find out how many there are
 }
 
-func (s *Snapshot) catalog() catalog { return catalog{s.cfg, s.holder} }
+func (s *Snapshot) catalog() catalog { return catalog{s.cfg, s.holder, pagesNow} }
 
 const (
 	// publishesGenerated is the first version that sends generated columns.
@@ -45,16 +46,21 @@ WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND NOT c.relispartitio
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')`
 
 	// leavesSQL lists the tables that hold rows of others, a table itself if it
-	// is no partitioned one. Sizes are those of now, which are not smaller.
+	// is no partitioned one. How many pages they have, one of two says.
 	leavesSQL = `WITH RECURSIVE tree(root, oid) AS (
   SELECT o, o FROM unnest($1::oid[]) o
   UNION ALL SELECT tree.root, i.inhrelid FROM tree JOIN pg_class c ON c.oid = tree.oid AND c.relkind = 'p'
   JOIN pg_inherits i ON i.inhparent = tree.oid AND coalesce(to_jsonb(i) ->> 'inhdetachpending', 'false') = 'false')
 SELECT tree.root::text, c.oid::text, n.nspname, c.relname, c.relfilenode::text, c.reltuples::text, c.relpages::text,
-  coalesce(pg_relation_size(c.oid), 0) / current_setting('block_size')::int, current_setting('block_size'),
+  %s, current_setting('block_size'),
   (SELECT coalesce(sum(CASE WHEN attlen > 0 THEN attlen ELSE 32 END), 0) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped)
 FROM tree JOIN pg_class c ON c.oid = tree.oid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND c.relpersistence = 'p' ORDER BY 1, n.nspname, c.relname`
+
+	// pagesNow are not fewer than a view has. It waits for a table that is locked;
+	// pagesAnalysed does not.
+	pagesNow      = "coalesce(pg_relation_size(c.oid), 0) / current_setting('block_size')::int"
+	pagesAnalysed = "c.relpages"
 
 	// ancestorsSQL lists the partitioned tables above each one.
 	ancestorsSQL = `WITH RECURSIVE up(oid, above) AS (
@@ -75,15 +81,9 @@ WHERE contype = 'f' AND conrelid = ANY ($1::oid[]) AND confrelid = ANY ($1::oid[
 
 // read returns the tables in order, with their parts.
 func (c catalog) read(ctx context.Context) ([]*table, error) {
-	tables, err := c.published(ctx)
+	tables, err := c.shapes(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list tables: %w", err)
-	}
-	if err := c.readLeaves(ctx, tables); err != nil {
-		return nil, fmt.Errorf("list partitions: %w", err)
-	}
-	if err := c.readColumns(ctx, tables); err != nil {
-		return nil, fmt.Errorf("read columns: %w", err)
+		return nil, err
 	}
 	edges, err := c.references(ctx, tables)
 	if err != nil {
@@ -99,6 +99,21 @@ func (c catalog) read(ctx context.Context) ([]*table, error) {
 	}
 	tie(sorted, edges)
 	return order(sorted, edges), nil
+}
+
+// shapes returns the tables with their shapes, filters and leaves.
+func (c catalog) shapes(ctx context.Context) ([]*published, error) {
+	tables, err := c.published(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list tables: %w", err)
+	}
+	if err := c.readLeaves(ctx, tables); err != nil {
+		return nil, fmt.Errorf("list partitions: %w", err)
+	}
+	if err := c.readColumns(ctx, tables); err != nil {
+		return nil, fmt.Errorf("read columns: %w", err)
+	}
+	return tables, nil
 }
 
 // published is a table with what the publications have of it.
@@ -165,15 +180,15 @@ func (t *published) choose(lists, filters string) error {
 
 func (c catalog) readLeaves(ctx context.Context, tables []*published) error {
 	byOID, oids := indexed(tables)
-	rows, err := dial.QueryRows(ctx, c.conn, leavesSQL, arrayText(oids))
+	rows, err := dial.QueryRows(ctx, c.conn, fmt.Sprintf(leavesSQL, c.pages), arrayText(oids))
 	if err != nil {
 		return err
 	}
 	for _, r := range rows {
 		t := byOID[r[0]]
 		l := &leaf{oid: r[1], schema: r[2], table: r[3], filenode: r[4], pages: integer(r[7])}
-		tuples, _ := strconv.ParseFloat(r[5], 64)
-		l.rows = estimate(l.pages, density{tuples, integer(r[6])}, integer(r[9]), integer(r[8]))
+		l.analysed, _ = strconv.ParseFloat(r[5], 64)
+		l.rows = estimate(l.pages, density{l.analysed, integer(r[6])}, integer(r[9]), integer(r[8]))
 		t.leaves = append(t.leaves, l)
 	}
 	return nil
