@@ -84,17 +84,20 @@ func (w *writer) runStaged(ctx context.Context, t *targetTable, items []applypla
 	return nil
 }
 
+// freedom says that references are not checked.
+type freedom bool
+
 // freely reports whether an item is done without a check of references.
-func (w *writer) freely(item *applyplan.Item) bool {
+func (w *writer) freely(item *applyplan.Item) freedom {
 	if !w.unchecked || item.Target == nil || !item.Settling {
 		return false
 	}
 	t := w.catalog.table(item.Target.Table)
 	switch item.Op {
 	case applyplan.Insert:
-		return t.letsGo()
+		return freedom(t.letsGo())
 	case applyplan.Update, applyplan.Rekey:
-		return t.letsGo() && !t.ActsOnRekey && !t.ActsOnUpdate
+		return freedom(t.letsGo() && !t.ActsOnRekey && !t.ActsOnUpdate)
 	}
 	return false
 }
@@ -110,7 +113,7 @@ const (
 
 // setFreely switches the check of references for what follows; the caller has
 // nothing under way. A rollback to before the change takes it back.
-func (w *writer) setFreely(ctx context.Context, free bool) error {
+func (w *writer) setFreely(ctx context.Context, free freedom) error {
 	if w.free == free {
 		return nil
 	}

@@ -73,22 +73,21 @@ func TestSinkSettlesSets(t *testing.T) {
 			tags text[], twice int8 GENERATED ALWAYS AS (id * 2) STORED)`)
 		o := describe(t, url, "public", "o")
 		const n = 1000
+		set := func(op entrain.Op, round int) []entrain.Event {
+			var events []entrain.Event
+			for i := range n {
+				e := ins(o, fmt.Sprint(i+1), fmt.Sprint("new ", i, " ", round), "2.25", `{a,NULL,"b c"}`)
+				e.Op, e.Settling = op, op == entrain.OpInsert
+				events = append(events, e)
+			}
+			return append(events, events[3])
+		}
 		for _, there := range []int{0, n / 2, n} {
-			for _, read := range []bool{true, false} {
+			for _, op := range []entrain.Op{entrain.OpRead, entrain.OpInsert} {
 				pgtest.Exec(t, url, fmt.Sprintf(`TRUNCATE o; INSERT INTO o SELECT i, 'old', 1.5, '{old}' FROM generate_series(%d, %d) i`, n-there+1, n))
 				f := newFeed(t, url)
 				for round := range 2 {
-					var events []entrain.Event
-					for i := range n {
-						e := ins(o, fmt.Sprint(i+1), fmt.Sprint("new ", i, " ", round), "2.25", `{a,NULL,"b c"}`)
-						if read {
-							e.Op = entrain.OpRead
-						}
-						e.Settling = !read
-						events = append(events, e)
-					}
-					events = append(events, events[3])
-					f.bulk(events)
+					f.bulk(set(op, round))
 				}
 				wantRows(t, url, `SELECT count(*), count(DISTINCT note), sum(twice), min(n), min(tags), sum((note = 'new ' || id - 1 || ' 1')::int) FROM o`,
 					fmt.Sprintf(`%d|%d|%d|2.25|{a,NULL,"b c"}|%d`, n, n, n*(n+1), n))

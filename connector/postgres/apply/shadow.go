@@ -2,7 +2,6 @@ package apply
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -83,6 +82,7 @@ func (w *writer) runDouble(ctx context.Context, item *applyplan.Item) error {
 	return nil
 }
 
+// beginDouble makes the double, and drops what is left of an earlier one.
 func (w *writer) beginDouble(ctx context.Context, t *targetTable) error {
 	return w.runAll(ctx, doubleSQL(t, w.cfg.Pipeline))
 }
@@ -111,8 +111,11 @@ func (e *swapError) Unwrap() error { return e.err }
 // value have to go first, which their references must not see.
 func (w *writer) swap(ctx context.Context, t *targetTable) error {
 	lost, err := w.isLost(ctx, t)
-	if err != nil || lost {
-		return errors.Join(err, w.stopLost(t, lost))
+	if err != nil {
+		return err
+	}
+	if lost {
+		return stopLost(t)
 	}
 	s := swapSQL(t)
 	if err := w.runAll(ctx, s.before); err != nil {
@@ -163,11 +166,7 @@ func (w *writer) isLost(ctx context.Context, t *targetTable) (bool, error) {
 	return false, nil
 }
 
-// stopLost is nil unless lost.
-func (w *writer) stopLost(t *targetTable, lost bool) error {
-	if !lost {
-		return nil
-	}
+func stopLost(t *targetTable) error {
 	return &entrain.Stop{
 		Code: "shadow_lost",
 		What: fmt.Sprintf("the rows that were to replace those of table %s are gone from the target: %s is not there, or lacks columns that the table has", t.Table, t.sql),
@@ -199,7 +198,7 @@ func (w *writer) explainDouble(ctx context.Context, err error, events []entrain.
 			return err
 		}
 		if lost {
-			return w.stopLost(t, lost)
+			return stopLost(t)
 		}
 	}
 	return err

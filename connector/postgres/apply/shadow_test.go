@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector"
+	"github.com/entrainsync/entrain/connector/postgres/dial"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
 
@@ -215,5 +217,73 @@ func TestSinkDoubleConstraints(t *testing.T) {
 		f.open()
 		must(swapIn(du, readRow(du, "2", "w2", "2")))
 		wantRows(t, url, `SELECT id, who FROM u`, "2|w2")
+	})
+}
+
+// TestSinkDoubleReaders proves P4: a reader never sees an empty table, nor one with
+// rows of both kinds, while one double after another takes its place.
+func TestSinkDoubleReaders(t *testing.T) {
+	onMajors(t, func(t *testing.T, url string) {
+		pgtest.Exec(t, url, ordersSQL, `INSERT INTO orders SELECT i, 'v0', 1 FROM generate_series(1, 400) i`)
+		o := describe(t, url, "public", "orders")
+		d := doubleOf(o)
+		conn := pgtest.Connect(t, url)
+		stop, done := make(chan struct{}), make(chan error, 1)
+		looks := 0
+		go func() {
+			for {
+				select {
+				case <-stop:
+					done <- nil
+					return
+				default:
+				}
+				row, err := dial.QueryRow(t.Context(), conn, `SELECT count(DISTINCT note), count(*), sum(id) FROM orders`)
+				if err == nil && (row[0] != "1" || row[1] != "400" || row[2] != "80200" && row[2] != "120200") {
+					err = fmt.Errorf("a reader saw %v", row)
+				}
+				if err != nil {
+					done <- err
+					return
+				}
+				looks++
+			}
+		}()
+		f := newFeed(t, url)
+		for round := range 12 {
+			shift := 100 * (round % 2)
+			f.write(tx(truncate(d)), reads(d, 1+shift, 400+shift, fmt.Sprint("v", round+1), "1"))
+			f.write(tx(readEnd(d)))
+		}
+		close(stop)
+		if err := <-done; err != nil || looks < 12 {
+			t.Errorf("after %d looks: %v", looks, err)
+		}
+	})
+}
+
+// TestSinkDoubleTeardown proves P7: doubles that are left are listed for their own
+// pipeline only, and the schema goes with them, identities of theirs included.
+func TestSinkDoubleTeardown(t *testing.T) {
+	onMajors(t, func(t *testing.T, url string) {
+		pgtest.Exec(t, url, ordersSQL, `CREATE TABLE "it's ""k" (id int8 GENERATED ALWAYS AS IDENTITY PRIMARY KEY)`)
+		f := newFeed(t, url)
+		f.write(tx(truncate(doubleOf(describe(t, url, "public", "orders"))), truncate(doubleOf(describe(t, url, "public", `it's "k`)))))
+		f.w.Close()
+		other, err := NewSink(Config{URL: connector.Secret(pgtest.TargetURL(url)), Pipeline: "tes"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := other.Teardown(t.Context())
+		if err != nil || len(list) != 0 {
+			t.Fatalf("another pipeline lists %v, %v", list, err)
+		}
+		s := testSink(t, url)
+		if list, err = s.Teardown(t.Context()); err != nil || len(list) != 4 || !strings.Contains(list[0].What+list[1].What, `public.it's "k`) {
+			t.Fatalf("teardown lists %v, %v", list, err)
+		}
+		pgtest.Exec(t, url, list[0].SQL)
+		removeAll(t, list)
+		wantRows(t, url, `SELECT count(*) FROM pg_namespace WHERE nspname = 'entrain'`, "0")
 	})
 }

@@ -45,7 +45,8 @@ type writer struct {
 	met map[*targetTable]int
 	// unchecked: references of settling tables are not checked any more; free: the
 	// session is in the role for that. free is false outside of runSteps.
-	unchecked, free bool
+	unchecked bool
+	free      freedom
 
 	stmts   *statements
 	planner applyplan.Planner // of the batch
