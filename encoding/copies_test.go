@@ -2,13 +2,16 @@ package encoding
 
 import (
 	"testing"
+	"testing/synctest"
 
 	"github.com/entrainsync/entrain"
 )
 
 // TestCopiesLookAlike: what only sinks with tables have to know of a copy, that an event
 // settles or is meant for a double, changes no byte that goes out.
-func TestCopiesLookAlike(t *testing.T) {
+func TestCopiesLookAlike(t *testing.T) { synctest.Test(t, copiesLookAlike) } // one time for all
+
+func copiesLookAlike(t *testing.T) {
 	table := orders()
 	double := *table
 	double.Shadow = true

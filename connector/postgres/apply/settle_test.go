@@ -245,5 +245,16 @@ func TestSinkSettlesRights(t *testing.T) {
 		f = newFeed(t, limited)
 		f.bulk(events)
 		wantRows(t, url, `SELECT count(*) FROM orders WHERE note = 'new'`, fmt.Sprint(fewRows+1))
+
+		pgtest.Exec(t, url, `ALTER SCHEMA entrain OWNER TO CURRENT_USER; GRANT USAGE ON SCHEMA entrain TO `+role)
+		d := doubleOf(o)
+		stop = wantStop(t, f.w.Write(t.Context(), f.batch(tx(truncate(d)))), "no_privilege")
+		if !strings.HasPrefix(stop.Next, "GRANT CREATE ON SCHEMA entrain TO ") {
+			t.Errorf("next: %s", stop.Next)
+		}
+		pgtest.Exec(t, url, stop.Next)
+		f = newFeed(t, limited)
+		f.write(tx(truncate(d)), reads(d, 1, 2, "double", "1"), tx(readEnd(d)))
+		wantRows(t, url, `SELECT note, count(*) FROM orders GROUP BY note`, "double|2")
 	})
 }
