@@ -43,8 +43,9 @@ type MemorySinkConfig struct {
 // one that called Position last, else the one that was opened last; the
 // others are refused. A change that does not fit the rows, such as an insert
 // of a key that exists, is refused with a [entrain.BatchError], except with
-// KeepsNothing, where repetitions are normal. All methods are safe for
-// concurrent use.
+// KeepsNothing, where repetitions are normal, and for events that settle. Doubles
+// of tables ([entrain.Table.Shadow]) are in transactions, too. All methods are
+// safe for concurrent use.
 type MemorySink struct {
 	cfg MemorySinkConfig
 
@@ -174,6 +175,11 @@ func (s *MemorySink) revert(c MemoryCommit) {
 func (s *MemorySink) apply(e *entrain.Event) error {
 	tables := []*entrain.Table{e.Table}
 	switch {
+	case ofDouble(e):
+		if err := s.applyDouble(e); err != nil {
+			return err
+		}
+		tables = nil
 	case e.Op == entrain.OpTruncate:
 		tables = e.Truncate.Tables
 	case e.Op == entrain.OpMessage, e.Op == entrain.OpReadEnd:
@@ -200,11 +206,19 @@ func (s *MemorySink) applyTo(table string, e *entrain.Event) error {
 	if s.cfg.Keeps == KeepsNothing {
 		edits, err = tolerate(rows, e, edits, err)
 	}
+	s.edit(table, edits)
+	return err
+}
+
+// edit changes the rows of a table, so that it can be undone.
+func (s *MemorySink) edit(table string, edits []edit) {
+	if s.tables[table] == nil {
+		s.tables[table] = Rows{}
+	}
 	for _, d := range edits {
 		s.pending.undo = append(s.pending.undo, tableEdit{table: table, edit: d})
-		rows.set(d.key, d.new)
+		s.tables[table].set(d.key, d.new)
 	}
-	return err
 }
 
 // tolerate is what a sink without a memory must do with repeated changes: an

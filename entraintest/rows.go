@@ -29,9 +29,10 @@ type edit struct {
 }
 
 // Apply makes the event's change. Unchanged columns keep their value, a
-// truncate removes all rows, a message does nothing. A change that does not
-// fit what is there, such as an insert of a key that exists, is an error and
-// changes nothing.
+// truncate removes all rows, a message or the end of a read does nothing. A change
+// that does not fit what is there, such as an insert of a key that exists, is an
+// error and changes nothing; if it settles ([entrain.Event.Settling]), or the row
+// was read, it is made to fit. Whether a double is meant does not matter here.
 func (r Rows) Apply(e *entrain.Event) error {
 	edits, err := r.edits(e)
 	if err != nil {
@@ -83,6 +84,38 @@ func (r Rows) set(key string, cells []Cell) {
 
 // edits says what Apply would do, in order, without doing it.
 func (r Rows) edits(e *entrain.Event) ([]edit, error) {
+	edits, err := r.strict(e)
+	unfit := errors.Is(err, errPresent) || errors.Is(err, errAbsent)
+	if unfit && (e.Settling || e.Op == entrain.OpRead) {
+		return r.settle(e), nil
+	}
+	return edits, err
+}
+
+// settle is what a change that does not fit does to rows that are being copied.
+func (r Rows) settle(e *entrain.Event) []edit {
+	after := Cells(e.Table, e.After)
+	key, known := keyOf(e.Table, after)
+	if e.Op == entrain.OpDelete || !known {
+		return nil
+	}
+	var edits []edit
+	was, rekeys := keyOf(e.Table, Cells(e.Table, e.Before))
+	if rekeys = rekeys && was != key; rekeys && r[was] != nil {
+		edits = append(edits, edit{key: was, old: r[was]})
+	}
+	whole := !slices.Contains(after, Unchanged)
+	switch {
+	case r[key] != nil:
+		after = merge(r[key], after)
+	case e.Op == entrain.OpUpdate && !(rekeys && whole):
+		return edits
+	}
+	return append(edits, edit{key: key, old: r[key], new: after})
+}
+
+// strict says what a change does that fits.
+func (r Rows) strict(e *entrain.Event) ([]edit, error) {
 	switch e.Op {
 	case entrain.OpInsert, entrain.OpRead:
 		return r.insert(e.Table, Cells(e.Table, e.After))
@@ -100,7 +133,7 @@ func (r Rows) edits(e *entrain.Event) ([]edit, error) {
 			edits = append(edits, edit{key: key, old: old})
 		}
 		return edits, nil
-	case entrain.OpMessage:
+	case entrain.OpMessage, entrain.OpReadEnd:
 		return nil, nil
 	}
 	return nil, fmt.Errorf("unknown operation %s", e.Op)
@@ -129,12 +162,7 @@ func (r Rows) update(table *entrain.Table, before, after []Cell) ([]edit, error)
 	if !known || old == nil {
 		return nil, errAbsent
 	}
-	merged := slices.Clone(after)
-	for i, c := range merged {
-		if c == Unchanged {
-			merged[i] = old[i]
-		}
-	}
+	merged := merge(old, after)
 	now, _ := keyOf(table, merged)
 	if now == key {
 		return []edit{{key: key, old: old, new: merged}}, nil
@@ -143,6 +171,17 @@ func (r Rows) update(table *entrain.Table, before, after []Cell) ([]edit, error)
 		return nil, errPresent
 	}
 	return []edit{{key: key, old: old}, {key: now, new: merged}}, nil
+}
+
+// merge returns after with the old cells where it is unchanged.
+func merge(old, after []Cell) []Cell {
+	merged := slices.Clone(after)
+	for i, c := range merged {
+		if c == Unchanged {
+			merged[i] = old[i]
+		}
+	}
+	return merged
 }
 
 // keyOf returns the key of a row for [Rows] and whether the row has it. A

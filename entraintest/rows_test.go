@@ -106,3 +106,28 @@ func TestSQL(t *testing.T) {
 		}
 	}
 }
+
+// TestRowsSettle: a change of a table that is being copied fits whatever is there
+// (P3).
+func TestRowsSettle(t *testing.T) {
+	rows := Rows{}
+	read := std(1, Text("read"), Null, Null)
+	read.Op = entrain.OpRead
+	events := settled(std(1, Text("a"), Null, Null), std(1, Text("b"), Text("x"), Null), set(2, Null, Null, Null), remove(3),
+		move(4, 5, Text("whole"), Null, Null), move(6, 7, Text("partial"), Unchanged, Null), move(1, 5, Text("c"), Unchanged, Null),
+		move(8, 5, Unchanged, Text("y"), Unchanged), std(9, Null, Null, Null), move(9, 5, Text("d"), Null, Text("1")))
+	for i, e := range append(events, read, read) {
+		if err := rows.Apply(&e); err != nil {
+			t.Fatalf("event %d: %v", i, err)
+		}
+	}
+	want := Rows{"1": {Text("1"), Text("read"), Null, Null}, "5": {Text("5"), Text("d"), Null, Text("1")}}
+	if diff := rows.Diff(want); diff != "" {
+		t.Error(diff)
+	}
+	for _, e := range settled(std(1, Unchanged, Null, Null), entrain.Event{Op: 77}) {
+		if err := rows.Apply(&e); err == nil {
+			t.Errorf("%s of %q was accepted", e.Op, e.After)
+		}
+	}
+}

@@ -23,6 +23,12 @@ type SinkHarness struct {
 	// VisibleEarly says that Rows may see changes that are not durable yet,
 	// until a session restores a mark: the target has no transactions.
 	VisibleEarly bool
+	// NoDoubles says that the sink takes the double of a table for the table
+	// itself; see [entrain.Table.Shadow].
+	NoDoubles bool
+	// KeepsChanges says that the target keeps changes, of which Rows makes rows:
+	// whether one that settles comes out right is up to who reads them.
+	KeepsChanges bool
 	// Patience is how long the suite waits for what must happen; 0 means 20
 	// seconds.
 	Patience time.Duration
@@ -46,12 +52,15 @@ type sinkCase struct {
 //     Close and by errors (P4);
 //   - the position, or the mark, fits the data after every reopening, and
 //     redelivery from it has no double effect (P2);
+//   - changes of tables that are being copied settle: what is there is replaced,
+//     what is not there is not missed (P3); the double of a table is filled out
+//     of sight and takes the table's place at once, in a transaction (P4);
 //   - a session that takes the position over ends the right of others to write;
 //   - nothing of a batch is kept after Write: the suite overwrites its memory;
 //   - contexts bound what they should, Close may come twice, an operation that
 //     does not exist is refused.
 //
-// Which cases apply depends on Keeps and VisibleEarly.
+// Which cases apply depends on the harness's other fields.
 func TestSink(t *testing.T, h SinkHarness) {
 	for _, c := range sinkCases {
 		if c.only == nil || c.only(h) {
@@ -64,6 +73,7 @@ func hidesOpen(h SinkHarness) bool     { return !h.VisibleEarly }
 func undoesOpen(h SinkHarness) bool    { return !h.VisibleEarly || h.Keeps == KeepsMark }
 func keepsPosition(h SinkHarness) bool { return h.Keeps == KeepsPosition }
 func keepsMark(h SinkHarness) bool     { return h.Keeps == KeepsMark }
+func settlesRows(h SinkHarness) bool   { return !h.KeepsChanges }
 func resumes(h SinkHarness) bool       { return h.Keeps != KeepsNothing }
 
 var sinkCases = []sinkCase{
@@ -74,6 +84,10 @@ var sinkCases = []sinkCase{
 	{name: "key-change", run: sinkKeyChange},
 	{name: "delete-and-insert", run: sinkDeleteAndInsert},
 	{name: "truncate", run: sinkTruncate},
+	{name: "settling", only: settlesRows, run: sinkSettling},
+	{name: "double", run: sinkDouble},
+	{name: "double-anew", run: sinkDoubleAnew},
+	{name: "double-in-transactions", only: undoesOpen, run: sinkDoubleTransactions},
 	{name: "fragments", run: sinkFragments},
 	{name: "fragments-are-invisible", only: hidesOpen, run: sinkInvisible},
 	{name: "close-rolls-back", only: undoesOpen, run: sinkRollback},

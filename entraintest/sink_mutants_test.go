@@ -150,6 +150,43 @@ var sinkMutants = []sinkMutant{
 	{name: "inserts-last", fails: "delete-and-insert null-and-unchanged", wrap: reordered(entrain.OpInsert)},
 	{name: "truncates-nothing", fails: "truncate random-batches", wrap: without(entrain.OpTruncate)},
 	{name: "deletes-nothing", fails: "operations fragments", wrap: without(entrain.OpDelete)},
+	{name: "nothing-settles", fails: "settling", keeps: KeepsPosition, wrap: writes(func(b *entrain.Batch) *entrain.Batch {
+		return rewritten(b, func(e entrain.Event) []entrain.Event {
+			e.Settling = false
+			return []entrain.Event{e}
+		})
+	})},
+	{name: "rows-that-settle-are-dropped", fails: "settling", keeps: KeepsPosition, wrap: writes(func(b *entrain.Batch) *entrain.Batch {
+		return rewritten(b, func(e entrain.Event) []entrain.Event {
+			if e.Settling && e.Op == entrain.OpInsert {
+				return nil
+			}
+			return []entrain.Event{e}
+		})
+	})},
+	{name: "double-is-the-table", fails: "double double-in-transactions", keeps: KeepsPosition, wrap: writes(func(b *entrain.Batch) *entrain.Batch {
+		return rewritten(b, func(e entrain.Event) []entrain.Event {
+			if e.Table == standardDouble {
+				e.Table = standard
+			}
+			if ofDouble(&e) {
+				e.Truncate.Tables = []*entrain.Table{standard}
+			}
+			return []entrain.Event{e}
+		})
+	})},
+	{name: "double-is-not-begun-anew", fails: "double-anew", keeps: KeepsPosition, wrap: doubleOnce},
+	{name: "double-is-not-swapped-in", fails: "double double-anew double-in-transactions", wrap: without(entrain.OpReadEnd)},
+	{name: "double-is-swapped-in-at-once", fails: "double-in-transactions", keeps: KeepsPosition, wrap: writers(func(sink *MemorySink, m *mutantWriter) {
+		m.write = func(ctx context.Context, b *entrain.Batch) error {
+			swaps := slices.ContainsFunc(b.Events, func(e entrain.Event) bool { return e.Op == entrain.OpReadEnd })
+			err := m.Writer.Write(ctx, b)
+			if err == nil && swaps && b.Through.IsZero() {
+				sink.commitOpen()
+			}
+			return err
+		}
+	})},
 	{name: "empty-batch-is-ignored", keeps: KeepsPosition, fails: "empty-batch", wrap: writers(func(_ *MemorySink, m *mutantWriter) {
 		m.write = func(ctx context.Context, b *entrain.Batch) error {
 			if len(b.Events) == 0 {
@@ -313,6 +350,20 @@ func without(op entrain.Op) func(*MemorySink) entrain.Sink {
 			return []entrain.Event{e}
 		})
 	})
+}
+
+// doubleOnce begins a double only once.
+func doubleOnce(sink *MemorySink) entrain.Sink {
+	begun := false
+	return writes(func(b *entrain.Batch) *entrain.Batch {
+		return rewritten(b, func(e entrain.Event) []entrain.Event {
+			if e.Op != entrain.OpTruncate || !ofDouble(&e) || !begun {
+				begun = begun || ofDouble(&e)
+				return []entrain.Event{e}
+			}
+			return nil
+		})
+	})(sink)
 }
 
 // dropFirst takes the first batch of a session for a repetition.

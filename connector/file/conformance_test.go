@@ -30,6 +30,8 @@ func TestConformance(t *testing.T) {
 		Rows:         func(t testing.TB) entraintest.Rows { return replay(t, path) },
 		Keeps:        entraintest.KeepsMark,
 		VisibleEarly: true,
+		NoDoubles:    true,
+		KeepsChanges: true,
 	})
 }
 
@@ -83,7 +85,8 @@ func (l line) event() entrain.Event {
 		return entraintest.Truncate(table)
 	}
 	e := entrain.Event{Table: table, Before: l.row(l.Before), After: l.row(l.After)}
-	e.Op = map[string]entrain.Op{"insert": entrain.OpInsert, "update": entrain.OpUpdate, "delete": entrain.OpDelete}[l.Op]
+	e.Op = map[string]entrain.Op{"insert": entrain.OpInsert, "update": entrain.OpUpdate, "delete": entrain.OpDelete,
+		"read": entrain.OpRead, "read_end": entrain.OpReadEnd}[l.Op]
 	return e
 }
 

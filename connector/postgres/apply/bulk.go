@@ -118,6 +118,7 @@ func (w *writer) learn(ctx context.Context, events []entrain.Event) error {
 func (w *writer) forgetTables() {
 	w.catalog.reset()
 	w.stmts.reset()
+	clear(w.met)
 }
 
 func (w *writer) applyAll(ctx context.Context, b *entrain.Batch) error {
@@ -127,14 +128,20 @@ func (w *writer) applyAll(ctx context.Context, b *entrain.Batch) error {
 		return nil
 	}
 	d := descent{w: w, work: work, ends: !b.Through.IsZero()}
-	err := w.attempt(ctx, func() error {
+	all := func() error {
 		for i := range units {
 			if err := w.runSteps(ctx, b.Events, units[i].Steps); err != nil {
 				return err
 			}
 		}
 		return d.checkLate(ctx)
-	})
+	}
+	err := w.attempt(ctx, all)
+	if free, fault := w.goFreely(ctx, b.Events, err); fault != nil {
+		return fault
+	} else if free {
+		err = w.attempt(ctx, all)
+	}
 	if err == nil || w.final(err) || w.outdated(err) {
 		return err
 	}
@@ -143,7 +150,7 @@ func (w *writer) applyAll(ctx context.Context, b *entrain.Batch) error {
 
 // attempt runs do under a savepoint: if it fails, it had no effect.
 func (w *writer) attempt(ctx context.Context, do func() error) error {
-	missing, at := w.pending.missing, w.pending.missingAt
+	missing, at, free := w.pending.missing, w.pending.missingAt, w.free
 	w.pending.missing, w.pending.missingAt = 0, nil
 	if _, err := dial.QueryRows(ctx, w.conn, "SAVEPOINT attempt"); err != nil {
 		return fmt.Errorf("savepoint: %w", err)
@@ -157,7 +164,7 @@ func (w *writer) attempt(ctx context.Context, do func() error) error {
 		_, err = dial.QueryRows(ctx, w.conn, "RELEASE attempt")
 		return err
 	}
-	w.pending.missing, w.pending.missingAt = missing, at
+	w.pending.missing, w.pending.missingAt, w.free = missing, at, free
 	if w.final(err) {
 		return err
 	}

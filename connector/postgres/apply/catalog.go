@@ -42,13 +42,20 @@ type targetTable struct {
 	columns    []sinkColumn
 	key        []bool // by column: part of Target.Key
 	extra      []string
-	unique     bool // some unique index is on the key
-	arbiter    bool // one that ON CONFLICT can use
-	always     int  // the column that is always, -1 for none
-	deferrable bool // has constraints that can be checked at the end
+	unique     bool   // some unique index is on the key
+	arbiter    bool   // one that ON CONFLICT can use: none on the key is deferrable
+	late       string // a deferrable constraint on the key, quoted
+	always     int    // the column that is always, -1 for none
+	deferrable bool   // has constraints that can be checked at the end
 	// own: rows refer to other rows of the table, so that several of them may
 	// have to be one statement, at whose end that is checked.
-	own bool
+	own    bool
+	refers bool // to other tables or to itself
+	// differs: other triggers, rules or unique constraints hold in the session's
+	// role replica than in its own.
+	differs bool
+	// real is the table whose double this is; nil if it is none.
+	real *targetTable
 	// partitioned tables need more than ctid to tell rows apart.
 	partitioned bool
 }
@@ -132,13 +139,18 @@ func (c *catalog) load(ctx context.Context, events []entrain.Event) error {
 				return err
 			}
 		}
-		if e.Table == last || e.Table == nil || e.Op == entrain.OpReadEnd {
+		if e.Table == nil || e.Op == entrain.OpReadEnd && !e.Table.Shadow {
 			continue
 		}
-		if err := c.learn(ctx, e.Table); err != nil {
-			return err
+		if e.Table != last {
+			if err := c.learn(ctx, e.Table); err != nil {
+				return err
+			}
+			last = e.Table
 		}
-		last = e.Table
+		if e.Settling && !c.table(e.Table).arbiter {
+			return stopNoArbiter(c.table(e.Table))
+		}
 	}
 	return c.loadGraph(ctx)
 }
@@ -154,6 +166,12 @@ func (c *catalog) learn(ctx context.Context, tables ...*entrain.Table) error {
 		st, err := c.describe(ctx, t)
 		if err != nil {
 			return about(t, err)
+		}
+		if t.Shadow {
+			if !st.arbiter {
+				return stopNoArbiter(st)
+			}
+			st = st.double()
 		}
 		c.tables[t] = st
 	}
@@ -224,6 +242,7 @@ func (c *catalog) describe(ctx context.Context, t *entrain.Table) (*targetTable,
 		always:      -1,
 		deferrable:  c.late[oid],
 		partitioned: kind == "p",
+		differs:     rel[4] == "true",
 	}
 	st.only = "ONLY " + st.sql
 	if st.partitioned {
@@ -350,7 +369,11 @@ func (c *catalog) describeKey(ctx context.Context, st *targetTable) error {
 		same := len(st.Key) > 0 && slices.Equal(columns, st.Key)
 		st.unique = st.unique || same
 		st.arbiter = st.arbiter || same && immediate
+		if same && !immediate {
+			st.late = row[3]
+		}
 	}
+	st.arbiter = st.arbiter && st.late == ""
 	st.key = make([]bool, len(st.columns))
 	for _, i := range st.Key {
 		st.key[i] = true
@@ -379,6 +402,7 @@ func (c *catalog) describeReferences(st *targetTable, oid string) {
 		if ref.child == oid && ref.cascades {
 			st.Cascaded = true
 		}
+		st.refers = st.refers || ref.child == oid
 		if ref.parent != oid {
 			continue
 		}

@@ -11,12 +11,17 @@ family AS (
   SELECT oid FROM rel UNION
   SELECT t.relid::oid FROM rel, pg_partition_tree(rel.oid) t WHERE rel.relkind = 'p'),
 firing AS (
-  SELECT ARRAY['A', CASE current_setting('session_replication_role') WHEN 'replica' THEN 'R' ELSE 'O' END]::"char"[] AS on)
+  SELECT ARRAY['A', CASE current_setting('session_replication_role') WHEN 'replica' THEN 'R' ELSE 'O' END]::"char"[] AS on),
+differing AS (
+  SELECT 1 FROM pg_trigger, family WHERE tgrelid = family.oid AND NOT tgisinternal AND tgenabled IN ('O', 'R') UNION ALL
+  SELECT 1 FROM pg_rewrite, family WHERE ev_class = family.oid AND rulename <> '_RETURN' AND ev_enabled IN ('O', 'R') UNION ALL
+  SELECT 1 FROM pg_index, family WHERE indrelid = family.oid AND NOT indimmediate)
 SELECT rel.oid::text, rel.relkind::text, row_security_active(rel.oid)::text,
   (EXISTS (SELECT 1 FROM pg_trigger, family, firing
     WHERE tgrelid = family.oid AND NOT tgisinternal AND tgenabled = ANY (firing.on))
   OR EXISTS (SELECT 1 FROM pg_rewrite, family, firing
-    WHERE ev_class = family.oid AND rulename <> '_RETURN' AND ev_enabled = ANY (firing.on)))::text
+    WHERE ev_class = family.oid AND rulename <> '_RETURN' AND ev_enabled = ANY (firing.on)))::text,
+  EXISTS (SELECT FROM differing)::text
 FROM rel`
 
 	// A domain is followed down to the type it is made of.
@@ -48,7 +53,8 @@ WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.at
 
 	// Unique indexes that identify rows: whole, valid, of columns only.
 	catalogKeysSQL = `SELECT i.indisprimary::text, i.indimmediate::text,
-  (SELECT string_agg(k::text, ' ') FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) AS k)
+  (SELECT string_agg(k::text, ' ') FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) AS k),
+  coalesce((SELECT quote_ident(k.conname) FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u')), '')
 FROM pg_index i WHERE i.indrelid = $1::oid AND i.indisunique AND i.indisvalid AND i.indisready
   AND i.indpred IS NULL AND i.indexprs IS NULL
 ORDER BY i.indisprimary DESC, i.indexrelid`

@@ -65,17 +65,52 @@ func (w *writer) runSteps(ctx context.Context, events []entrain.Event, steps []a
 	for i := range steps {
 		s := &steps[i]
 		if w.singly(s) {
-			x.queue = append(x.queue, s.Items...)
+			if err := w.enqueue(ctx, events, s.Items); err != nil {
+				return err
+			}
 			continue
 		}
 		if err := w.runQueue(ctx, events); err != nil {
+			return err
+		}
+		if err := w.setFreely(ctx, w.freely(&s.Items[0])); err != nil {
 			return err
 		}
 		if err := w.runSet(ctx, s); err != nil {
 			return fmt.Errorf("%d × %s of %s: %w", len(s.Items), s.Items[0].Op, s.Target.Table, err)
 		}
 	}
-	return w.runQueue(ctx, events)
+	if err := w.runQueue(ctx, events); err != nil {
+		return err
+	}
+	return w.setFreely(ctx, false)
+}
+
+// enqueue lets items wait for a common round trip; one that changes a whole
+// double, or how those after it are checked, ends the wait.
+func (w *writer) enqueue(ctx context.Context, events []entrain.Event, items []applyplan.Item) error {
+	x := &w.exec
+	for i := range items {
+		item := &items[i]
+		double := item.Op == applyplan.Begin || item.Op == applyplan.Swap
+		free := w.freely(item)
+		if !double && free == w.free {
+			x.queue = append(x.queue, *item)
+			continue
+		}
+		if err := w.runQueue(ctx, events); err != nil {
+			return err
+		}
+		if err := w.setFreely(ctx, free); err != nil {
+			return err
+		}
+		if !double {
+			x.queue = append(x.queue, *item)
+		} else if err := w.runDouble(ctx, item); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // singly reports whether a step is best done as single statements: a small set,
@@ -84,7 +119,7 @@ func (w *writer) singly(s *applyplan.Step) bool {
 	switch n := len(s.Items); {
 	case s.Kind == applyplan.Rows || n <= 1:
 		return true
-	case n <= smallSet:
+	case n <= smallSet, n <= fewRows && s.Kind == applyplan.Inserts && settles(s.Items):
 		return !w.catalog.table(s.Target.Table).own
 	}
 	return false
@@ -187,7 +222,7 @@ func (w *writer) missing(item *applyplan.Item, rows int64) {
 func (w *writer) runSet(ctx context.Context, s *applyplan.Step) error {
 	t := w.catalog.table(s.Target.Table)
 	if s.Kind == applyplan.Inserts {
-		return w.runCopy(ctx, t, s.Items)
+		return w.runInserts(ctx, t, s.Items)
 	}
 	st := w.setStatement(t, s)
 	if st == nil {

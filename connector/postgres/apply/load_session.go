@@ -179,7 +179,7 @@ func (x *loadSession) explain(ctx context.Context, err error, t *entrain.Table) 
 	if fault != nil {
 		return err
 	}
-	return stopNoPrivilege(err, rows, x.by.role)
+	return stopNoPrivilege(err, rows, nil, x.by.role)
 }
 
 // stopFenced says by whom the right to write was taken.

@@ -58,6 +58,29 @@ func (s *Sink) teardownLoads(ctx context.Context, conn *pgconn.PgConn) ([]entrai
 	}}, nil
 }
 
+// teardownDoubles lists the doubles of the pipeline: each has the pipeline's name
+// in its comment.
+func (s *Sink) teardownDoubles(ctx context.Context, conn *pgconn.PgConn) ([]entrain.Removal, error) {
+	remark := doubleRemark(s.cfg.Pipeline)
+	rows, err := dial.QueryRows(ctx, conn, doublesSQL, remark)
+	if err != nil {
+		return nil, fmt.Errorf("look for doubles of tables: %w", err)
+	}
+	var removals []entrain.Removal
+	for _, row := range rows {
+		sql := "DROP TABLE IF EXISTS entrain." + row[0]
+		removals = append(removals, entrain.Removal{
+			What: fmt.Sprintf("rows that were to replace those of table %s, in %s (the table keeps its own)",
+				strings.TrimPrefix(row[1], remark), dial.ServerName(s.conn)),
+			SQL: sql + ";",
+			Do: func(ctx context.Context) error {
+				return dial.InSession(ctx, s.conn, func(conn *pgconn.PgConn) error { return run(ctx, conn, sql) })
+			},
+		})
+	}
+	return removals, nil
+}
+
 // dropLoadTable is part of dropping the schema.
 func dropLoadTable(ctx context.Context, conn *pgconn.PgConn) error {
 	if err := run(ctx, conn, "LOCK TABLE entrain.load IN ACCESS EXCLUSIVE MODE"); err != nil {

@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -54,10 +55,18 @@ func (w *writer) needs(events []entrain.Event) []*need {
 	}
 	for i := range events {
 		e := &events[i]
-		if e.Table != nil {
+		if ofDouble(e) {
+			t, rights := doubleNeeds(e)
+			of(t).right(rights...)
+			continue
+		}
+		if e.Table != nil && !e.Table.Shadow {
 			of(e.Table).right(rightsOf[e.Op]...)
 			if t := w.catalog.tables[e.Table]; e.Op == entrain.OpUpdate && t != nil && t.always >= 0 {
 				of(e.Table).right("INSERT", "DELETE") // such a row is made anew
+			}
+			if e.Settling && e.Op == entrain.OpUpdate && len(e.Before) > 0 {
+				of(e.Table).right("INSERT", "DELETE") // if its key changes, it may lack, or be there twice
 			}
 		}
 		if e.Truncate == nil {
@@ -83,13 +92,26 @@ const missingSQL = `SELECT w.schema, w.name, has_schema_privilege(n.oid, 'USAGE'
 FROM json_to_recordset($1::json) AS w(schema text, name text, rights text[], owned boolean)
 JOIN pg_namespace n ON n.nspname = w.schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.name`
 
-// explain turns a refused privilege into a stop that says what to grant. It ends
-// the transaction that was refused in order to ask. Any other error, and none,
-// stays as it is.
+// explain turns errors that the sink can say more about into stops: it ends the
+// transaction that was refused in order to ask. Any other error, and none, stays
+// as it is.
 func (w *writer) explain(ctx context.Context, err error, events []entrain.Event) error {
-	if dial.SQLState(err) != dial.StateNoPrivilege {
-		return err
+	var swap *swapError
+	switch state := dial.SQLState(err); {
+	case state == dial.StateNoPrivilege:
+		return w.explainPrivilege(ctx, err, events)
+	case errors.As(err, &swap):
+		return w.explainSwap(ctx, swap)
+	case state == stateForeignKey:
+		return w.explainReference(ctx, err, events)
+	case state == stateUndefinedTable || state == stateUndefinedColumn:
+		return w.explainDouble(ctx, err, events)
 	}
+	return err
+}
+
+// explainPrivilege turns a refused privilege into a stop that says what to grant.
+func (w *writer) explainPrivilege(ctx context.Context, err error, events []entrain.Event) error {
 	list, fault := json.Marshal(w.needs(events))
 	if fault != nil {
 		return err
@@ -101,12 +123,32 @@ func (w *writer) explain(ctx context.Context, err error, events []entrain.Event)
 	if fault != nil {
 		return err
 	}
-	return stopNoPrivilege(err, rows, w.catalog.role)
+	general, fault := dial.QueryRows(ctx, w.conn, missingBesideSQL)
+	if fault != nil {
+		return err
+	}
+	if !settlesAny(events) {
+		general = nil
+	}
+	return stopNoPrivilege(err, rows, general, w.catalog.role)
+}
+
+// missingBesideSQL says what copies need beside the tables and the role lacks.
+const missingBesideSQL = `SELECT 'CREATE in the schema entrain', 'GRANT CREATE ON SCHEMA entrain TO ' || quote_ident(current_user)
+WHERE NOT has_schema_privilege('entrain', 'CREATE') UNION ALL
+SELECT 'TEMPORARY on the database', 'GRANT TEMPORARY ON DATABASE ' || quote_ident(current_database()) || ' TO ' || quote_ident(current_user)
+WHERE NOT has_database_privilege(current_database(), 'TEMPORARY')`
+
+// settlesAny reports whether rows are being copied.
+func settlesAny(events []entrain.Event) bool {
+	return slices.ContainsFunc(events, func(e entrain.Event) bool {
+		return e.Settling || e.Op == entrain.OpRead || ofDouble(&e)
+	})
 }
 
 // stopNoPrivilege takes the rows of missingSQL. If none of them lacks anything, it
 // is not the table that the server refuses, but what the change sets off there.
-func stopNoPrivilege(err error, rows [][]string, role string) error {
+func stopNoPrivilege(err error, rows, general [][]string, role string) error {
 	who := sqltext.Ident(role)
 	var lacks, next []string
 	for _, row := range rows {
@@ -123,6 +165,9 @@ func stopNoPrivilege(err error, rows [][]string, role string) error {
 			lacks = append(lacks, "the sequences of "+table+", which a truncate restarts and which are their owner's")
 			next = append(next, fmt.Sprintf("ALTER TABLE %s OWNER TO %s;", table, who))
 		}
+	}
+	for _, row := range general {
+		lacks, next = append(lacks, row[0]), append(next, row[1]+";")
 	}
 	stop := &entrain.Stop{
 		Code: "no_privilege",

@@ -121,6 +121,7 @@ func (s *Sink) Open(ctx context.Context) (entrain.Writer, error) {
 		stmts:  newStatements(),
 		missed: map[string]bool{},
 		pinned: map[*targetTable]bool{},
+		met:    map[*targetTable]int{},
 		counts: map[string]int64{},
 		lease:  s.lease,
 	}

@@ -73,6 +73,11 @@ func rowStatement(t *targetTable, item *applyplan.Item) *statement {
 	switch item.Op {
 	case applyplan.Insert:
 		return b.insert()
+	case applyplan.Rekey:
+		if item.Settling && t.arbiter {
+			return b.settle(item)
+		}
+		return b.update(item)
 	case applyplan.Delete:
 		return b.statement("DELETE FROM " + t.only + " AS t WHERE " + b.match(item.Key))
 	default:
@@ -127,10 +132,12 @@ func (t *targetTable) keyNames() []string {
 	return names
 }
 
-func (t *targetTable) onConflict() string {
+func (t *targetTable) onConflict() string { return t.onConflictSet(keepKey) }
+
+func (t *targetTable) onConflictSet(key keyColumns) string {
 	var set []string
 	for i, col := range t.columns {
-		if t.settable(i) && !col.always {
+		if !col.omit && !col.always && (key == setKey || !t.key[i]) {
 			set = append(set, col.name+" = EXCLUDED."+col.name)
 		}
 	}

@@ -88,6 +88,9 @@ func (c *statements) row(t *targetTable, item *applyplan.Item) *statement {
 		c.shape = appendStates(c.shape[:0], item.Key, len(t.columns))
 		key.form += string(c.shape)
 	}
+	if item.Op == applyplan.Rekey && item.Settling {
+		key.form = "settling key change"
+	}
 	if item.Op == applyplan.Update || item.Op == applyplan.Rekey {
 		key.shape = c.shapeOf(t, item.Row)
 	}

@@ -21,6 +21,7 @@ const (
 	stateNoStatement     = "26000"
 	stateForeignKey      = "23503"
 	stateUnique          = "23505"
+	stateExclusion       = "23P01"
 	stateCanceled        = "57014" // also: the client ended a COPY
 	stateNoArbiter       = "42P10" // no unique index matches ON CONFLICT
 	stateInternal        = "XX000" // also: cache lookup failed for type

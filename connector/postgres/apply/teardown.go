@@ -25,12 +25,13 @@ WHERE n.nspname = 'entrain' AND c.relname = 'position' AND has_schema_privilege(
   AND has_database_privilege(current_database(), 'CREATE') AND NOT EXISTS (
     SELECT FROM pg_depend d LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
     WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid
-      AND (c.relname IN ('position', 'load') OR c.relname LIKE 'stage\_%' AND c.relkind = 'r') IS NOT TRUE)`
+      AND (c.relname IN ('position', 'load') OR c.relname LIKE 'stage\_%' AND c.relkind = 'r'
+        OR c.relname LIKE 'double\_%' AND c.relkind IN ('r', 'S')) IS NOT TRUE)`
 
 	otherRowsSQL = `SELECT count(*)::text FROM entrain.position WHERE NOT (pipeline = $1 AND source = $2)`
 )
 
-// Teardown lists what loads have left, the position row, and the position table
+// Teardown lists what loads have left, doubles, the position row, and the position table
 // with its schema if nothing else is in them and our role could make them again;
 // see [entrain.Teardowner].
 func (s *Sink) Teardown(ctx context.Context) ([]entrain.Removal, error) {
@@ -50,6 +51,11 @@ func (s *Sink) Teardown(ctx context.Context) ([]entrain.Removal, error) {
 	if err != nil {
 		return nil, err
 	}
+	doubles, err := s.teardownDoubles(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	removals = append(removals, doubles...)
 	row, err := dial.QueryRow(ctx, conn, readRowSQL, s.cfg.Pipeline, s.cfg.Source)
 	if err != nil {
 		return nil, fmt.Errorf("read the position row: %w", err)

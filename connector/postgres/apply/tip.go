@@ -79,10 +79,16 @@ func (w *writer) judgeTip(ctx context.Context, events []entrain.Event, items []a
 func (w *writer) fitsTip(events []entrain.Event) bool {
 	for i := range events {
 		e := &events[i]
+		if ofDouble(e) {
+			return false
+		}
 		if e.Table == nil || e.Op == entrain.OpReadEnd {
 			continue
 		}
 		t := w.catalog.table(e.Table)
+		if w.unchecked && e.Settling && t.letsGo() {
+			return false
+		}
 		if t.deferrable || len(t.Key) > 0 && !t.unique {
 			return false
 		}
@@ -134,6 +140,10 @@ func (w *writer) final(err error) bool {
 	}
 	var pgErr *pgconn.PgError
 	var item *itemError
+	var swap *swapError
+	if errors.As(err, &swap) {
+		return true
+	}
 	if !errors.As(err, &pgErr) {
 		return !errors.As(err, &item) && !errors.Is(err, errTooManyRows) &&
 			!errors.Is(err, errNotCanonical) && !errors.Is(err, errTypesChanged)

@@ -39,7 +39,15 @@ type writer struct {
 	// relearnt is set while a batch is tried once more with fresh knowledge.
 	relearnt bool
 	// pinned are the tables whose types the transaction has locked.
-	pinned  map[*targetTable]bool
+	pinned map[*targetTable]bool
+	// met counts, for tables whose rows met others, the sets until a plain COPY is
+	// tried again.
+	met map[*targetTable]int
+	// unchecked: references of settling tables are not checked any more; free: the
+	// session is in the role for that. free is false outside of runSteps.
+	unchecked bool
+	free      freedom
+
 	stmts   *statements
 	planner applyplan.Planner // of the batch
 	stepper applyplan.Planner // of what has to be done again in smaller steps
@@ -93,6 +101,9 @@ func (w *writer) write(ctx context.Context, b *entrain.Batch) error {
 		if op := b.Events[i].Op; op < entrain.OpInsert || op > entrain.OpReadEnd {
 			return fmt.Errorf("event %s: operation %s is not known to this sink", b.Events[i].ID(), op)
 		}
+	}
+	if err := checkDoubles(b.Events); err != nil {
+		return err
 	}
 	if b.Through.IsZero() && len(b.Events) == 0 {
 		return nil

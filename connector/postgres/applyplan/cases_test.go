@@ -68,6 +68,9 @@ func showItem(i *Item) string {
 	if i.MayMiss {
 		miss = "?"
 	}
+	if i.Op == Begin || i.Op == Swap {
+		return [...]string{"begin ", "swap "}[i.Op-Begin] + i.Target.Table.Name
+	}
 	op := [...]string{"", "+", "~", "-", "→"}[i.Op]
 	return fmt.Sprintf("%s%s%s%s", op, i.Target.Table.Name, et.Cells(i.Target.Table, i.identity())[0].Text, miss)
 }
@@ -140,6 +143,47 @@ var shapeCases = []shapeCase{
 	{name: "soft cycle", keys: []ForeignKey{{Child: 2, Parent: 1}, {Child: 1, Parent: 2, Deferrable: true}}, events: func(f *fixed) []entrain.Event {
 		return []entrain.Event{insert(f.c, "1"), insert(f.p, "1")}
 	}, want: "grouped: inserts +p1 / inserts +c1"},
+	{name: "what settles is one operation a key", events: func(f *fixed) []entrain.Event {
+		return []entrain.Event{settling(insert(f.s, "1")), settling(insert(f.s, "1")), settling(update(f.s, "2")), settling(insert(f.s, "2")),
+			settling(update(f.s, "3")), settling(et.Delete(f.s, "4")), settling(insert(f.s, "4"))}
+	}, want: "grouped: deletes -s4? / updates ~s3? / inserts +s1? +s2? +s4?"},
+	{name: "reads are one operation a key", events: func(f *fixed) []entrain.Event {
+		return []entrain.Event{read(f.s, "1"), read(f.s, "1"), read(f.s, "2")}
+	}, want: "grouped: inserts +s1 +s2"},
+	{name: "a key change that settles", events: func(f *fixed) []entrain.Event {
+		return []entrain.Event{settling(et.Rekey(f.s, []string{"1"}, row4(f.s, "2")...)), settling(insert(f.s, "2"))}
+	}, want: "grouped: rows →s1? / inserts +s2?"},
+	{name: "a double is a barrier of its table", events: func(f *fixed) []entrain.Event {
+		d := f.double(f.p)
+		return []entrain.Event{et.Truncate(d), insert(f.s, "1"), read(d, "1"), insert(f.p, "1"), insert(f.c, "1"),
+			{Op: entrain.OpReadEnd, Table: d}, insert(f.p, "2"), {Op: entrain.OpReadEnd, Table: f.s}}
+	}, want: "grouped: rows begin p / inserts +p1 / inserts +p1 / inserts +c1 / rows swap p / inserts +p2\ngrouped: inserts +s1"},
+	{name: "a swap sets off the table's triggers", change: func(f *fixed) { f.targets[f.p].Mode = Strict }, events: func(f *fixed) []entrain.Event {
+		return []entrain.Event{insert(f.s, "1"), {Op: entrain.OpReadEnd, Table: f.double(f.p)}}
+	}, want: "strict: rows +s1 swap p"},
+	{name: "a double has no triggers", change: func(f *fixed) { f.targets[f.p].Mode = Strict }, events: func(f *fixed) []entrain.Event {
+		return []entrain.Event{read(f.double(f.p), "1"), read(f.s, "1")}
+	}, want: "grouped: inserts +p1\ngrouped: inserts +s1"},
+}
+
+func settling(e entrain.Event) entrain.Event {
+	e.Settling = true
+	return e
+}
+
+func read(t *entrain.Table, key string) entrain.Event {
+	e := insert(t, key)
+	e.Op = entrain.OpRead
+	return e
+}
+
+// double makes the double of a table.
+func (f *fixed) double(t *entrain.Table) *entrain.Table {
+	d := *t
+	d.Shadow = true
+	real := f.targets[t]
+	f.targets[&d] = &Target{Relation: ^real.Relation, Table: &d, Key: real.Key, Double: &Double{Relation: real.Relation, Mode: real.Mode}}
+	return &d
 }
 
 // TestPlanShapes proves that plans are as coarse as they may be, and no

@@ -53,7 +53,8 @@ func keyText(t *Target, row entrain.Row) string {
 }
 
 // apply does one item as a single statement would: an insert is an upsert, an
-// update or delete of an absent row is nothing.
+// update or delete of an absent row is nothing, a key change that settles stores
+// its row wherever it can.
 func (d database) apply(i *Item, e *entrain.Event, lookup Lookup) error {
 	if i.Op == Truncate {
 		for _, t := range e.Truncate.Tables {
@@ -63,6 +64,11 @@ func (d database) apply(i *Item, e *entrain.Event, lookup Lookup) error {
 	}
 	rows := d.table(i.Target)
 	switch i.Op {
+	case Begin:
+		clear(rows)
+	case Swap:
+		d[i.Target.Double.Relation] = maps.Clone(rows)
+		clear(rows)
 	case Insert:
 		rows[keyText(i.Target, i.Row)] = entraintest.Cells(i.Target.Table, i.Row)
 	case Delete:
@@ -70,28 +76,31 @@ func (d database) apply(i *Item, e *entrain.Event, lookup Lookup) error {
 	case Update:
 		overlayCells(rows[keyText(i.Target, i.Key)], entraintest.Cells(i.Target.Table, i.Row))
 	case Rekey:
-		old := keyText(i.Target, i.Key)
-		row, ok := rows[old]
-		if !ok {
-			return nil
-		}
-		overlayCells(row, entraintest.Cells(i.Target.Table, i.Row))
-		delete(rows, old)
-		k := cellKey(i.Target, row)
-		if _, taken := rows[k]; taken {
-			return fmt.Errorf("key change to %s: the key is taken", k)
-		}
-		rows[k] = row
+		return d.rekey(i)
 	}
 	return nil
 }
 
-func cellKey(t *Target, row []entraintest.Cell) string {
-	var parts []string
-	for _, c := range t.Key {
-		parts = append(parts, fmt.Sprintf("%q", row[c].Text))
+func (d database) rekey(i *Item) error {
+	rows := d.table(i.Target)
+	old, now := keyText(i.Target, i.Key), keyText(i.Target, i.Row)
+	row, ok := rows[old]
+	other, taken := rows[now]
+	whole := i.Settling && !partial(i.Target, i.Row)
+	switch {
+	case taken && !i.Settling && ok:
+		return fmt.Errorf("key change to %s: the key is taken", now)
+	case taken && i.Settling:
+		row = other
+	case !ok && whole:
+		row = make([]entraintest.Cell, len(i.Target.Table.Columns))
+	case !ok:
+		return nil
 	}
-	return strings.Join(parts, ",")
+	overlayCells(row, entraintest.Cells(i.Target.Table, i.Row))
+	delete(rows, old)
+	rows[now] = row
+	return nil
 }
 
 func overlayCells(row, newer []entraintest.Cell) {

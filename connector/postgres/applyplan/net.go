@@ -101,7 +101,7 @@ func (w *window) add(e *entrain.Event, index, table int32) bool {
 		return true
 	}
 	w.keys.put(s, hash, int32(len(w.nets)))
-	n := net{table: table, item: Item{Event: index, Target: t, Key: image, Row: e.After}}
+	n := net{table: table, item: Item{Event: index, Target: t, Key: image, Row: e.After, MayMiss: e.Settling, Settling: settles(e)}}
 	switch e.Op {
 	case entrain.OpInsert, entrain.OpRead:
 		n.state, n.item.Op, n.item.Key = inserted, Insert, nil
@@ -109,7 +109,7 @@ func (w *window) add(e *entrain.Event, index, table int32) bool {
 		n.state, n.item.Op = updated, Update
 	case entrain.OpDelete:
 		n.state, n.item.Op, n.item.Row = deleted, Delete, nil
-		n.item.MayMiss = t.Cascaded
+		n.item.MayMiss = e.Settling || t.Cascaded
 	}
 	w.nets = append(w.nets, n)
 	w.tables[table].note(n.state)
@@ -137,6 +137,13 @@ func (w *window) merge(n *net, e *entrain.Event, index int32) bool {
 	switch {
 	case adds(e.Op) && !exists:
 		n.state, n.item.Op, n.item.Row = replaced, Insert, e.After
+	case adds(e.Op) && settles(e):
+		// Whatever is known of the row, this is what it becomes. One that was
+		// deleted before stays one that is made anew.
+		if n.state == updated {
+			n.state, n.item.Op = inserted, Insert
+		}
+		n.item.Row, n.merged = e.After, false
 	case e.Op == entrain.OpUpdate && exists && !partial(n.item.Target, e.After):
 		n.item.Row, n.merged = e.After, false
 	case e.Op == entrain.OpUpdate && exists:
@@ -153,6 +160,8 @@ func (w *window) merge(n *net, e *entrain.Event, index int32) bool {
 		return false
 	}
 	n.item.Event = index
+	n.item.MayMiss = n.item.MayMiss || e.Settling
+	n.item.Settling = n.item.Settling || settles(e)
 	return true
 }
 

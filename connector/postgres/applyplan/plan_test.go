@@ -31,8 +31,9 @@ func newTable(name string, keys int) *entrain.Table {
 	return t
 }
 
-// drawWorld makes three tables, the last with a key of two columns, and a
-// second shape of the first one, with random modes and references.
+// drawWorld makes three tables, the last with a key of two columns, a second
+// shape of the first one and a double of the second, with random modes and
+// references.
 func drawWorld(t *rapid.T) *world {
 	w := &world{targets: map[*entrain.Table]*Target{}}
 	for i, keys := range []int{1, 1, 2} {
@@ -51,6 +52,12 @@ func drawWorld(t *rapid.T) *world {
 	shape := *w.targets[w.tables[0]]
 	shape.Table = &second
 	w.targets[&second] = &shape
+	// The double of the second table.
+	double := *w.tables[1]
+	double.Shadow = true
+	w.tables = append(w.tables, &double)
+	w.targets[&double] = &Target{Relation: ^uint32(2), Table: &double, Key: []int{0},
+		Double: &Double{Relation: 2, Mode: w.targets[w.tables[1]].Mode}}
 	var keys []ForeignKey
 	for _, pair := range [][2]uint32{{1, 2}, {2, 3}, {3, 1}, {1, 1}} {
 		if rapid.Bool().Draw(t, "reference") {
@@ -98,9 +105,10 @@ func drawHistory(t *rapid.T, w *world, state database) []entrain.Event {
 	for len(events) < n {
 		table := rapid.SampledFrom(w.tables).Draw(t, "table")
 		e := drawEvent(t, w, state, table)
+		e.Settling = e.Settling || e.Table != nil && rapid.Bool().Draw(t, "settling")
 		e.Tx = &entrain.Transaction{Stream: &entrain.Stream{}, Version: uint64(len(events) / 3)}
 		events = append(events, e)
-		if e.Op == entrain.OpMessage {
+		if noRow(&e) {
 			continue
 		}
 		item, _ := itemOf(&e, 0, w.lookup)
@@ -123,15 +131,19 @@ func drawEvent(t *rapid.T, w *world, state database, table *entrain.Table) entra
 	key := draw()
 	_, exists := state.table(target)[quoted(key)]
 	switch kind := rapid.IntRange(0, 19).Draw(t, "kind"); {
+	case kind == 0 && table.Shadow:
+		return entraintest.Truncate(table)
+	case kind <= 1 && table.Shadow:
+		return entrain.Event{Op: entrain.OpReadEnd, Table: table}
 	case kind == 0:
-		other := rapid.SampledFrom(w.tables).Draw(t, "other")
+		other := rapid.SampledFrom(w.tables[:4]).Draw(t, "other")
 		return entraintest.Truncate(table, other)
 	case kind == 1:
 		return entraintest.Message("p", "m")
 	case kind == 2:
 		// Rows that a filter at the source or a conflict at the target make
 		// surprising: an update or a delete of what is not there, an insert
-		// of what is.
+		// of what is. Those that settle may be read, or have a new key, too.
 		return drawSurprise(t, table, key)
 	case !exists:
 		return entraintest.Insert(table, drawCells(t, table, key)...)
@@ -151,9 +163,19 @@ func drawEvent(t *rapid.T, w *world, state database, table *entrain.Table) entra
 }
 
 func drawSurprise(t *rapid.T, table *entrain.Table, key []string) entrain.Event {
-	switch rapid.IntRange(0, 2).Draw(t, "surprise") {
+	switch rapid.IntRange(0, 4).Draw(t, "surprise") {
 	case 0:
 		return entraintest.Insert(table, drawCells(t, table, key)...)
+	case 3:
+		e := entraintest.Insert(table, drawCells(t, table, key)...)
+		e.Op = entrain.OpRead
+		return e
+	case 4:
+		next := slices.Clone(key)
+		next[0] = "b"
+		e := entraintest.Rekey(table, key, drawChange(t, table, next)...)
+		e.Settling = true
+		return e
 	case 1:
 		return entraintest.Update(table, drawChange(t, table, key)...)
 	default:
@@ -252,7 +274,7 @@ func checkUnits(t *rapid.T, units []Unit, events []entrain.Event) {
 	slices.Sort(all)
 	var want []int32
 	for i := range events {
-		if events[i].Op != entrain.OpMessage {
+		if !noRow(&events[i]) {
 			want = append(want, int32(i))
 		}
 	}

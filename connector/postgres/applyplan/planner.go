@@ -173,7 +173,7 @@ func (p *Planner) rows(w Work, pick []int32) {
 
 func (p *Planner) row(w Work, i int32) {
 	e := &w.Events[i]
-	if noRow(e.Op) {
+	if noRow(e) {
 		return
 	}
 	item, _ := itemOf(e, i, w.Lookup)
@@ -229,7 +229,8 @@ func (p *Planner) grouped(w Work, pick []int32) {
 }
 
 // onlyInserts returns the target of events that are whole new rows of one
-// table: those need no net operations. It is nil if there is anything else.
+// table: those need no net operations. It is nil if there is anything else, or
+// if a key may well be there twice.
 func onlyInserts(w Work, pick []int32) *Target {
 	if len(pick) == 0 || w.Events[pick[0]].Table == nil {
 		return nil
@@ -238,7 +239,7 @@ func onlyInserts(w Work, pick []int32) *Target {
 	t := w.Lookup(table)
 	for _, i := range pick {
 		e := &w.Events[i]
-		if !adds(e.Op) || e.Table != table || partial(t, e.After) {
+		if !adds(e.Op) || settles(e) || e.Table != table || partial(t, e.After) {
 			return nil
 		}
 	}
@@ -278,18 +279,31 @@ func (p *Planner) step(kind Kind, t *Target) int32 {
 // there already, as may one that is inserted: either replaces what it meets.
 func adds(op entrain.Op) bool { return op == entrain.OpInsert || op == entrain.OpRead }
 
-// noRow reports whether an operation does nothing to the target's rows.
-func noRow(op entrain.Op) bool { return op == entrain.OpMessage || op == entrain.OpReadEnd }
+// settles reports whether an event may meet a later state of its row.
+func settles(e *entrain.Event) bool { return e.Settling || e.Op == entrain.OpRead }
+
+// noRow reports whether an event does nothing to the target's rows.
+func noRow(e *entrain.Event) bool {
+	return e.Op == entrain.OpMessage || e.Op == entrain.OpReadEnd && !swaps(e)
+}
+
+// swaps reports whether an event puts a double in its table's place.
+func swaps(e *entrain.Event) bool {
+	return e.Op == entrain.OpReadEnd && e.Table != nil && e.Table.Shadow
+}
 
 // itemOf makes the item that one event is by itself, and says which kind of
 // set it may be part of; Rows if none.
 func itemOf(e *entrain.Event, i int32, lookup Lookup) (Item, Kind) {
 	if e.Op == entrain.OpTruncate {
-		return Item{Op: Truncate, Event: i}, Rows
+		return truncateOf(e, i, lookup), Rows
 	}
 	t := lookup(e.Table)
-	item := Item{Event: i, Target: t}
+	item := Item{Event: i, Target: t, MayMiss: e.Settling, Settling: settles(e)}
 	switch e.Op {
+	case entrain.OpReadEnd:
+		item.Op = Swap
+		return item, Rows
 	case entrain.OpInsert, entrain.OpRead:
 		item.Op, item.Row = Insert, e.After
 		if partial(t, e.After) {
@@ -304,9 +318,18 @@ func itemOf(e *entrain.Event, i int32, lookup Lookup) (Item, Kind) {
 		}
 		return item, Updates
 	default:
-		item.Op, item.Key, item.MayMiss = Delete, e.Before, t.Cascaded
+		item.Op, item.Key, item.MayMiss = Delete, e.Before, e.Settling || t.Cascaded
 		return item, Deletes
 	}
+}
+
+// truncateOf makes the item of a truncate, which is either of tables or of one
+// double.
+func truncateOf(e *entrain.Event, i int32, lookup Lookup) Item {
+	if tables := e.Truncate.Tables; len(tables) > 0 && tables[0].Shadow {
+		return Item{Op: Begin, Event: i, Target: lookup(tables[0])}
+	}
+	return Item{Op: Truncate, Event: i}
 }
 
 // flush turns the window's net operations into steps in the order in which

@@ -19,7 +19,7 @@ type shape struct {
 	unit   int32 // of the root
 	events int32 // of the root
 	// What the batch does that can set off referential actions.
-	deletes, updates, rekeys bool
+	deletes, updates, rekeys, swaps bool
 }
 
 // units appends the units of w to dst.
@@ -66,9 +66,9 @@ func (s *splitter) reset() {
 // each calls do with every picked event that does something to rows, and its shape.
 func (s *splitter) each(w Work, do func(event, shape int32)) {
 	visit := func(i int32) {
-		switch e := &w.Events[i]; e.Op {
-		case entrain.OpMessage, entrain.OpReadEnd:
-		case entrain.OpTruncate:
+		switch e := &w.Events[i]; {
+		case noRow(e):
+		case e.Op == entrain.OpTruncate:
 			if len(e.Truncate.Tables) > 0 {
 				do(i, s.shapeOf(e.Truncate.Tables[0], w.Lookup))
 			}
@@ -112,6 +112,8 @@ func (s *splitter) scan(w Work) {
 		case entrain.OpUpdate:
 			sh.updates = true
 			sh.rekeys = sh.rekeys || sh.target.ActsOnRekey && sh.target.rekeys(e)
+		case entrain.OpReadEnd:
+			sh.swaps = true
 		case entrain.OpTruncate:
 			for _, t := range e.Truncate.Tables {
 				s.join(at, s.shapeOf(t, w.Lookup))
@@ -120,18 +122,18 @@ func (s *splitter) scan(w Work) {
 	})
 }
 
-// joinComponents joins shapes that are connected by references, and all if
-// one of them sees all.
+// joinComponents joins shapes that are connected by references, a double to
+// what its table is connected to, and all if one of them sees all.
 func (s *splitter) joinComponents(g *Graph) {
 	byComponent := map[uint32]int32{}
 	for i := range s.shapes {
-		c := g.Component(s.shapes[i].target.Relation)
+		c := g.Component(s.shapes[i].target.dependsOn())
 		if first, ok := byComponent[c]; ok {
 			s.join(first, int32(i))
 		} else {
 			byComponent[c] = int32(i)
 		}
-		s.strict = s.strict || s.shapes[i].target.Mode == Strict
+		s.strict = s.strict || s.shapes[i].mode() == Strict
 	}
 	if !s.strict {
 		return
@@ -176,9 +178,20 @@ func (s *splitter) setModes(g *Graph, units []Unit) {
 // mode is the mode that one table asks for in this batch.
 func (sh *shape) mode() Mode {
 	t := sh.target
+	if sh.swaps {
+		return max(t.Mode, t.Double.Mode)
+	}
 	acts := t.ActsOnDelete && sh.deletes || t.ActsOnRekey && sh.rekeys || t.ActsOnUpdate && sh.updates
 	if acts {
 		return max(t.Mode, Ordered)
 	}
 	return t.Mode
+}
+
+// dependsOn is the relation whose references the table has part in.
+func (t *Target) dependsOn() uint32 {
+	if t.Double != nil {
+		return t.Double.Relation
+	}
+	return t.Relation
 }

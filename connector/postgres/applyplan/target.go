@@ -41,6 +41,16 @@ type Target struct {
 	// Cascaded says that rows of this table can be gone before their delete
 	// event comes, because their parent's delete took them along.
 	Cascaded bool
+	// Double is set for the double of a table; see [entrain.Table.Shadow].
+	Double *Double
+}
+
+// Double says what the rows of a double will replace.
+type Double struct {
+	// Relation is the table, which is never that of the double's [Target].
+	Relation uint32
+	// Mode is the table's own.
+	Mode Mode
 }
 
 // Lookup returns the target of a table. It has an answer for every table of
@@ -57,19 +67,25 @@ const (
 	Delete                 // remove the row that Key identifies
 	Rekey                  // as Update, and the key is among what changes
 	Truncate               // empty the tables of the event
+	Begin                  // make Target's double anew, empty
+	Swap                   // put the rows of Target's double in the place of the table's
 )
 
 // String returns the operation's name.
 func (o Op) String() string {
-	return [...]string{"", "insert", "update", "delete", "key change", "truncate"}[o]
+	return [...]string{"", "insert", "update", "delete", "key change", "truncate", "start of the double", "swap"}[o]
 }
 
 // Item is one operation on one row (or, for [Truncate], on the tables of its
-// event). Its rows alias the events.
+// event, for [Begin] and [Swap] on a whole double). Its rows alias the events.
 type Item struct {
 	Op Op
 	// MayMiss says that finding no row is expected and not worth counting.
 	MayMiss bool
+	// Settling says that an event of the item is one that may meet a later state
+	// of the table: see [entrain.Event.Settling]. An Insert may then find the key
+	// taken, and a Rekey that carries the whole row stores it in any case.
+	Settling bool
 	// Event is the index in the batch of the event, or the last of the
 	// events, that the item stands for.
 	Event int32
@@ -77,9 +93,9 @@ type Item struct {
 	Target *Target
 	// Key is an image with the columns that identify the row as it is before
 	// the operation; for a target without a key it is the whole row. Not set
-	// for Insert and Truncate.
+	// for Insert, Truncate, Begin and Swap.
 	Key entrain.Row
-	// Row is the new image; not set for Delete and Truncate.
+	// Row is the new image; set for Insert, Update and Rekey.
 	Row entrain.Row
 }
 

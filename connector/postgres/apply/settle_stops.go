@@ -1,0 +1,118 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector/postgres/dial"
+	"github.com/entrainsync/entrain/connector/postgres/sqltext"
+)
+
+func stopNoArbiter(st *targetTable) error {
+	stop := &entrain.Stop{
+		Code: "key_index_missing",
+		What: fmt.Sprintf("table %s has no unique index at the target on what identifies its rows, or one that is deferrable", st.Table),
+		Why:  "while the table is copied, rows that are there already are replaced by key",
+		Next: fmt.Sprintf("CREATE UNIQUE INDEX ON %s (%s);", st.sql, strings.Join(st.keyNames(), ", ")),
+	}
+	if st.late != "" {
+		stop.Next = fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT %s, ADD UNIQUE (%s);", st.sql, st.late, strings.Join(st.keyNames(), ", "))
+	}
+	if len(st.Key) == 0 {
+		stop.Why = "the source identifies rows by all their columns, and the target's table has no primary key; " + stop.Why
+		stop.Next = fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (…);   -- the columns that tell its rows apart", st.sql)
+	}
+	return stop
+}
+
+// constraintSQL says how a constraint, or a unique index that is none, is dropped
+// and made again.
+const constraintSQL = `SELECT format('ALTER TABLE %I.%I DROP CONSTRAINT %I;', n.nspname, c.relname, k.conname),
+  format('ALTER TABLE %I.%I ADD CONSTRAINT %I %s;', n.nspname, c.relname, k.conname, pg_get_constraintdef(k.oid))
+FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relname = $2 AND k.conname = $3
+UNION ALL SELECT format('DROP INDEX %I.%I;', n.nspname, i.relname), pg_get_indexdef(i.oid) || ';'
+FROM pg_class i JOIN pg_namespace n ON n.oid = i.relnamespace
+WHERE n.nspname = $1 AND i.relname = $3 AND i.relkind IN ('i', 'I') AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.oid AND k.contype <> 'f')`
+
+// aside returns the SQL that takes the constraint that err names out of the way,
+// and as a comment the one that brings it back. It ends the transaction.
+func (w *writer) aside(ctx context.Context, err error) (string, *pgconn.PgError) {
+	var refused *pgconn.PgError
+	if !errors.As(err, &refused) || refused.ConstraintName == "" {
+		return "", nil
+	}
+	if _, fault := dial.QueryRows(ctx, w.conn, "ROLLBACK"); fault != nil {
+		return "", nil
+	}
+	row, fault := dial.QueryRow(ctx, w.conn, constraintSQL, refused.SchemaName, refused.TableName, refused.ConstraintName)
+	if fault != nil || row == nil {
+		return "", nil
+	}
+	return row[0] + "\n-- once the rows are copied: " + strings.ReplaceAll(row[1], "\n", " "), refused
+}
+
+// explainSwap says which constraint stands between a double and its table.
+func (w *writer) explainSwap(ctx context.Context, swap *swapError) error {
+	stop := &entrain.Stop{
+		Code: "shadow_refused",
+		What: fmt.Sprintf("a constraint of the target does not let the copied rows take the place of those of table %s", swap.t.Table),
+		Why: inWords(swap.err) + "; the table still has its old rows, and the new ones wait in " + swap.t.sql +
+			"; each order of the changes was tried",
+		Next: "mend the rows that the constraint names, then start the pipeline again",
+		Err:  swap.err,
+	}
+	if sql, refused := w.aside(ctx, swap.err); refused != nil {
+		stop.What += fmt.Sprintf(" (%s of %s.%s)", refused.ConstraintName, refused.SchemaName, refused.TableName)
+		stop.Next = sql
+	}
+	return stop
+}
+
+// explainReference turns the refusal of a row whose parent is not copied yet into
+// a stop that says how to let it in.
+func (w *writer) explainReference(ctx context.Context, err error, events []entrain.Event) error {
+	var refused *pgconn.PgError
+	if !errors.As(err, &refused) {
+		return err
+	}
+	t := w.settling(events, refused)
+	if t == nil {
+		return err
+	}
+	drop, refused := w.aside(ctx, err)
+	if refused == nil {
+		return err
+	}
+	stop := &entrain.Stop{
+		Code: "reference_waits",
+		What: fmt.Sprintf("a row of table %s refers to one that is not copied yet (%s)", t.Table, refused.ConstraintName),
+		Why: "while the tables are copied, rows come in any order, and a constraint that is checked at the end of each transaction " +
+			"does not help: drop it until the copy is complete",
+		Next: drop,
+		Err:  err,
+	}
+	canGrant, fault := dial.QueryRow(ctx, w.conn, canGrantSQL)
+	if fault == nil && canGrant[0] == "true" && t.letsGo() && !w.unchecked {
+		stop.Why = "while the tables are copied, rows come in any order; with this right, references of tables that are being copied " +
+			"are not checked meanwhile; or drop the constraint until then, as below"
+		stop.Next = fmt.Sprintf("GRANT SET ON PARAMETER session_replication_role TO %s;\n-- or: ", sqltext.Ident(w.catalog.role)) + drop
+	}
+	return stop
+}
+
+// settling returns the table that the refusal is about if its rows are being copied.
+func (w *writer) settling(events []entrain.Event, refused *pgconn.PgError) *targetTable {
+	for i := range events {
+		e := &events[i]
+		if e.Settling && e.Table != nil && e.Table.Schema == refused.SchemaName && e.Table.Name == refused.TableName {
+			return w.catalog.tables[e.Table]
+		}
+	}
+	return nil
+}
