@@ -21,7 +21,8 @@ type ChunkSession interface {
 	Tables(ctx context.Context) ([]ChunkTable, error)
 	// Settle waits until every transaction has ended that may have begun before
 	// the call: from then on the stream has every change of the tables that the
-	// source captures. A view of a later chunk contains what ended before.
+	// source captures. A view of a later chunk contains what ended before. The source
+	// moves its stream behind it soon, also when nothing else happens.
 	Settle(ctx context.Context) error
 	// Read reads one chunk in a transaction of its own. A table that does not fit
 	// the query any more, or is locked for too long, is a retryable error.

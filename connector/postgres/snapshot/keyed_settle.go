@@ -42,7 +42,11 @@ func (k *Keyed) settle(ctx context.Context) error {
 	defer notice.Stop()
 	for pause := settlePollFirst; ; pause = min(2*pause, settlePollLast) {
 		oldest, err := k.number(ctx, "SELECT pg_snapshot_xmin(pg_current_snapshot())::text")
-		if err != nil || oldest > number {
+		if err != nil {
+			return err
+		}
+		if oldest > number {
+			_, err := k.ask(ctx, k.cfg.Beat)
 			return err
 		}
 		select {
