@@ -143,3 +143,15 @@ type TableMaker interface {
 	// and is configured to make tables. One that stays missing is a *[Stop].
 	MakeTable(ctx context.Context, t ChunkTable) error
 }
+
+// TableFinder is a Source that can tell which tables its configuration takes and
+// it does not capture, though it may have them added by [TableAdder] without
+// touching what is somebody else's.
+type TableFinder interface {
+	// MissingTables lists them; none if the source is not to change what it
+	// captures.
+	MissingTables(ctx context.Context) ([]TableName, error)
+}
+
+// TableName is a table's name at a source, unquoted.
+type TableName struct{ Schema, Name string }

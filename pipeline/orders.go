@@ -47,6 +47,9 @@ type TableStatus struct {
 	State TableState `json:"state"`
 	// Held: no further chunk is read.
 	Held bool `json:"held,omitempty"`
+	// Refresh: the sink had the rows before, so that a cancelled copy leaves the
+	// table streaming.
+	Refresh bool `json:"refresh,omitempty"`
 	// Reason of a failure.
 	Reason string `json:"reason,omitempty"`
 	// Since when; zero if that is not remembered.
@@ -95,7 +98,7 @@ func (t *tables) status(listed []entrain.ChunkTable) []TableStatus {
 
 func (l *life) status(estimate int64) TableStatus {
 	return TableStatus{
-		Table: l.Schema + "." + l.Name, State: l.State, Held: l.Held, Reason: l.Reason, Since: l.Since,
+		Table: l.Schema + "." + l.Name, State: l.State, Held: l.Held, Refresh: l.Refresh, Reason: l.Reason, Since: l.Since,
 		Rows: l.Copy.Rows, Estimate: estimate,
 	}
 }

@@ -14,6 +14,8 @@ import (
 type SnapshotStatus struct {
 	// Done: every table has its rows.
 	Done bool `json:"done"`
+	// Held: no further part is begun until somebody says so.
+	Held bool `json:"held,omitempty"`
 	// Seconds since it began, in this run.
 	Seconds float64 `json:"seconds"`
 	// Rows read in this run, and about how many there are in all; -1 if nobody

@@ -217,7 +217,9 @@ func (p *Pipeline) Status() Status {
 	if p.state.phase == phaseConnecting {
 		st.Waiting = "connection"
 	}
-	st.Snapshot = p.progress.status(now)
+	if st.Snapshot = p.progress.status(now); st.Snapshot != nil {
+		st.Snapshot.Held = p.initial.isHeld()
+	}
 	st.Position, st.Incarnation = at.String(), at.Incarnation
 	return st
 }

@@ -42,7 +42,7 @@ func comment(text string) string { return strings.Join(strings.Fields(text), " "
 var draftTemplate = template.Must(template.New("pipeline").Funcs(template.FuncMap{
 	"yaml": yamlText, "comment": comment,
 }).Parse(`# yaml-language-server: $schema=` + schemaFile + `
-# Written by entrain init. Every key is in README.md, docs/postgres.md, docs/snapshots.md or docs/transform.md; an unknown one is an error.
+# Written by entrain init. Every key is in README.md, docs/postgres.md, docs/snapshots.md, docs/tables.md or docs/transform.md; an unknown one is an error.
 
 name: {{yaml .Name}}
 
@@ -65,6 +65,7 @@ source:
   # decoding_work_mem: 256MB    # of the source's memory, so that large transactions are not spilled to its disk
 
 snapshot: {mode: initial}       # copy the rows that are there first; never: changes only: docs/snapshots.md
+# on_table_error: stop          # default; resync: only the table stops that the sink refuses something of: docs/tables.md
 
 # transform:                    # leave out or rename tables and columns, filter rows: docs/transform.md
 #   - tables: ["public.customers"]

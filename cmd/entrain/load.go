@@ -21,6 +21,7 @@ type loaded struct {
 	transform func(*entrain.Batch) (*entrain.Batch, error)
 	rules     *transform.Transform // the same
 	snapshot  pipeline.Snapshot
+	bounded   bool // the source ends by itself
 }
 
 // load reads a pipeline file and builds what it describes. Its errors are

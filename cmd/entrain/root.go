@@ -54,6 +54,8 @@ func (p *program) rootCommand() *cobra.Command {
 		p.runCommand(),
 		p.demoCommand(),
 		p.statusCommand(),
+		p.tableCommand(),
+		p.snapshotCommand(),
 		p.verifyCommand(),
 		p.sequencesCommand(),
 		p.teardownCommand(),

@@ -50,42 +50,84 @@ func (l *loaded) bound(until string) error {
 	if err != nil {
 		return usageError{fmt.Errorf("--until %s: %w", until, err)}
 	}
-	l.source = source
+	l.source, l.bounded = source, true
 	return nil
 }
 
-// runPipeline holds the pipeline's state while it runs. Stop order: the
-// pipeline, the admin socket, the state. A program that has to end at once
-// leaves the closing to the system.
+// runPipeline holds the pipeline's state while it runs, through the engines that
+// a reload makes of its file. Stop order: the engine, what it was asked for, the
+// admin socket, the state. A program that has to end at once leaves the closing to
+// the system.
 func (p *program) runPipeline(ctx context.Context, l *loaded) error {
 	state, err := store.Open(l.file.State.Dir, l.file.Name)
 	if err != nil {
 		return err
 	}
-	e, err := pipeline.New(pipeline.Options{
-		Source: l.source, Transform: l.transform, Sink: l.sink, Snapshot: l.snapshot, Store: state, Log: p.log,
-		BufferBytes: int(l.file.Pipeline.Buffer), BatchBytes: int(l.file.Pipeline.Batch),
-		ShutdownTimeout: l.file.Pipeline.ShutdownTimeout,
-	})
+	build := func(l *loaded) (*work, error) { return p.work(l, state) }
+	w, err := build(l)
 	if err != nil {
 		return errors.Join(err, state.Close())
 	}
-	started := time.Now()
-	server, err := admin.Listen(state.Folder(), func() admin.Report {
-		return admin.Report{Pipeline: l.file.Name, PID: os.Getpid(), Started: started, Status: e.Status()}
-	})
+	d := &desk{name: l.file.Name, started: time.Now()}
+	d.put(ctx, w.engine)
+	server, err := admin.Listen(state.Folder(), d)
 	if err != nil {
 		return errors.Join(err, state.Close())
 	}
 	p.log.Info("pipeline starts", "pipeline", l.file.Name, "pid", os.Getpid(), "state", state.Folder())
-	err = p.supervise(ctx, e, l.file.Pipeline.ShutdownTimeout)
+	var reload func() *work
+	if !l.bounded {
+		reload = (&reloader{p: p, now: l, build: build}).again
+	}
+	err = p.runEngines(ctx, d, w, p.supervise(reload))
 	var atOnce signalled
 	if errors.As(err, &atOnce) {
 		return err
 	}
 	if err == nil {
-		st := e.Status()
+		st := d.Report().Status
 		p.log.Info("pipeline stopped", "pipeline", l.file.Name, "position", st.Position, "applied", st.Applied)
 	}
 	return errors.Join(err, server.Close(), state.Close())
+}
+
+// work is the engine that the file describes.
+func (p *program) work(l *loaded, state *store.Store) (*work, error) {
+	e, err := pipeline.New(pipeline.Options{
+		Source: l.source, Transform: l.transform, Sink: l.sink, Snapshot: l.snapshot, Store: state, Log: p.log,
+		BufferBytes: int(l.file.Pipeline.Buffer), BatchBytes: int(l.file.Pipeline.Batch),
+		OnTableError: l.onTableError(), ShutdownTimeout: l.file.Pipeline.ShutdownTimeout,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &work{engine: e, timeout: l.file.Pipeline.ShutdownTimeout}, nil
+}
+
+// onTableError is the file's word as the engine takes it.
+func (l *loaded) onTableError() pipeline.TableError {
+	if l.file.OnTableError == "resync" {
+		return pipeline.TableErrorResync
+	}
+	return pipeline.TableErrorStop
+}
+
+// runEngines runs one engine after the other, until one ends that none is to
+// follow.
+func (p *program) runEngines(ctx context.Context, d *desk, w *work, s *supervisor) error {
+	defer s.close()
+	for {
+		next, err := s.run(ctx, *w)
+		var atOnce signalled
+		if errors.As(err, &atOnce) {
+			return err
+		}
+		d.retire()
+		if next == nil {
+			return err
+		}
+		p.log.Info("pipeline starts anew", "pipeline", d.name)
+		w = next
+		d.put(ctx, w.engine)
+	}
 }

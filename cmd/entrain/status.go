@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -20,34 +19,28 @@ import (
 )
 
 func (p *program) statusCommand() *cobra.Command {
-	var output, dir string
+	var f runningFlags
 	cmd := &cobra.Command{
 		Use:   "status FILE|NAME",
 		Short: "Show how a running pipeline is: position, lag, rows, what it waits for",
 		Args:  exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if output != "table" && output != "json" {
-				return usageError{fmt.Errorf("-o %s: expected table or json", output)}
-			}
-			folder, err := p.folderOf(args[0], dir)
+			r, err := p.find(args[0], f)
 			if err != nil {
 				return err
 			}
-			report, err := admin.Ask(cmd.Context(), folder)
-			if errors.Is(err, admin.ErrNotRunning) {
-				return p.notRunning(args[0], folder)
-			}
+			report, err := r.report(cmd.Context())
 			if err != nil {
 				return err
 			}
-			if output == "json" {
+			if f.output == "json" {
 				return writeJSON(p.stdout, report)
 			}
 			return writeReport(p.stdout, report, time.Now())
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
-	cmd.Flags().StringVar(&dir, "state-dir", ".entrain", "where to look for a pipeline that is given by name")
+	f.addOutput(cmd)
+	f.addDir(cmd)
 	return cmd
 }
 

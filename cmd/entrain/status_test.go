@@ -37,7 +37,7 @@ func TestStatus(t *testing.T) {
 			Captured: 12, Applied: 10, Counts: map[string]int64{"inserted": 7, "deleted": 3}, Error: "connection lost",
 		},
 	}
-	server, err := admin.Listen(folder, func() admin.Report { return running })
+	server, err := admin.Listen(folder, &fakeProcess{report: running})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ func (at place) fill(advice string) string {
 	})
 }
 
-var plainWord = regexp.MustCompile(`^[\w./][\w./-]*$`)
+var plainWord = regexp.MustCompile(`^[\w./-]+$`)
 
 // shellWord returns s so that a shell takes it as one word.
 func shellWord(s string) string {

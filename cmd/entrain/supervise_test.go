@@ -31,6 +31,10 @@ func (e fakeEngine) Run(ctx context.Context) error {
 
 func (e fakeEngine) Status() pipeline.Status { return pipeline.Status{Phase: "streaming"} }
 
+func (e fakeEngine) Tables(context.Context) ([]pipeline.TableStatus, error) { return nil, nil }
+
+func (e fakeEngine) Do(context.Context, pipeline.Order) error { return nil }
+
 // send raises a signal of this process as soon as somebody listens.
 func send(t *testing.T, signal syscall.Signal) {
 	t.Helper()
@@ -72,7 +76,12 @@ func start(t *testing.T, e engine, timeout time.Duration) (result chan error, sa
 	env, heard := manager(t)
 	p, stderr := talk(env)
 	result = make(chan error, 1)
-	go func() { result <- p.supervise(t.Context(), e, timeout) }()
+	go func() {
+		s := p.supervise(nil)
+		defer s.close()
+		_, err := s.run(t.Context(), work{engine: e, timeout: timeout})
+		result <- err
+	}()
 	if got := heard(); got != "READY=1" {
 		t.Fatalf("the service manager heard %q", got)
 	}
@@ -130,7 +139,7 @@ func TestDrainThatTakesTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, _ := talk(nil)
 		began := time.Now()
-		err := p.awaitDrain(drain{first: os.Interrupt, timeout: time.Minute})
+		err := (&supervisor{p: p}).awaitDrain(drain{first: os.Interrupt, timeout: time.Minute})
 		if exitCode(err) != 130 || time.Since(began) != time.Minute+drainGrace {
 			t.Errorf("%v after %v, exit code %d", err, time.Since(began), exitCode(err))
 		}

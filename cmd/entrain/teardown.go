@@ -102,11 +102,17 @@ func (p *program) remove(ctx context.Context, removals []entrain.Removal) error 
 
 // confirm asks a person; where there is none it refuses.
 func (p *program) confirm(n int) error {
-	refused := usageError{errors.New("nothing was removed: without a terminal to ask at, --yes is needed")}
+	return p.ask(fmt.Sprintf("remove these %d things? [y/N] ", n), "nothing was removed")
+}
+
+// ask puts a question to a person; nil means yes. No and nobody are errors that
+// say that nothing was done.
+func (p *program) ask(question, nothing string) error {
+	refused := usageError{errors.New(nothing + ": without a terminal to ask at, --yes is needed")}
 	if !isTerminal(p.stdin) {
 		return refused
 	}
-	fmt.Fprintf(p.stderr, "remove these %d things? [y/N] ", n)
+	fmt.Fprint(p.stderr, question)
 	answer, err := bufio.NewReader(p.stdin).ReadString('\n')
 	if errors.Is(err, io.EOF) && answer == "" {
 		return refused
@@ -115,5 +121,5 @@ func (p *program) confirm(n int) error {
 	case "y", "yes":
 		return nil
 	}
-	return errors.New("nothing was removed")
+	return errors.New(nothing)
 }

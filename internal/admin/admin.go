@@ -1,20 +1,15 @@
-// Package admin lets a person ask a running pipeline how it is: a small HTTP
-// server on a Unix socket in the pipeline's state folder, and its client.
+// Package admin lets a person ask a running pipeline how it is, and order its
+// tables about: a small HTTP server on a Unix socket in the pipeline's state
+// folder, and its client.
 package admin
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/entrainsync/entrain/pipeline"
@@ -28,11 +23,18 @@ const (
 	// maxSocketPath is a length that every system takes.
 	maxSocketPath = 100
 
-	requestTimeout = 5 * time.Second
+	// statusTimeout bounds what the process knows by heart.
+	statusTimeout = 5 * time.Second
+	// tablesTimeout bounds what it has to ask the source for.
+	tablesTimeout = 30 * time.Second
 )
 
-// ErrNotRunning is returned by [Ask] when nobody answers.
-var ErrNotRunning = errors.New("not running")
+// The paths that are answered.
+const (
+	statusPath = "/status"
+	tablesPath = "/tables"
+	ordersPath = "/orders"
+)
 
 // Report is the answer to GET /status.
 type Report struct {
@@ -44,41 +46,6 @@ type Report struct {
 	Started time.Time `json:"started"`
 	// Status of the pipeline now.
 	Status pipeline.Status `json:"status"`
-}
-
-// Server answers until it is closed.
-type Server struct {
-	http   *http.Server
-	done   chan error
-	remove []string // what Close takes away
-}
-
-// Listen opens the socket in folder, readable by its owner only, and answers
-// with what report returns, which is called from several goroutines. The
-// caller holds the state lock of the folder: a socket that is there is a dead
-// process's and is replaced.
-func Listen(folder string, report func() Report) (*Server, error) {
-	path, remove, err := socketPath(folder)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("admin socket: %w", err)
-	}
-	listener, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("admin socket: %w", err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("admin socket: %w", err), listener.Close())
-	}
-	s := &Server{
-		http:   &http.Server{Handler: handler(report), ReadHeaderTimeout: requestTimeout, WriteTimeout: requestTimeout},
-		done:   make(chan error, 1),
-		remove: remove,
-	}
-	go func() { s.done <- s.http.Serve(listener) }()
-	return s, nil
 }
 
 // socketPath returns where to listen. If the folder's name is too long for a
@@ -119,32 +86,6 @@ func forgetOld(note string) {
 	_ = os.Remove(note)
 }
 
-func handler(report func() Report) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		_ = enc.Encode(report()) // a client that went away needs no answer
-	})
-	return mux
-}
-
-// Close ends the server, waits for it and removes the socket.
-func (s *Server) Close() error {
-	err := s.http.Close()
-	if served := <-s.done; !errors.Is(served, http.ErrServerClosed) {
-		err = errors.Join(err, served)
-	}
-	s.done <- http.ErrServerClosed // for a second Close
-	for _, path := range s.remove {
-		if gone := os.Remove(path); gone != nil && !errors.Is(gone, fs.ErrNotExist) {
-			err = errors.Join(err, gone)
-		}
-	}
-	return err
-}
-
 // Remove deletes what a process that was killed left in the folder. The caller
 // holds the state lock.
 func Remove(folder string) error {
@@ -153,48 +94,4 @@ func Remove(folder string) error {
 		return fmt.Errorf("remove admin socket: %w", err)
 	}
 	return nil
-}
-
-// Ask returns the report of the pipeline that runs with the state folder, or
-// [ErrNotRunning].
-func Ask(ctx context.Context, folder string) (Report, error) {
-	path := filepath.Join(folder, socketName)
-	if text, err := os.ReadFile(filepath.Join(folder, addressName)); err == nil {
-		path = strings.TrimSpace(string(text))
-	} else if len(path) > maxSocketPath {
-		return Report{}, ErrNotRunning
-	}
-	client := &http.Client{Timeout: requestTimeout, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", path)
-		},
-	}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://entrain/status", nil)
-	if err != nil {
-		return Report{}, err
-	}
-	answer, err := client.Do(request)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOTDIR) {
-		return Report{}, ErrNotRunning
-	}
-	if err != nil {
-		return Report{}, fmt.Errorf("ask the process at %s: %w", path, err)
-	}
-	defer answer.Body.Close()
-	return decode(answer)
-}
-
-// maxReport bounds what is read of an answer.
-const maxReport = 1 << 20
-
-func decode(answer *http.Response) (Report, error) {
-	var r Report
-	if answer.StatusCode != http.StatusOK {
-		return r, fmt.Errorf("the process answered %s", answer.Status)
-	}
-	if err := json.NewDecoder(io.LimitReader(answer.Body, maxReport)).Decode(&r); err != nil {
-		return r, fmt.Errorf("read the process's answer: %w", err)
-	}
-	return r, nil
 }

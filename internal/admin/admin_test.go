@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func listen(t *testing.T, folder string) *Server {
 	t.Helper()
-	s, err := Listen(folder, func() Report { return answer })
+	s, err := Listen(folder, &fake{report: shopReport})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +29,8 @@ func listen(t *testing.T, folder string) *Server {
 	return s
 }
 
-var answer = Report{
+// shopReport is what the fake process reports.
+var shopReport = Report{
 	Pipeline: "shop", PID: 42, Started: time.Unix(1, 0).UTC(),
 	Status: pipeline.Status{Phase: "streaming", LagBytes: 7, Counts: map[string]int64{"inserted": 3}},
 }
@@ -74,7 +75,7 @@ func TestAsk(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(answer, got); diff != "" {
+			if diff := cmp.Diff(shopReport, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			for range 2 {

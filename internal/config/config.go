@@ -35,7 +35,12 @@ type File struct {
 	Pipeline Pipeline
 	// OnError is what happens when an event is refused: "stop".
 	OnError string
+	// OnTableError is what becomes of a table of which the sink refuses something:
+	// "stop" ends the pipeline; "resync" leaves the table's changes out from then
+	// on, until it is resynced, and lets the others flow.
+	OnTableError string
 
+	root         *node
 	source, sink section
 	rules        *node // of Transform; nil if the file has none
 }
@@ -109,6 +114,11 @@ type document struct {
 	State     State            `yaml:"state"`
 	Pipeline  Pipeline         `yaml:"pipeline"`
 	OnError   string           `yaml:"on_error"`
+	// OnTableError is what becomes of a table of which the sink refuses something.
+	// "stop", the default, ends the pipeline. "resync" leaves the table's changes
+	// out from then on, until "entrain table resync" is typed; the other tables
+	// flow, and transactions across it arrive without its part.
+	OnTableError string `yaml:"on_table_error"`
 }
 
 // Below these a pipeline does nothing but hand single events on; whoever writes
@@ -125,6 +135,9 @@ const (
 
 // snapshotModes are the words for snapshot.mode.
 var snapshotModes = []string{"initial", "never", "only"}
+
+// tableErrors are the words for on_table_error.
+var tableErrors = []string{"stop", "resync"}
 
 // mostParallel bounds the sessions that a snapshot takes at each end.
 const mostParallel = 64
@@ -154,7 +167,7 @@ func parse(path string, text []byte, lookup func(string) (string, bool)) (*File,
 		Snapshot: Snapshot{Mode: "initial", Parallel: 4, ChunkRows: 50000},
 		State:    State{Dir: ".entrain"},
 		Pipeline: Pipeline{Buffer: 16 << 20, Batch: 4 << 20, ShutdownTimeout: 20 * time.Second},
-		OnError:  "stop",
+		OnError:  "stop", OnTableError: "stop",
 	}
 	if err := decode(root, &doc); err != nil {
 		return nil, err
@@ -183,6 +196,8 @@ func (d *document) file(root *node) (*File, error) {
 		return nil, root.find("snapshot", "chunk_rows").errorf("expected a number of rows above zero, such as 50000")
 	case d.OnError != "stop":
 		return nil, root.find("on_error").errorf("the only policy there is so far is stop; others arrive with a later version")
+	case !slices.Contains(tableErrors, d.OnTableError):
+		return nil, root.find("on_table_error").errorf("expected one of %s", strings.Join(tableErrors, ", "))
 	case d.State.Dir == "":
 		return nil, root.find("state", "dir").errorf("expected a folder's name")
 	case d.Pipeline.Buffer < leastBuffer:
@@ -197,7 +212,7 @@ func (d *document) file(root *node) (*File, error) {
 	}
 	return &File{
 		Path: path, Name: d.Name, Snapshot: d.Snapshot, Transform: d.Transform, State: d.State,
-		Pipeline: d.Pipeline, OnError: d.OnError, source: d.Source, sink: d.Sink, rules: root.get("transform"),
+		Pipeline: d.Pipeline, OnError: d.OnError, OnTableError: d.OnTableError, root: root, source: d.Source, sink: d.Sink, rules: root.get("transform"),
 	}, nil
 }
 

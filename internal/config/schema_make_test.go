@@ -33,6 +33,7 @@ var configFolders = []string{".", "../../connector/postgres/capture", "../../con
 var choices = map[string][]any{
 	"config.Snapshot.Mode":                         {"initial", "never", "only"},
 	"config.document.OnError":                      {"stop"},
+	"config.document.OnTableError":                 {"stop", "resync"},
 	"transform.Rule.OldUnknown":                    {"stop", "replace"},
 	"file.SinkConfig.Format":                       {"native", "debezium", "flat"},
 	"encoding.DebeziumOptions.DecimalHandlingMode": {"precise", "string", "double"},

@@ -28,6 +28,7 @@ func (f *File) Show() string {
 	w.section("state", f.State)
 	w.section("pipeline", f.Pipeline)
 	w.line("on_error: " + quote(f.OnError))
+	w.line("on_table_error: " + quote(f.OnTableError))
 	return w.out.String()
 }
 

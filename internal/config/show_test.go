@@ -51,6 +51,7 @@ pipeline:
   batch: 4MB
   shutdown_timeout: 1m30s
 on_error: stop
+on_table_error: stop
 `
 	if diff := cmp.Diff(want, f.Show()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

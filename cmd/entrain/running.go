@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/entrainsync/entrain/internal/admin"
+	"github.com/entrainsync/entrain/pipeline"
+)
+
+// defaultStateDir is where a pipeline is looked for that is given by its name.
+const defaultStateDir = ".entrain"
+
+// running is a pipeline that another process runs, as somebody has named it.
+type running struct {
+	p      *program
+	what   string // FILE or NAME
+	dir    string // for a NAME
+	folder string // its state folder
+}
+
+// runningFlags are those of all commands that talk to a running pipeline.
+type runningFlags struct {
+	dir    string
+	output string // of commands that show something: table or json
+}
+
+func (f *runningFlags) addDir(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.dir, "state-dir", defaultStateDir, "where to look for a pipeline that is given by name")
+}
+
+func (f *runningFlags) addOutput(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&f.output, "output", "o", "table", "table or json")
+}
+
+// find returns the pipeline that is given by its file or by its name. It does not
+// ask whether it runs.
+func (p *program) find(what string, f runningFlags) (running, error) {
+	if f.output != "" && f.output != "table" && f.output != "json" {
+		return running{}, usageError{fmt.Errorf("-o %s: expected table or json", f.output)}
+	}
+	folder, err := p.folderOf(what, f.dir)
+	if err != nil {
+		return running{}, err
+	}
+	return running{p: p, what: what, dir: f.dir, folder: folder}, nil
+}
+
+// report asks how the pipeline is.
+func (r running) report(ctx context.Context) (admin.Report, error) {
+	report, err := admin.Ask(ctx, r.folder)
+	return report, r.explain(err)
+}
+
+// tables asks where its tables are in their lives.
+func (r running) tables(ctx context.Context) ([]pipeline.TableStatus, error) {
+	tables, err := admin.Tables(ctx, r.folder)
+	return tables, r.explain(err)
+}
+
+// order has it carry out an order.
+func (r running) order(ctx context.Context, o pipeline.Order) error {
+	return r.explain(admin.Do(ctx, r.folder, o))
+}
+
+// explain makes the stop of an error that means that nobody answers.
+func (r running) explain(err error) error {
+	if errors.Is(err, admin.ErrNotRunning) {
+		return r.p.notRunning(r.what, r.folder)
+	}
+	return err
+}
+
+// command is a command about this pipeline, to be typed as it is: its words, and
+// what follows the pipeline's name.
+func (r running) command(words string, rest ...string) string {
+	parts := []string{"entrain", words, shellWord(r.what)}
+	for _, word := range rest {
+		parts = append(parts, shellWord(word))
+	}
+	if r.dir != defaultStateDir && r.p.place.file == "" {
+		parts = append(parts, "--state-dir", shellWord(r.dir))
+	}
+	return strings.Join(parts, " ")
+}
+
+// say tells a person in one line what came of a command.
+func (p *program) say(format string, args ...any) {
+	if !p.quiet {
+		fmt.Fprintf(p.stderr, format+"\n", args...)
+	}
+}
