@@ -82,10 +82,7 @@ func (b *RowBuilder) Begin(buf []byte, n int) {
 	if buf == nil {
 		buf = make([]byte, 0, n*rowWord) // a row without columns is no missing row
 	}
-	for range n {
-		buf = append(buf, 0, 0, 0, 0)
-	}
-	b.buf = buf
+	b.buf = append(buf, make([]byte, n*rowWord)...) // no allocation: it is only appended
 }
 
 // Value adds a column that has a value; v is copied.

@@ -100,12 +100,15 @@ func (t *tables) adopt(ctx context.Context, l *life, listed []entrain.ChunkTable
 		return t.fail(ctx, l, errors.New(reason))
 	}
 	to, err := t.shapeFor(found.Table)
+	if err == nil && l.State == TableNew {
+		err = t.p.makeTable(ctx, found)
+	}
 	if err != nil {
 		return err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	l.sink = tableName{to.Schema, to.Name}
+	l.sink, l.unmade = tableName{to.Schema, to.Name}, false
 	if err := t.renew(l, found.Table); err != nil {
 		return err
 	}

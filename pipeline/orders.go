@@ -199,11 +199,12 @@ func (p *Pipeline) addTable(ctx context.Context, name tableName) error {
 	case captured != nil && captured.Refused != "":
 		return stopUnreadable(name, captured)
 	}
+	l := &life{TableLife: TableLife{Schema: name.schema, Name: name.name, State: TableStreaming}, unmade: captured == nil}
 	as := TableNew
 	if had {
 		as = TableResyncing // the sink may have rows that are gone at the source
 	}
-	if err := t.expect(ctx, name, as); err != nil {
+	if err := t.expect(ctx, l, as); err != nil {
 		return err
 	}
 	if err := adder.AddTable(ctx, name.schema, name.name); err != nil {
@@ -224,10 +225,10 @@ func (p *Pipeline) addTable(ctx context.Context, name tableName) error {
 }
 
 // expect notes that a table is about to be captured.
-func (t *tables) expect(ctx context.Context, name tableName, as TableState) error {
+func (t *tables) expect(ctx context.Context, l *life, as TableState) error {
+	name := tableName{l.Schema, l.Name}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	l := &life{TableLife: TableLife{Schema: name.schema, Name: name.name, State: TableStreaming}}
 	if old := t.lives[name]; old != nil {
 		return old.stopState(OrderAdd)
 	}

@@ -106,7 +106,9 @@ func (t *tables) meets(e *entrain.Event, table *entrain.Table) (bool, error) {
 	e.Settling = true
 	delivers := !l.Anew || l.begun // what is left out has to be in the chunks
 	if l.copy == nil {
-		return delivers, nil
+		// Of a table that the sink may not have yet, what is left out has ended when
+		// the source's session settles.
+		return delivers && !l.unmade, nil
 	}
 	if l.Anew && table.Version != l.copy.Table().Version {
 		return false, t.reshaped(l, table)

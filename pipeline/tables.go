@@ -51,6 +51,7 @@ type life struct {
 	copy     *backfill.Copy // nil between sessions
 	begun    bool           // of one that is made anew: the sink has an empty double
 	over     bool           // its last rows are on their way: what comes behind them is the table's own
+	unmade   bool           // of one that was just added: the sink may lack the table
 	settled  bool           // every transaction that the stream may lack of it has ended
 	rows     int            // of the next chunk
 	discards int            // of copy, when it was last looked at

@@ -282,3 +282,39 @@ func checkUnits(t *rapid.T, units []Unit, events []entrain.Event) {
 		t.Fatalf("units have events %v, want %v", all, want)
 	}
 }
+
+// TestInsertsAreOneStep: inserts into one table are one step as they come; what
+// was begun of that is gone when something else follows.
+func TestInsertsAreOneStep(t *testing.T) {
+	table := newTable("t", 1)
+	target := &Target{Relation: 1, Table: table, Key: []int{0}}
+	text, same := entraintest.Text, entraintest.Unchanged
+	insert := func(key string) entrain.Event {
+		return entraintest.Insert(table, text(key), text("v"), text("v"), text("v"))
+	}
+	update := entraintest.Update(table, text("9"), text("w"), text("w"), text("w"))
+	partial := entraintest.Insert(table, text("7"), same, same, same)
+	var p Planner
+	for _, c := range []struct {
+		name   string
+		events []entrain.Event
+		kinds  []Kind
+		items  []int
+	}{
+		{"inserts", []entrain.Event{insert("1"), insert("2"), insert("3")}, []Kind{Inserts}, []int{3}},
+		{"then an update", []entrain.Event{insert("1"), insert("2"), update}, []Kind{Updates, Inserts}, []int{1, 2}},
+		{"then a part of a row", []entrain.Event{insert("1"), partial}, []Kind{Inserts, Rows}, []int{1, 1}},
+		{"an update alone", []entrain.Event{update}, []Kind{Updates}, []int{1}},
+		{"inserts again", []entrain.Event{insert("4")}, []Kind{Inserts}, []int{1}},
+	} {
+		units := p.Plan(Work{Events: c.events, Lookup: func(*entrain.Table) *Target { return target }, Graph: NewGraph(nil, nil)})
+		var kinds []Kind
+		var items []int
+		for _, s := range units[0].Steps {
+			kinds, items = append(kinds, s.Kind), append(items, len(s.Items))
+		}
+		if len(units) != 1 || !slices.Equal(kinds, c.kinds) || !slices.Equal(items, c.items) {
+			t.Errorf("%s: %d units, kinds %v with %v items", c.name, len(units), kinds, items)
+		}
+	}
+}

@@ -202,8 +202,7 @@ func (p *Planner) ordered(w Work, pick []int32) {
 
 // grouped makes net operations between barriers.
 func (p *Planner) grouped(w Work, pick []int32) {
-	if t := onlyInserts(w, pick); t != nil {
-		p.inserts(w, pick, t)
+	if p.inserts(w, pick) {
 		return
 	}
 	p.window.reset()
@@ -228,31 +227,27 @@ func (p *Planner) grouped(w Work, pick []int32) {
 	p.flush()
 }
 
-// onlyInserts returns the target of events that are whole new rows of one
-// table: those need no net operations. It is nil if there is anything else, or
-// if a key may well be there twice.
-func onlyInserts(w Work, pick []int32) *Target {
+// inserts makes one step of events that are whole new rows of one table: those
+// need no net operations. It reports false, and makes none, if there is anything
+// else, or if a key may well be there twice.
+func (p *Planner) inserts(w Work, pick []int32) bool {
 	if len(pick) == 0 || w.Events[pick[0]].Table == nil {
-		return nil
+		return false
 	}
 	table := w.Events[pick[0]].Table
 	t := w.Lookup(table)
+	s := &p.steps[p.step(Inserts, t)]
 	for _, i := range pick {
 		e := &w.Events[i]
 		if !adds(e.Op) || settles(e) || e.Table != table || partial(t, e.After) {
-			return nil
+			clear(s.Items)
+			s.Items = s.Items[:0]
+			p.used--
+			return false
 		}
+		s.Items = append(s.Items, Item{Op: Insert, Event: i, Target: t, Row: e.After})
 	}
-	return t
-}
-
-// inserts is the one step for what onlyInserts has found.
-func (p *Planner) inserts(w Work, pick []int32, t *Target) {
-	s := &p.steps[p.step(Inserts, t)]
-	s.Items = slices.Grow(s.Items, len(pick))
-	for _, i := range pick {
-		s.Items = append(s.Items, Item{Op: Insert, Event: i, Target: t, Row: w.Events[i].After})
-	}
+	return true
 }
 
 // push adds an item to the step of single rows under way, or begins one.

@@ -76,6 +76,20 @@ func (p chunkPool) get() *chunk {
 	}
 }
 
+// like returns a chunk for as much as c holds: a large transaction goes on as it
+// began, and a chunk that has its size at once need not grow to it.
+func (p chunkPool) like(c *chunk) *chunk {
+	next := p.get()
+	if cap(next.buf) == 0 {
+		next.buf = make([]byte, 0, min(roomy(len(c.buf)), chunkBytes))
+		next.events = make([]entrain.Event, 0, min(roomy(len(c.events)), chunkBytes/eventSize))
+	}
+	return next
+}
+
+// roomy is n and a little, since no two chunks have the same rows.
+func roomy(n int) int { return n + n/16 }
+
 // put takes a chunk back. One that grew around a large row is left to the
 // garbage collector.
 func (p chunkPool) put(c *chunk) {

@@ -35,6 +35,9 @@ type coalescer struct {
 const (
 	// readBuffer is how much one read can take.
 	readBuffer = 256 << 10
+	// largeRead is what is read straight into the caller's memory: room for all
+	// that a narrow connection holds.
+	largeRead = receiveWindow
 	// receiveWindow is what the kernel may hold for a narrow connection: what
 	// a server decodes in one or two milliseconds, so that a short wait fills
 	// it. Left to itself the kernel lets it grow to megabytes.
@@ -77,6 +80,9 @@ func (c *coalescer) Read(p []byte) (int, error) {
 		case c.unix && c.napper != nil && c.last < napBelow:
 			c.napper.Nap(nap)
 		}
+		if len(p) >= largeRead {
+			return c.receive(p)
+		}
 		if err := c.fill(); err != nil {
 			return 0, err
 		}
@@ -90,13 +96,20 @@ func (c *coalescer) fill() error {
 	if c.buf == nil {
 		c.buf = make([]byte, readBuffer)
 	}
-	n, err := c.Conn.Read(c.buf)
-	c.from, c.to, c.last = 0, n, n
+	n, err := c.receive(c.buf)
+	c.from, c.to = 0, n
+	return err
+}
+
+// receive reads once from the network; an error comes without bytes.
+func (c *coalescer) receive(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.last = n
 	if n > 0 {
 		c.pace.read(n)
-		return nil
+		return n, nil
 	}
-	return err
+	return 0, err
 }
 
 // wait lets the server's writes merge; Close ends it early.

@@ -1,6 +1,8 @@
 package capture
 
 import (
+	"bytes"
+	"io"
 	"testing"
 	"time"
 )
@@ -97,5 +99,39 @@ func TestPacerForgets(t *testing.T) {
 	_, now := bad.simulate(p, start, 30*time.Second)
 	if p.step(now.Add(3*settledPhase)) != firstPause || p.rate != [2]float64{} {
 		t.Errorf("after a long pause: %+v", p)
+	}
+}
+
+// TestCoalescerReads: the bytes come in order, however they are asked for and
+// however the network cuts them, and those of large reads are not copied (P1).
+func TestCoalescerReads(t *testing.T) {
+	sent := make([]byte, 3*readBuffer+17)
+	for i := range sent {
+		sent[i] = byte(i ^ i>>8 ^ i>>16)
+	}
+	sizes := map[string][]int{
+		"large": {largeRead, 2 * largeRead}, "small": {5, 8 << 10}, "both": {9, 2 * largeRead, largeRead - 1, largeRead},
+	}
+	for cut, cutter := range readers {
+		for asked, lengths := range sizes {
+			t.Run(cut+" "+asked, func(t *testing.T) {
+				c := newCoalescer(&byteConn{r: cutter(bytes.NewReader(sent))})
+				var got []byte
+				var err error
+				into := make([]byte, 2*largeRead)
+				for i := 0; err == nil; i++ {
+					n := 0
+					p := into[:lengths[i%len(lengths)]]
+					n, err = c.Read(p)
+					got = append(got, p[:n]...)
+				}
+				if err != io.EOF || !bytes.Equal(got, sent) {
+					t.Errorf("%d of %d bytes, then %v", len(got), len(sent), err)
+				}
+				if asked == "large" && c.buf != nil {
+					t.Error("a large read went through the buffer")
+				}
+			})
+		}
 	}
 }

@@ -28,7 +28,7 @@ func (a *assembler) ended() *entrain.Batch {
 // complete, as a batch. It may be called when ended has nothing.
 func (a *assembler) fragment() *entrain.Batch {
 	c := a.cur
-	a.cur = a.pool.get()
+	a.cur = a.pool.like(c)
 	if a.tx != nil {
 		a.tx = a.cur.addTx(*a.tx)
 	}
