@@ -36,6 +36,10 @@ type ChunkTable struct {
 	Table *Table
 	// Rows is an estimate, -1 if there is none.
 	Rows int64
+	// Group is the same number for tables that are tied by references, 0 for a table
+	// that no other is tied to: while one of them lacks rows, a sink that enforces
+	// references cannot hold the others to theirs.
+	Group int
 	// Refused is why the table cannot be read in chunks, for people; empty if it
 	// can.
 	Refused string

@@ -34,8 +34,9 @@ func (o Op) String() string {
 // it; Table and Tx are immutable.
 type Event struct {
 	Op Op
-	// Settling: rows of the table are being copied while the stream flows, so
-	// that a sink may lack the row, or have a state of it already. An insert then
+	// Settling: rows of the table, or of one that references tie it to, are being
+	// copied while the stream flows or are left out, so that a sink may lack the row
+	// or one that it refers to, or have a state of it already. An insert then
 	// replaces the row with its key, a change of the key with a whole row removes
 	// the old one and puts the new one, and an update or delete of a row that is
 	// not there is nothing.

@@ -37,7 +37,7 @@ func (p *Pipeline) prepareTables(ctx context.Context) error {
 	t.adding.Lock()
 	defer t.adding.Unlock()
 	t.begin()
-	if len(t.reading()) == 0 {
+	if !t.some.Load() {
 		return nil
 	}
 	listed, err := p.listTables(ctx)
@@ -67,7 +67,12 @@ func (p *Pipeline) listTables(ctx context.Context) ([]entrain.ChunkTable, error)
 		return nil, err
 	}
 	defer closeQuietly(p, "chunks", cs)
-	return cs.Tables(ctx)
+	listed, err := cs.Tables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.tables.tie(listed)
+	return listed, nil
 }
 
 // reading returns the tables whose rows are to be read.

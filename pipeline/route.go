@@ -93,11 +93,10 @@ func (t *tables) lets(e *entrain.Event) (bool, error) {
 // meets reports whether an event of the table is to be delivered, and lets the
 // table's copy see it.
 func (t *tables) meets(e *entrain.Event, table *entrain.Table) (bool, error) {
-	l := t.lives[tableName{table.Schema, table.Name}]
-	if l == nil {
-		return true, nil
-	}
-	if l.over {
+	name := tableName{table.Schema, table.Name}
+	e.Settling = e.Settling || t.tied[t.groups[name]]
+	l := t.lives[name]
+	if l == nil || l.over {
 		return true, nil
 	}
 	if l.silent() {

@@ -28,6 +28,8 @@ type tables struct {
 	mu      sync.Mutex
 	loaded  bool
 	lives   map[tableName]*life
+	groups  map[tableName]int       // of tables that references tie to others
+	tied    map[int]bool            // groups with a table that is not simply streaming
 	sources map[tableName]tableName // by their names for the sink, of tables that were seen and have another there
 	seen    *entrain.Table          // the last of them
 	open    bool                    // the stream stands inside a transaction
@@ -69,7 +71,7 @@ type flight struct {
 }
 
 func newTables(p *Pipeline) *tables {
-	t := &tables{p: p, lives: map[tableName]*life{}, sources: map[tableName]tableName{}, changed: make(chan struct{})}
+	t := &tables{p: p, lives: map[tableName]*life{}, sources: map[tableName]tableName{}, groups: map[tableName]int{}, tied: map[int]bool{}, changed: make(chan struct{})}
 	t.store, _ = p.opt.Store.(TableStore)
 	return t
 }
@@ -125,6 +127,12 @@ func (t *tables) signal() {
 	close(t.changed)
 	t.changed = make(chan struct{})
 	t.some.Store(len(t.lives) > 0)
+	clear(t.tied)
+	for name := range t.lives {
+		if g := t.groups[name]; g != 0 {
+			t.tied[g] = true
+		}
+	}
 }
 
 // await waits, with mu held, until the condition holds or ctx ends.
@@ -152,6 +160,19 @@ func (t *tables) reopen() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.restart = true
+	t.signal()
+}
+
+// tie takes over which tables references tie together.
+func (t *tables) tie(listed []entrain.ChunkTable) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	clear(t.groups)
+	for i := range listed {
+		if g := listed[i].Group; g != 0 {
+			t.groups[tableName{listed[i].Table.Schema, listed[i].Table.Name}] = g
+		}
+	}
 	t.signal()
 }
 

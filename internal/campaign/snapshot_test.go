@@ -61,9 +61,9 @@ func write29(ctx context.Context, conn *pgconn.PgConn, rng *rand.Rand) error {
 	return err
 }
 
-// hustle has 16 writers at work until the function that it returns is called.
+// hustle has 16 writers at work, with a pause after each transaction, until the function that it returns is called.
 // Deadlocks and duplicate keys between them are their own business.
-func hustle(t *testing.T, url string) (stop func()) {
+func hustle(t *testing.T, url string, pause time.Duration) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
@@ -80,7 +80,7 @@ func hustle(t *testing.T, url string) (stop func()) {
 				if write29(context.WithoutCancel(ctx), conn, rng) != nil {
 					_, _ = conn.Exec(context.WithoutCancel(ctx), "ROLLBACK").ReadAll()
 				}
-				wait(ctx, 3*time.Millisecond)
+				wait(ctx, pause)
 			}
 		})
 	}
@@ -112,7 +112,7 @@ func TestPG29SnapshotHandoff(t *testing.T) {
 			source, target := pgtest.CreateDatabase(t, srv), pgtest.CreateDatabase(t, srv)
 			pgtest.Exec(t, source, fullSQL)
 			file := writeSnapshotPipeline(t, pgtest.Name(t), fromPostgres(source), strings.Replace(intoPostgres(target), "}", ", create_tables: true}", 1))
-			stop := hustle(t, source)
+			stop := hustle(t, source, 3*time.Millisecond)
 			kills := killDuringCopy(t, file)
 			stop()
 			launch(t, "run", "--until", "now", file.path).exitWithin(t, 2*patience, exitOK)
@@ -205,7 +205,7 @@ func TestPG29IntoFile(t *testing.T) {
 	pgtest.Exec(t, source, fullSQL)
 	out := filepath.Join(t.TempDir(), "out.jsonl")
 	file := writeSnapshotPipeline(t, pgtest.Name(t), fromPostgres(source), intoFile(out))
-	stop := hustle(t, source)
+	stop := hustle(t, source, 3*time.Millisecond)
 	killDuringCopy(t, file)
 	stop()
 	launch(t, "run", "--until", "now", file.path).exitWithin(t, 2*patience, exitOK)

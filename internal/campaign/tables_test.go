@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 	"github.com/entrainsync/entrain/pipeline"
@@ -41,6 +42,7 @@ func disturb(ctx context.Context, t *testing.T, url string) (stop func()) {
 				t.Errorf("%s: %v", sql, err)
 				return
 			}
+			wait(ctx, 5*time.Millisecond)
 		}
 	}()
 	return func() {
@@ -117,7 +119,7 @@ func besideTheStream(t *testing.T, major int) {
 	file := writeSnapshotPipeline(t, pgtest.Name(t), fromPostgres(source), strings.Replace(intoPostgres(target), "}", ", create_tables: true}", 1))
 	p := launch(t, "run", file.path)
 	file.until(t, "it streams", streaming)
-	stop := hustle(t, source)
+	stop := hustle(t, source, 60*time.Millisecond)
 	pgtest.Exec(t, source, lateSQL)
 	stopLate := disturb(t.Context(), t, source)
 	file.order(t, "add", "public.late")

@@ -73,7 +73,7 @@ func (w *writer) runSteps(ctx context.Context, events []entrain.Event, steps []a
 		if err := w.runQueue(ctx, events); err != nil {
 			return err
 		}
-		if err := w.setFreely(ctx, w.freely(&s.Items[0])); err != nil {
+		if err := w.setFreely(ctx, w.allFreely(s.Items)); err != nil {
 			return err
 		}
 		if err := w.runSet(ctx, s); err != nil {

@@ -102,6 +102,17 @@ func (w *writer) freely(item *applyplan.Item) freedom {
 	return false
 }
 
+// allFreely reports whether all of a set are: else it is checked, and what is
+// refused then is done row by row.
+func (w *writer) allFreely(items []applyplan.Item) freedom {
+	for i := range items {
+		if !w.freely(&items[i]) {
+			return false
+		}
+	}
+	return true
+}
+
 // letsGo reports whether the table's references are all that the session's role
 // replica leaves out when a row is stored.
 func (t *targetTable) letsGo() bool { return t.refers && !t.differs }

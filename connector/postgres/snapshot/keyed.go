@@ -125,7 +125,7 @@ func (k *Keyed) list(ctx context.Context) ([]entrain.ChunkTable, error) {
 			sorted = append(sorted, &t.table)
 		}
 		slices.SortFunc(sorted, byName)
-		err = c.define(ctx, sorted)
+		err = c.tied(ctx, sorted)
 	}
 	if err := errors.Join(err, k.end(ctx)); err != nil {
 		return nil, err
@@ -133,9 +133,19 @@ func (k *Keyed) list(ctx context.Context) ([]entrain.ChunkTable, error) {
 	k.keep(tables)
 	list := make([]entrain.ChunkTable, len(sorted))
 	for i, t := range sorted {
-		list[i] = entrain.ChunkTable{Table: t.shape, Rows: t.analysedRows(), Refused: tables[t.oid].refused, Definition: t.definition}
+		list[i] = entrain.ChunkTable{Table: t.shape, Rows: t.analysedRows(), Group: t.group, Refused: tables[t.oid].refused, Definition: t.definition}
 	}
 	return list, nil
+}
+
+// tied reads how the tables are made and which references tie them together.
+func (c catalog) tied(ctx context.Context, tables []*table) error {
+	edges, err := c.references(ctx, tables)
+	if err != nil {
+		return fmt.Errorf("read foreign keys: %w", err)
+	}
+	tie(tables, edges)
+	return c.define(ctx, tables)
 }
 
 // keep remembers what the tables are now, and what their rows are like.

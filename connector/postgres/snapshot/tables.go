@@ -85,14 +85,14 @@ func (c catalog) read(ctx context.Context) ([]*table, error) {
 	if err != nil {
 		return nil, err
 	}
-	edges, err := c.references(ctx, tables)
-	if err != nil {
-		return nil, fmt.Errorf("read foreign keys: %w", err)
-	}
 	sorted := make([]*table, len(tables))
 	for i, t := range tables {
 		t.divide(c.cfg.PartRows)
 		sorted[i] = &t.table
+	}
+	edges, err := c.references(ctx, sorted)
+	if err != nil {
+		return nil, fmt.Errorf("read foreign keys: %w", err)
 	}
 	if err := c.define(ctx, sorted); err != nil {
 		return nil, err
@@ -260,8 +260,11 @@ func (l *leaf) take(shape *entrain.Table, columns [][]string) error {
 	return nil
 }
 
-func (c catalog) references(ctx context.Context, tables []*published) ([]edge, error) {
-	_, oids := indexed(tables)
+func (c catalog) references(ctx context.Context, tables []*table) ([]edge, error) {
+	oids := make([]string, len(tables))
+	for i, t := range tables {
+		oids[i] = t.oid
+	}
 	rows, err := dial.QueryRows(ctx, c.conn, referencesSQL, arrayText(oids))
 	edges := make([]edge, len(rows))
 	for i, r := range rows {
