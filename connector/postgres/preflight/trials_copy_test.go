@@ -98,7 +98,8 @@ func copyTargetTrials() []trial {
 		pgtest.Exec(l.t, l.source, "CREATE SCHEMA "+sqltext.Ident(`new "schema"`), "CREATE EXTENSION hstore SCHEMA "+sqltext.Ident(`new "schema"`),
 			"GRANT USAGE ON SCHEMA "+sqltext.Ident(`new "schema"`)+" TO "+l.q(l.keeper))
 		l.asKeeper(l.source, addStore)
-		l.asKeeper(l.target, "GRANT USAGE, CREATE ON SCHEMA "+sqltext.Ident(oddSchema)+" TO "+l.q(l.apply))
+		l.asKeeper(l.target, "CREATE SCHEMA "+sqltext.Ident(`new "schema"`),
+			"GRANT USAGE, CREATE ON SCHEMA "+sqltext.Ident(oddSchema)+", "+sqltext.Ident(`new "schema"`)+" TO "+l.q(l.apply))
 	}
 	create := func(l *lab) { l.file.Sink.CreateTables = true }
 	noDatabase := func(l *lab) {
