@@ -22,6 +22,9 @@ type Report struct {
 	// Tables are the shapes that this end has now: of a source, what it
 	// would deliver; of a sink, what would receive it.
 	Tables []*Table
+	// Keys are, of a source's Tables, the columns that identify a row, in the
+	// order of their index; none where that is unknown or whole rows do.
+	Keys map[*Table][]string
 	// Sequences of a source that its tables draw from.
 	Sequences []Sequence
 	// Copies are the tables whose existing rows will be copied, as a source
@@ -44,6 +47,16 @@ type TableCopy struct {
 	Table *Table
 	// Defined reports that the source tells the sink how to make this table.
 	Defined bool
+	// Extensions are what the table needs beside what it is made of itself.
+	Extensions []Extension
+}
+
+// Extension is something that a server has to have before a table can be made
+// there, unquoted; Types are those of the table's columns that are its own, named
+// as in [Column].
+type Extension struct {
+	Schema, Name string
+	Types        []string
 }
 
 // Finding is one thing that was examined and what came of it.

@@ -23,6 +23,8 @@ type Env struct {
 	// source, will be copied before its changes are delivered; nil: no table's.
 	// It may be called from any goroutine.
 	Copies func(schema, name string) bool
+	// Standalone: nothing is done but that; no changes are delivered.
+	Standalone bool
 }
 
 // Decode fills the connector's own configuration struct, strictly: an unknown

@@ -55,7 +55,7 @@ func (s subject) variables(row *cel.Type) []cel.EnvOption {
 type filter struct {
 	lang    *language
 	subject subject
-	text    string
+	quoted
 	columns []string // that it names, sorted
 }
 
@@ -69,8 +69,8 @@ func (l *language) parse(s subject, text string) (*filter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("transform: prepare expressions: %w", err)
 	}
-	f := &filter{lang: l, subject: s, text: text}
-	parsed, issues := env.Parse(text)
+	f := &filter{lang: l, subject: s, quoted: readNames(text)}
+	parsed, issues := env.Parse(f.text)
 	if issues.Err() != nil {
 		return nil, f.misplaced(issues)
 	}
@@ -91,7 +91,7 @@ func (l *language) parse(s subject, text string) (*filter, error) {
 func (f *filter) misplaced(issues *cel.Issues) *RuleError {
 	first := issues.Errors()[0]
 	return &RuleError{
-		Key: []string{f.subject.key()}, Message: first.Message,
+		Key: []string{f.subject.key()}, Message: f.original(first.Message),
 		Line: first.Location.Line(), Column: first.Location.Column() + 1,
 	}
 }
@@ -110,7 +110,7 @@ func (f *filter) inspect(tree *ast.AST) error {
 		switch e.Kind() {
 		case ast.SelectKind:
 			if isImage(e.AsSelect().Operand()) {
-				f.columns = append(f.columns, e.AsSelect().FieldName())
+				f.columns = append(f.columns, f.column(e.AsSelect().FieldName()))
 			}
 		case ast.IdentKind:
 			f.inspectName(e, refuse)

@@ -55,6 +55,7 @@ var noValue = types.NewUnknown(1, nil)
 type rowTypes struct {
 	types.Provider
 	table *entrain.Table
+	names quoted
 }
 
 const rowTypeName = "row"
@@ -68,12 +69,13 @@ func (t rowTypes) FindStructType(name string) (*types.Type, bool) {
 }
 
 // FindStructFieldType returns a column's type and how its value is read.
-func (t rowTypes) FindStructFieldType(name, field string) (*types.FieldType, bool) {
-	if name != rowTypeName {
-		return t.Provider.FindStructFieldType(name, field)
+func (t rowTypes) FindStructFieldType(typ, field string) (*types.FieldType, bool) {
+	if typ != rowTypeName {
+		return t.Provider.FindStructFieldType(typ, field)
 	}
+	name := t.names.column(field)
 	for i := range t.table.Columns {
-		if c := &t.table.Columns[i]; c.Name == field {
+		if c := &t.table.Columns[i]; c.Name == name {
 			return &types.FieldType{Type: typeOf(c.Kind), IsSet: isSet(i), GetFrom: getFrom(i, c)}, true
 		}
 	}

@@ -40,7 +40,7 @@ func (f *filter) bind(t *entrain.Table) (*judge, error) {
 		}
 	}
 	options := append(f.subject.variables(cel.ObjectType(rowTypeName)),
-		cel.CustomTypeProvider(rowTypes{Provider: f.lang.env.CELTypeProvider(), table: t}))
+		cel.CustomTypeProvider(rowTypes{Provider: f.lang.env.CELTypeProvider(), table: t, names: f.quoted}))
 	env, err := f.lang.env.Extend(options...)
 	if err != nil {
 		return nil, fmt.Errorf("prepare the types of %s: %w", t, err)
@@ -49,7 +49,7 @@ func (f *filter) bind(t *entrain.Table) (*judge, error) {
 	if issues.Err() != nil {
 		first := issues.Errors()[0]
 		return nil, unfit(t, fmt.Sprintf("%s (%s, line %d, column %d)",
-			first.Message, f.subject.key(), first.Location.Line(), first.Location.Column()+1))
+			f.original(first.Message), f.subject.key(), first.Location.Line(), first.Location.Column()+1))
 	}
 	if checked.OutputType() != cel.BoolType {
 		return nil, unfit(t, fmt.Sprintf("%s is of type %s, not true or false", f.subject.key(), checked.OutputType()))

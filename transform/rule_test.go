@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/entrainsync/entrain"
 )
 
 // TestMistakes: what is wrong whatever the tables are is found before anything
@@ -58,11 +60,44 @@ func TestMistakes(t *testing.T) {
 
 // TestQuotedColumns: columns whose names are no words can be named.
 func TestQuotedColumns(t *testing.T) {
-	table := orders()
-	table.Columns[1].Name, table.Columns[2].Name = "Order Total", "in"
-	e := change(shaped(table), "", open)
-	got := apply(t, mustNew(t, Rule{Tables: []string{"*.*"}, Where: "new.`Order Total` > 100 && new.`in` == 'open'"}), e)
-	if got != shown(&e) {
-		t.Errorf("got %s", got)
+	for _, name := range []string{"Order Total", "Balance €", "€", "0", "naïve", `"'`, "a`b", "a\\", "//", "合計", "r'"} {
+		table := orders()
+		table.Columns[1].Name, table.Columns[2].Name = name, "in"
+		quoted := "`" + strings.ReplaceAll(name, "`", "``") + "`"
+		for where, want := range map[string]bool{
+			"new." + quoted + " > 100 && new.`in` == 'open'":                                   true,
+			"new." + quoted + " > 999 || new.`in` != 'open'":                                   false,
+			"'`é`' == \"`é`\" && r'\\' != '' && new." + quoted + " > 1 // `é`, `€`":            true,
+			"new.`in` == '''open''' && new." + quoted + " > 100 && new." + quoted + " < 1000":  true,
+			"has(new." + quoted + ") && new." + quoted + " > 100 || new.`in` == \"\"\"`\"\"\"": true,
+		} {
+			e := change(shaped(table), "", open)
+			tr, err := New([]Rule{{Tables: []string{"*.*"}, Where: where}})
+			if err != nil {
+				t.Errorf("%s: %v", where, err)
+				continue
+			}
+			if got := apply(t, tr, e); (got == shown(&e)) != want {
+				t.Errorf("%s: got %s", where, got)
+			}
+		}
+	}
+}
+
+// TestQuotedColumnsInMistakes: what stands for a name is seen by nobody.
+func TestQuotedColumnsInMistakes(t *testing.T) {
+	_, err := New([]Rule{{Tables: []string{"*.*"}, Where: "new.`Größe €` > 1 &&& true"}})
+	var wrong *RuleError
+	if !errors.As(err, &wrong) || wrong.Line != 1 || wrong.Column != 21 {
+		t.Errorf("mistake %+v, want it at 1:21", wrong)
+	}
+	_, err = New([]Rule{{Tables: []string{"*.*"}, Where: "new `Größe €`"}})
+	if err == nil || !strings.Contains(err.Error(), "`Größe €`") {
+		t.Errorf("mistake %v does not name the column as it was written", err)
+	}
+	tr := mustNew(t, Rule{Tables: []string{"*.*"}, Where: "new.`Größe €` > 1"})
+	_, err = tr.Apply(&entrain.Batch{Events: []entrain.Event{change(orders(), "", open)}, Free: func() {}})
+	if err == nil || !strings.Contains(err.Error(), `names column "Größe €"`) {
+		t.Errorf("a column that is not there: %v", err)
 	}
 }

@@ -124,15 +124,42 @@ func (l *loaded) delivered(source part) (*entrain.Report, []entrain.Finding) {
 		return nil, []entrain.Finding{finding}
 	}
 	report.Tables = out.Events[0].Truncate.Tables
-	report.Sequences, err = l.deliveredSequences(report.Sequences)
-	if err == nil {
-		report.Copies, err = l.shaped(report.Copies)
-	}
+	err = l.reshape(&report)
 	if err != nil {
 		finding.Status, finding.Why = entrain.FindingError, err.Error()
 		return nil, []entrain.Finding{finding}
 	}
 	return &report, []entrain.Finding{finding}
+}
+
+// reshape puts what the report says of tables through the rules.
+func (l *loaded) reshape(report *entrain.Report) (err error) {
+	if report.Keys, err = l.deliveredKeys(report.Keys); err != nil {
+		return err
+	}
+	if report.Sequences, err = l.deliveredSequences(report.Sequences); err != nil {
+		return err
+	}
+	report.Copies, err = l.shaped(report.Copies)
+	return err
+}
+
+// deliveredKeys are the columns of the keys under the names that the rules give.
+func (l *loaded) deliveredKeys(keys map[*entrain.Table][]string) (map[*entrain.Table][]string, error) {
+	all := make(map[*entrain.Table][]string, len(keys))
+	for table, key := range keys {
+		m, err := l.mapping(table)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range key {
+			i := slices.IndexFunc(m.From, func(from int) bool { return table.Columns[from].Name == name })
+			if i >= 0 {
+				all[m.Table] = append(all[m.Table], m.Table.Columns[i].Name)
+			}
+		}
+	}
+	return all, nil
 }
 
 // shaped is what the rules make of the tables that are copied. How the source

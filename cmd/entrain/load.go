@@ -35,7 +35,8 @@ func (p *program) load(path string) (*loaded, error) {
 	if l.snapshot, err = snapshotOf(file); err != nil {
 		return nil, err
 	}
-	env := connector.Env{Pipeline: file.Name, Log: p.log, Copies: copiesOf(file, l.snapshot)}
+	env := connector.Env{Pipeline: file.Name, Log: p.log, Copies: copiesOf(file, l.snapshot),
+		Standalone: l.snapshot.Mode == pipeline.SnapshotOnly}
 	if l.source, err = buildSource(env, file); err != nil {
 		return nil, file.SourceError(err)
 	}

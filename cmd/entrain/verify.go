@@ -24,7 +24,7 @@ func (p *program) verifyCommand() *cobra.Command {
 	var o verifyOptions
 	cmd := &cobra.Command{
 		Use:   "verify FILE",
-		Short: "Prove that source and sink have the same rows, while changes go on flowing; changes nothing",
+		Short: "Prove that source and sink have the same rows, while changes go on flowing; changes no row",
 		Args:  exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {

@@ -315,6 +315,13 @@ func (s *Sink) Forget(ctx context.Context) error {
 	})
 }
 
+// first reports that it was not said before by this sink: what fails is tried
+// again and again.
+func (x *loadSession) first(what string) bool {
+	_, said := x.said.LoadOrStore(what, true)
+	return !said
+}
+
 // referTable passes over references to tables that the target does not have:
 // else a pipeline for some tables of a source could never begin.
 func (x *loadSession) referTable(ctx context.Context, t entrain.SnapshotTable) error {
@@ -324,7 +331,7 @@ func (x *loadSession) referTable(ctx context.Context, t entrain.SnapshotTable) e
 	}
 	for _, sql := range statements {
 		state, err := x.attempt(ctx, sql, "42710", stateUndefinedTable, stateUndefinedSchema)
-		if state == stateUndefinedTable || state == stateUndefinedSchema {
+		if (state == stateUndefinedTable || state == stateUndefinedSchema) && x.first(sql) {
 			x.cfg.Log.Warn("a reference is left out, since its table is not at the target", "table", t.Table.String(), "sql", sql)
 		}
 		if err == nil {

@@ -63,6 +63,7 @@ type loadSession struct {
 
 	catalog *catalog
 	rows    partReader
+	said    *sync.Map // the sink's
 	// unsettled: a COMMIT was sent and not answered.
 	unsettled bool
 }
@@ -80,7 +81,7 @@ func (s *Sink) openLoad(ctx context.Context, by holder) (*loadSession, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &loadSession{cfg: s.cfg, by: by, conn: conn, server: dial.ServerName(cfg), catalog: newCatalog(conn)}
+	x := &loadSession{cfg: s.cfg, by: by, conn: conn, server: dial.ServerName(cfg), catalog: newCatalog(conn), said: &s.said}
 	x.catalog.role = by.role
 	return x, nil
 }

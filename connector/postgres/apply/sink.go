@@ -38,7 +38,7 @@ type Sink struct {
 	cfg   Config
 	conn  *pgconn.Config
 	lease *lease
-	said  sync.Map // names of tables of which it was said what a copy leaves there
+	said  sync.Map // what was said once: names of tables that had rows, references left out
 }
 
 // settings are for our sessions at the target. Every statement there finds

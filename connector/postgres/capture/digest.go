@@ -12,6 +12,7 @@ import (
 	"github.com/entrainsync/entrain/connector/postgres/dial"
 	"github.com/entrainsync/entrain/connector/postgres/digest"
 	"github.com/entrainsync/entrain/connector/postgres/preflight"
+	"github.com/entrainsync/entrain/connector/postgres/sqltext"
 )
 
 // Digest implements entrain.Digester. The session is an entrain.Horizon.
@@ -22,6 +23,7 @@ func (s *Source) Digest(ctx context.Context) (entrain.DigestSession, error) {
 	}
 	pipeline := cfg.RuntimeParams["application_name"]
 	cfg.RuntimeParams["application_name"] = pipeline + "_verify"
+	cfg.RuntimeParams["synchronous_commit"] = "local" // nudge waits for no standby
 	conn, err := dial.ReadOnly(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -39,6 +41,9 @@ type digestSession struct {
 	pipeline string
 	conn     *pgconn.PgConn
 	stop     context.Context // for Close
+	// nudged is the end for which the log was given a message, refused why it took none.
+	nudged  lsn
+	refused string
 }
 
 // Close implements entrain.DigestSession.
@@ -117,9 +122,10 @@ func (d *digestSession) End(ctx context.Context) (entrain.Position, error) {
 
 // followersSQL asks about the slot's reader. What it calls written is up to where
 // the log has nothing that its sink lacks; the slot's position is what it has
-// confirmed.
+// confirmed. The first is shown to members of pg_read_all_stats only, not even to
+// the role whose session it is.
 const followersSQL = `SELECT c.system_identifier::text, coalesce(s.active::text, ''), coalesce(r.write_lsn::text, '0/0'),
-  coalesce(s.confirmed_flush_lsn::text, '0/0')
+  coalesce(s.confirmed_flush_lsn::text, '0/0'), pg_has_role('pg_read_all_stats', 'USAGE')::text, current_user::text
 FROM pg_control_system() c LEFT JOIN pg_replication_slots s ON s.slot_name = $1
 LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid AND r.application_name = $2`
 
@@ -156,8 +162,26 @@ func (d *digestSession) Behind(ctx context.Context, sink, end entrain.Position) 
 		return "", nil
 	}
 	why := fmt.Sprintf("the sink's position is %s and the source's log had reached %s", at.at, to.at)
-	if row[1] != "true" {
+	switch active, sees := row[1] == "true", row[4] == "true"; {
+	case !active:
 		why += fmt.Sprintf("; nobody reads from replication slot %q: no process runs the pipeline", d.src.cfg.Slot)
+	case !sees:
+		why += d.nudge(ctx, to.at, row[5])
 	}
 	return why, nil
+}
+
+// nudge makes the position of an idle source move beyond the end, for a role that
+// does not see how far the session of the pipeline is: a heartbeat does, once for
+// each end. Where none can be written, as on a standby, it says which right helps.
+func (d *digestSession) nudge(ctx context.Context, end lsn, role string) string {
+	if d.nudged == end {
+		return d.refused
+	}
+	d.nudged, d.refused = end, ""
+	if _, err := dial.QueryRows(ctx, d.conn, writeHeartbeat); err != nil {
+		d.refused = fmt.Sprintf("; role %q may not see how far the pipeline's session is (GRANT pg_read_all_stats TO %s), "+
+			"and the source takes no message that moves the position: %s", role, sqltext.Ident(role), err)
+	}
+	return d.refused
 }

@@ -66,6 +66,8 @@ type Config struct {
 	// Copies chooses the tables whose existing rows are copied first, which is
 	// for Check to know; nil: none.
 	Copies func(schema, name string) bool `yaml:"-"`
+	// Standalone: no changes are captured after that.
+	Standalone bool `yaml:"-"`
 }
 
 // Source captures the changes of one database. It implements entrain.Source,
@@ -188,7 +190,7 @@ func (s *Source) Bounded(target string) (*Source, error) {
 
 // Build builds a source from the source section of a pipeline file.
 func Build(env connector.Env, decode connector.Decode) (*Source, error) {
-	cfg := Config{Pipeline: env.Pipeline, Log: env.Log, Copies: env.Copies}.withDefaults()
+	cfg := Config{Pipeline: env.Pipeline, Log: env.Log, Copies: env.Copies, Standalone: env.Standalone}.withDefaults()
 	if err := decode(&cfg); err != nil {
 		return nil, err
 	}

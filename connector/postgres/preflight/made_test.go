@@ -49,13 +49,13 @@ func keyAt(t *testing.T, url, table string) string {
 		WHERE indisunique AND indrelid = to_regclass(`+sqltext.Literal(table)+`)`)
 }
 
-// TestKeyOrder: the key that fixes make has the order of the table's columns,
-// not of their names.
+// TestKeyOrder: the key that fixes make has the order of the source's index, not
+// of the table's columns or of their names.
 func TestKeyOrder(t *testing.T) {
 	major := pgtest.Majors(t)[0]
 	l := newLab(t, pgtest.Shared(t, major), major)
 	table := sqltext.Table(oddSchema, "lines")
-	l.asKeeper(l.source, "CREATE TABLE "+table+" (order_id int, line int, v text, PRIMARY KEY (order_id, line))", "ALTER PUBLICATION pub ADD TABLE "+table)
+	l.asKeeper(l.source, "CREATE TABLE "+table+" (line int, order_id int, v text, PRIMARY KEY (order_id, line))", "ALTER PUBLICATION pub ADD TABLE "+table)
 	l.mend(l.findings("table_missing")[0].Fix)
 	check := func() {
 		t.Helper()
@@ -75,5 +75,26 @@ func TestKeyOrder(t *testing.T) {
 	l.asKeeper(l.target, "DROP INDEX "+sqltext.Table(oddSchema, "lines_order_id_line_idx"), "CREATE UNIQUE INDEX ON "+table+" (line, order_id)")
 	if found := l.findings("unique_key_missing"); len(found) > 0 {
 		t.Errorf("an index in another order: %+v", found)
+	}
+}
+
+// TestSameDomain: a domain gives the values at both ends the same bounds; one
+// that is wider at the source does not.
+func TestSameDomain(t *testing.T) {
+	for _, major := range pgtest.Majors(t) {
+		l := newLab(t, pgtest.Shared(t, major), major)
+		money, label, wide := sqltext.Table(oddSchema, `mo"ney`), sqltext.Table(oddSchema, "label"), sqltext.Table(oddSchema, "wide")
+		domains := "CREATE DOMAIN " + money + " AS numeric(10,2); CREATE DOMAIN " + label + " AS varchar(20)"
+		l.asKeeper(l.source, domains, "CREATE DOMAIN "+wide+" AS numeric(10,4)",
+			"ALTER TABLE "+oddTable+" ADD m "+money+", ADD l "+label+", ADD plain numeric(10,2), ADD w "+wide)
+		l.asKeeper(l.target, domains, "ALTER TABLE "+oddTable+" ADD m "+money+", ADD l "+label+", ADD plain "+money+", ADD w "+money)
+		found := append(l.findings("column_narrower"), l.findings("column_type")...)
+		if len(found) != 1 || !strings.HasSuffix(found[0].Object, `."w"`) || found[0].Status != fails {
+			t.Fatalf("%d: found %+v", major, found)
+		}
+		l.mend(found[0].Fix)
+		if found := l.findings("column_narrower"); len(found) > 0 {
+			t.Errorf("%d: after the fix: %+v", major, found)
+		}
 	}
 }

@@ -24,29 +24,29 @@ var sourceChecks = []check[sourceFacts]{
 	{code: "free_senders", judge: judgeFreeSenders},
 	{code: "standby_source", judge: judgeStandby},
 	{code: "wal_sender_timeout", judge: judgeSenderTimeout},
-	{code: "slot_retention", judge: judgeRetention},
-	{code: "slot_idle_timeout", judge: judgeIdleTimeout},
-	{code: "decoding_memory", judge: judgeDecodingMemory},
-	{code: "slot_missing", judge: judgeSlotMissing},
-	{code: "slot_lost", judge: judgeSlotLost},
-	{code: "slot_foreign", judge: judgeSlotForeign},
-	{code: "slot_active", judge: judgeSlotActive},
-	{code: "slot_lag", judge: judgeSlotLag},
+	{code: "slot_retention", judge: judgeRetention, applies: follows},
+	{code: "slot_idle_timeout", judge: judgeIdleTimeout, applies: follows},
+	{code: "decoding_memory", judge: judgeDecodingMemory, applies: follows},
+	{code: "slot_missing", judge: judgeSlotMissing, applies: follows},
+	{code: "slot_lost", judge: judgeSlotLost, applies: follows},
+	{code: "slot_foreign", judge: judgeSlotForeign, applies: follows},
+	{code: "slot_active", judge: judgeSlotActive, applies: follows},
+	{code: "slot_lag", judge: judgeSlotLag, applies: follows},
 	{code: "no_tables", judge: judgeNoTables},
 	{code: "unlogged_table", judge: judgeUnlogged},
-	{code: "replica_identity", judge: judgeIdentity},
-	{code: "replica_identity_nothing", judge: judgeIdentityNothing},
-	{code: "partition_identity", judge: judgePartitionIdentity},
-	{code: "generated_identity", judge: judgeGeneratedIdentity},
-	{code: "filter_identity", judge: judgeFilterIdentity},
-	{code: "column_list_identity", judge: judgeListIdentity},
+	{code: "replica_identity", judge: judgeIdentity, applies: follows},
+	{code: "replica_identity_nothing", judge: judgeIdentityNothing, applies: follows},
+	{code: "partition_identity", judge: judgePartitionIdentity, applies: follows},
+	{code: "generated_identity", judge: judgeGeneratedIdentity, applies: follows},
+	{code: "filter_identity", judge: judgeFilterIdentity, applies: follows},
+	{code: "column_list_identity", judge: judgeListIdentity, applies: follows},
 	{code: "publication_missing", judge: judgePublicationMissing},
 	{code: "publication_tables", judge: judgePublicationTables},
-	{code: "publication_actions", judge: judgePublicationActions},
+	{code: "publication_actions", judge: judgePublicationActions, applies: follows},
 	{code: "column_list_conflict", judge: judgeListConflict},
 	{code: "not_copied", judge: judgeNotCopied},
-	{code: "keyless_table", judge: judgeKeyless},
-	{code: "unchanged_values", judge: judgeUnchanged},
+	{code: "keyless_table", judge: judgeKeyless, applies: follows},
+	{code: "unchanged_values", judge: judgeUnchanged, applies: follows},
 	{code: "select_right", judge: judgeSelectRight},
 	{code: "source_row_security", judge: judgeSourceRowSecurity},
 }
@@ -59,6 +59,9 @@ func ofServer(judge func(*server) []entrain.Finding) func(*sourceFacts) []entrai
 	return func(f *sourceFacts) []entrain.Finding { return judge(&f.server) }
 }
 
+// follows reports that changes are to be captured.
+func follows(f *sourceFacts) bool { return !f.cfg.Standalone }
+
 // nothing is for what a session that exists has proved.
 func nothing[F any](*F) []entrain.Finding { return nil }
 
@@ -70,18 +73,37 @@ func (cfg Source) Examine(ctx context.Context, ask Ask) (entrain.Report, error) 
 	}
 	report := f.report(cfg.Session)
 	report.Findings = judgeAll(sourceChecks, f, f.where)
+	report.Keys = map[*entrain.Table][]string{}
 	for _, t := range f.carried {
 		shape := t.shape(f)
 		report.Tables = append(report.Tables, shape)
+		report.Keys[shape] = t.inIndex()
 		if f.copies(t) {
-			report.Copies = append(report.Copies, entrain.TableCopy{Schema: t.schema, Name: t.name, Table: shape, Defined: true})
+			report.Copies = append(report.Copies, entrain.TableCopy{Schema: t.schema, Name: t.name, Table: shape, Defined: true, Extensions: t.extensions})
 		}
 	}
 	report.Sequences = f.sequences
 	return report, nil
 }
 
-// shape is the table as the log will describe it.
+// inIndex are the columns that identify rows, in the order of their index.
+func (t *table) inIndex() []string {
+	var columns []column
+	for _, c := range t.columns {
+		if c.keyAt > 0 {
+			columns = append(columns, c)
+		}
+	}
+	slices.SortFunc(columns, func(a, b column) int { return int(a.keyAt - b.keyAt) })
+	names := make([]string, len(columns))
+	for i, c := range columns {
+		names[i] = c.name
+	}
+	return names
+}
+
+// shape is the table as the log will describe it, but for the modifiers that
+// domains give their values.
 func (t *table) shape(f *sourceFacts) *entrain.Table {
 	shape := &entrain.Table{Schema: t.schema, Name: t.name, FullIdentity: t.form == "f"}
 	for _, c := range t.columns {

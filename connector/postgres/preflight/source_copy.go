@@ -10,7 +10,7 @@ import (
 // copying reports that existing rows will be copied: while the pipeline's own
 // session streams, they have been.
 func (f *sourceFacts) copying() bool {
-	return f.cfg.Copies != nil && (!f.slot.active || f.slot.application != f.cfg.Application)
+	return f.cfg.Copies != nil && (f.cfg.Standalone || !f.slot.active || f.slot.application != f.cfg.Application)
 }
 
 // copies reports that rows of the table will be copied.

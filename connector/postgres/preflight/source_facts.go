@@ -24,6 +24,10 @@ type Source struct {
 	Wants func(schema, name string) bool
 	// Copies chooses the tables whose existing rows will be copied; nil: none.
 	Copies func(schema, name string) bool
+	// Standalone: no changes are captured, so that nothing is made that lasts.
+	Standalone bool
+	// Given: the file lists the publications, which are never made here.
+	Given bool
 	// Kind says how values of a type, named as in entrain.Column, read.
 	Kind func(typ string) entrain.Kind
 	// Size writes a number of bytes as people do.
@@ -87,6 +91,7 @@ type table struct {
 	leaves                      []*table
 	foreign                     []*table // leaves that are foreign tables
 	member                      string   // the first publication that has it itself; empty: none
+	extensions                  []entrain.Extension
 }
 
 // column is one of a table.
@@ -94,6 +99,7 @@ type column struct {
 	num, name, typ string
 	modifier       int32
 	key            bool
+	keyAt          int64  // its place in the index that identifies rows
 	generated      string // s stored, v virtual
 	toasted        bool   // its values may be kept apart
 }
@@ -147,11 +153,27 @@ ORDER BY 2, 3`
 FROM pg_class r, pg_partition_tree(r.oid) p JOIN pg_class l ON l.oid = p.relid JOIN pg_namespace n ON n.oid = l.relnamespace
 WHERE r.oid = ANY ($1::oid[]) AND p.isleaf AND l.relkind IN ('r', 'f') ORDER BY 1, 3, 4`
 
-	columnsSQL = sqltext.BaseTypes + `SELECT a.attrelid::text, a.attnum::text, a.attname, b.name, a.atttypmod::text,
+	columnsSQL = sqltext.BaseTypes + `SELECT a.attrelid::text, a.attnum::text, a.attname, b.name, greatest(a.atttypmod, b.typmod)::text,
   (` + sqltext.InIdentity + `)::text,
-  a.attgenerated::text, (a.attlen = -1 AND a.attstorage <> 'p')::text
+  a.attgenerated::text, (a.attlen = -1 AND a.attstorage <> 'p')::text,
+  coalesce((SELECT array_position((i.indkey::int2[])[0:i.indnkeyatts - 1], a.attnum) FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid
+    AND i.indimmediate AND CASE c.relreplident WHEN 'i' THEN i.indisreplident WHEN 'd' THEN i.indisprimary END), 0)::text
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN bases b ON b.typ = a.atttypid
 WHERE a.attrelid = ANY ($1::oid[]) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum`
+
+	// neededSQL lists the extensions whose types, functions and operator classes
+	// the tables use, with the names of these types.
+	neededSQL = sqltext.BaseTypes + `, parts(tab, class, obj, name) AS (
+  SELECT a.attrelid, 'pg_type'::regclass, o.typ, b.name FROM pg_attribute a JOIN bases b ON b.typ = a.atttypid JOIN pg_type t ON t.oid = b.base,
+    LATERAL (VALUES (b.base), (t.typelem)) o(typ) WHERE a.attrelid = ANY ($1::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
+  UNION ALL SELECT used.tab, d.refclassid::regclass, d.refobjid, NULL FROM (
+    SELECT adrelid, 'pg_attrdef'::regclass, oid FROM pg_attrdef WHERE adrelid = ANY ($1::oid[])
+    UNION ALL SELECT conrelid, 'pg_constraint'::regclass, oid FROM pg_constraint WHERE conrelid = ANY ($1::oid[])
+    UNION ALL SELECT indrelid, 'pg_class'::regclass, indexrelid FROM pg_index WHERE indrelid = ANY ($1::oid[])) used(tab, class, obj)
+    JOIN pg_depend d ON d.classid = used.class AND d.objid = used.obj)
+SELECT parts.tab::text, n.nspname, e.extname, coalesce(json_agg(DISTINCT parts.name) FILTER (WHERE parts.name IS NOT NULL), '[]')::text
+FROM parts JOIN pg_depend x ON x.classid = parts.class AND x.objid = parts.obj AND x.deptype = 'e' AND x.refclassid = 'pg_extension'::regclass
+JOIN pg_extension e ON e.oid = x.refobjid JOIN pg_namespace n ON n.oid = e.extnamespace GROUP BY 1, 2, 3 ORDER BY 1, 3`
 
 	// filtersSQL is for versions from 15 on, which have them.
 	filtersSQL = `SELECT r.prrelid::text, p.pubname, coalesce(pg_get_expr(r.prqual, r.prrelid), ''),
@@ -268,7 +290,17 @@ func (f *sourceFacts) readDetails(ctx context.Context, ask Ask, d details) error
 	for _, r := range rows {
 		t := d.byOID[r[0]]
 		t.columns = append(t.columns, column{num: r[1], name: r[2], typ: r[3], modifier: int32(integer(r[4])), key: r[5] == "true",
-			generated: r[6], toasted: r[7] == "true"})
+			generated: r[6], toasted: r[7] == "true", keyAt: integer(r[8])})
+	}
+	if rows, err = ask(ctx, neededSQL, d.oids); err != nil {
+		return fmt.Errorf("read extensions: %w", err)
+	}
+	for _, r := range rows {
+		x := entrain.Extension{Schema: r[1], Name: r[2]}
+		if err := json.Unmarshal([]byte(r[3]), &x.Types); err != nil {
+			return fmt.Errorf("types of extension %s: %w", x.Name, err)
+		}
+		d.byOID[r[0]].extensions = append(d.byOID[r[0]].extensions, x)
 	}
 	if rows, err = ask(ctx, fmt.Sprintf(leavesSQL, sqltext.ReplicaIdentity("l")), d.oids); err != nil {
 		return fmt.Errorf("read partitions: %w", err)

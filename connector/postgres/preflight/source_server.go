@@ -94,10 +94,15 @@ func judgeReplicationRight(f *sourceFacts) []entrain.Finding {
 func judgeFreeSlots(f *sourceFacts) []entrain.Finding {
 	limit := f.number("max_replication_slots", 0)
 	needed, what := int64(0), "this pipeline needs one"
-	if !f.slot.exists {
+	if !f.slot.exists && follows(f) {
 		needed++
 	}
-	if f.copying() {
+	switch {
+	case !f.copying():
+	case !follows(f):
+		needed++
+		what = "the copy needs one for the moment in which it begins, and until it ends"
+	default:
 		needed++
 		what = fmt.Sprintf("this pipeline needs %d: its own, unless it is there, and one for the moment in which the copy of existing rows begins", needed)
 	}

@@ -18,6 +18,9 @@ func judgeNoTables(f *sourceFacts) []entrain.Finding {
 
 // judgePublicationMissing is content with one that will be made and can be.
 func judgePublicationMissing(f *sourceFacts) []entrain.Finding {
+	if !follows(f) && !f.cfg.Given {
+		return nil // what one made here would have is meant
+	}
 	var found []entrain.Finding
 	for _, name := range f.pub.missing {
 		object, create := "publication "+sqltext.Ident(name), f.createPublication(name)

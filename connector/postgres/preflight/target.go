@@ -181,7 +181,7 @@ func judgeTableMissing(f *targetFacts) []entrain.Finding {
 		}
 		finding := failure("table "+t.String(), "it does not exist at the target, and changes go to the table with the source's schema and name. "+
 			"The fix makes columns and key only: pg_dump --schema-only brings indexes, defaults and constraints too")
-		if create, ok := createTable(t.from, missing); ok {
+		if create, ok := t.create(missing); ok {
 			role := " TO " + sqltext.Ident(f.role)
 			statements := []string{create, "GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON " + t.String() + role}
 			if schema := sqltext.Ident(t.from.Schema); !f.schemas[t.from.Schema] {
@@ -198,20 +198,20 @@ func judgeTableMissing(f *targetFacts) []entrain.Finding {
 	return found
 }
 
-// createTable makes a table that takes what the source sends; not ok if it
-// needs types that are missing.
-func createTable(t *entrain.Table, missing []string) (sql string, ok bool) {
-	parts := make([]string, 0, len(t.Columns)+1)
-	for _, c := range t.Columns {
+// create makes a table that takes what the source sends; not ok if it needs
+// types that are missing.
+func (t *targetTable) create(missing []string) (sql string, ok bool) {
+	parts := make([]string, 0, len(t.from.Columns)+1)
+	for _, c := range t.from.Columns {
 		if slices.Contains(missing, c.Type) {
 			return "", false
 		}
 		parts = append(parts, sqltext.Ident(c.Name)+" "+typeOf(c).sql())
 	}
-	if key := keyed(t); len(key) > 0 {
+	if key := t.keyed(); len(key) > 0 {
 		parts = append(parts, "PRIMARY KEY ("+sqltext.Idents(key)+")")
 	}
-	return fmt.Sprintf("CREATE TABLE %s (%s)", sqltext.Table(t.Schema, t.Name), strings.Join(parts, ", ")), true
+	return fmt.Sprintf("CREATE TABLE %s (%s)", t, strings.Join(parts, ", ")), true
 }
 
 func typeOf(c entrain.Column) valueType { return valueType{c.Type, c.Modifier} }

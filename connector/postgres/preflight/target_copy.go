@@ -160,47 +160,6 @@ func judgeLoadRights(f *targetFacts) []entrain.Finding {
 		f.ownSchema()...))
 }
 
-// judgeCreateRight asks whether the tables that are missing can be made, with
-// the types that they need.
-func judgeCreateRight(f *targetFacts) []entrain.Finding {
-	var schemas []string
-	made := map[string][]string{}
-	add := func(schema string, t *targetTable) {
-		if !slices.Contains(schemas, schema) {
-			schemas = append(schemas, schema)
-		}
-		if !slices.Contains(made[schema], t.String()) {
-			made[schema] = append(made[schema], t.String())
-		}
-	}
-	for _, t := range f.tables {
-		if !f.makes(t) {
-			continue
-		}
-		add(t.from.Schema, t)
-		for _, c := range t.from.Columns {
-			if schema, _, ok := strings.Cut(c.Type, "."); ok && !f.types[c.Type] {
-				add(schema, t)
-			}
-		}
-	}
-	role, database := sqltext.Ident(f.role), "database "+sqltext.Ident(f.database)
-	var found []entrain.Finding
-	for _, schema := range schemas {
-		name, why := sqltext.Ident(schema), "role "+role+" may not make what create_tables has to: "+some(made[schema])
-		switch {
-		case f.roomy[schema], !f.schemas[schema] && f.mayCreate:
-		case f.schemas[schema]:
-			found = append(found, failure("schema "+name, why, f.fixes("as the owner of the schema",
-				"GRANT USAGE, CREATE ON SCHEMA "+name+" TO "+role)...))
-		default:
-			found = append(found, failure(database, why+", in a schema that is missing", f.fixes(databaseOwner,
-				"GRANT CREATE ON DATABASE "+sqltext.Ident(f.database)+" TO "+role)...))
-		}
-	}
-	return found
-}
-
 // judgeNotEmpty: nothing tells the rows of a table without a key from those
 // that will be copied. The fix keeps them and copies none; which rows go is not
 // for us to decide.

@@ -41,6 +41,9 @@ type targetFacts struct {
 	// roomy are the schemas that our role may make tables in.
 	roomy map[string]bool
 
+	// extensions are those that tables which will be made need.
+	extensions []extension
+
 	load loadState
 	// loading are the tables that loads of the pipeline are under way to.
 	loading map[tableName]bool
@@ -54,7 +57,8 @@ type position struct{ schema, schemaUsable, schemaWritable, table, tableWritable
 // targetTable is what a table of the source meets at the target.
 type targetTable struct {
 	from    *entrain.Table
-	oid     string // empty: there is none
+	index   []string // of the source, that identifies rows
+	oid     string   // empty: there is none
 	kind    string
 	secured bool
 	usable  bool     // the schema
@@ -100,14 +104,17 @@ type reference struct {
 // String returns the quoted name.
 func (t *targetTable) String() string { return sqltext.Table(t.from.Schema, t.from.Name) }
 
-// keyed returns the columns that identify rows in the log, in the table's order:
-// that of the source's index is not known here.
-func keyed(t *entrain.Table) []string {
+// keyed returns the columns that identify rows in the log: in the order of the
+// source's index if that is known, else in the table's.
+func (t *targetTable) keyed() []string {
 	var names []string
-	for _, c := range t.Columns {
-		if c.Key && !t.FullIdentity {
+	for _, c := range t.from.Columns {
+		if c.Key && !t.from.FullIdentity {
 			names = append(names, c.Name)
 		}
+	}
+	if sameNames(names, t.index) {
+		return t.index
 	}
 	return names
 }
@@ -116,7 +123,7 @@ func keyed(t *entrain.Table) []string {
 // where that is all columns, the target's primary key, if the source has it.
 func (t *targetTable) key() []string {
 	if !t.from.FullIdentity {
-		return keyed(t.from)
+		return t.keyed()
 	}
 	for _, k := range t.keys {
 		if k.primary && !slices.ContainsFunc(k.columns, func(name string) bool { return !sends(t.from, name) }) {
@@ -241,7 +248,7 @@ func (f *targetFacts) readTables(ctx context.Context, ask Ask) error {
 	list := make([]wanted, len(f.source.Tables))
 	for i, t := range f.source.Tables {
 		list[i] = wanted{i, t.Schema, t.Name}
-		f.tables = append(f.tables, &targetTable{from: t, columns: map[string]*targetColumn{}})
+		f.tables = append(f.tables, &targetTable{from: t, index: f.source.Keys[t], columns: map[string]*targetColumn{}})
 	}
 	f.markCopied()
 	if rows, err = ask(ctx, targetTablesSQL, jsonText(list)); err != nil {
@@ -262,6 +269,9 @@ func (f *targetFacts) readTables(ctx context.Context, ask Ask) error {
 		return err
 	}
 	if err := f.readDetails(ctx, ask, targetDetails{byOID, "{" + join(oids) + "}"}); err != nil {
+		return err
+	}
+	if err := f.readExtensions(ctx, ask); err != nil {
 		return err
 	}
 	return f.readFilled(ctx, ask)

@@ -93,6 +93,14 @@ func copyTargetTrials() []trial {
 	mood := sqltext.Table(`new "schema"`, "mood")
 	makeMood := []string{"CREATE SCHEMA " + sqltext.Ident(`new "schema"`), "CREATE TYPE " + mood + " AS ENUM ('up')",
 		"ALTER TABLE " + oddTable + " ADD m " + mood}
+	addStore := "ALTER TABLE " + oddTable + " ADD h " + sqltext.Table(`new "schema"`, "hstore") + "[]"
+	inStore := func(l *lab) {
+		pgtest.Exec(l.t, l.source, "CREATE SCHEMA "+sqltext.Ident(`new "schema"`), "CREATE EXTENSION hstore SCHEMA "+sqltext.Ident(`new "schema"`),
+			"GRANT USAGE ON SCHEMA "+sqltext.Ident(`new "schema"`)+" TO "+l.q(l.keeper))
+		l.asKeeper(l.source, addStore)
+		l.asKeeper(l.target, "CREATE SCHEMA "+sqltext.Ident(`new "schema"`),
+			"GRANT USAGE, CREATE ON SCHEMA "+sqltext.Ident(oddSchema)+", "+sqltext.Ident(`new "schema"`)+" TO "+l.q(l.apply))
+	}
 	create := func(l *lab) { l.file.Sink.CreateTables = true }
 	noDatabase := func(l *lab) {
 		limitEntrain(l, "GRANT CREATE ON SCHEMA entrain TO "+l.q(l.apply), "REVOKE CREATE ON DATABASE "+databaseOf(l.target)+" FROM "+l.q(l.apply))
@@ -104,6 +112,7 @@ func copyTargetTrials() []trial {
 		{code: "create_right", status: fails, target: []string{"DROP TABLE " + oddTable}, do: copying(create)},
 		{code: "create_right", status: fails, source: makeMany, do: copying(create, noDatabase)},
 		{code: "create_right", status: fails, source: makeMood, target: []string{"DROP TABLE " + oddTable}, do: copying(create, noDatabase)},
+		{code: "create_right", status: fails, target: []string{"DROP TABLE " + oddTable}, do: copying(create, noDatabase, inStore)},
 		{code: "load_not_empty", status: fails, source: keylessSource, target: keylessTarget, do: copying()},
 		{code: "load_rights", status: fails, do: copying(func(l *lab) { limitEntrain(l) })},
 		{code: "load_rights", status: fails, do: copying(func(l *lab) { limitEntrain(l, someLoad, "GRANT CREATE ON SCHEMA entrain TO "+l.q(l.apply)) })},
