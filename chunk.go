@@ -57,7 +57,8 @@ type ChunkQuery struct {
 	After []string
 	// Of, if not nil, asks for the one row with this key, if it is there.
 	Of []string
-	// Rows is how many at most, above zero.
+	// Rows is how many at most, above zero. A source may return fewer, to bound its
+	// memory, with [Chunk.More] set.
 	Rows int
 }
 

@@ -168,10 +168,11 @@ func (w *writer) isLost(ctx context.Context, t *targetTable) (bool, error) {
 
 func stopLost(t *targetTable) error {
 	return &entrain.Stop{
-		Code: "shadow_lost",
-		What: fmt.Sprintf("the rows that were to replace those of table %s are gone from the target: %s is not there, or lacks columns that the table has", t.Table, t.sql),
-		Why:  "the target was restored from a backup, the table was changed or made anew, or somebody dropped it; the table itself has its old rows",
-		Next: "entrain table resync " + t.Table.String(),
+		Code:  "shadow_lost",
+		What:  fmt.Sprintf("the rows that were to replace those of table %s are gone from the target: %s is not there, or lacks columns that the table has", t.Table, t.sql),
+		Why:   "the target was restored from a backup, the table was changed or made anew, or somebody dropped it; the table itself has its old rows",
+		Next:  "entrain table resync FILE " + t.Table.String(),
+		Table: t.Table,
 	}
 }
 

@@ -144,7 +144,7 @@ func TestSinkDoubleLost(t *testing.T) {
 				}
 				work := events(doubleOf(table), values...)
 				stop := wantStop(t, f.w.Write(t.Context(), f.batch(work)), "shadow_lost")
-				if stop.Next != "entrain table resync public.orders" {
+				if stop.Next != "entrain table resync FILE public.orders" {
 					t.Errorf("next: %s", stop.Next)
 				}
 				f.open()
