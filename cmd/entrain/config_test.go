@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/entrainsync/entrain/pipeline"
 )
 
 // Every example loads, and is shown with the defaults that it leaves out.
@@ -64,6 +66,30 @@ func checkCanary(t *testing.T, what, canary, output string) {
 	} {
 		if strings.Contains(strings.ToLower(output), strings.ToLower(form)) {
 			t.Errorf("%s: %q is shown:\n%s", what, form, output)
+		}
+	}
+}
+
+// What becomes of a table that the sink refuses is the file's to say.
+func TestOnTableError(t *testing.T) {
+	for text, want := range map[string]pipeline.TableError{
+		toFile:                              pipeline.TableErrorStop,
+		toFile + "on_table_error: stop\n":   pipeline.TableErrorStop,
+		toFile + "on_table_error: resync\n": pipeline.TableErrorResync,
+	} {
+		file := writeFile(t, text)
+		p, _ := talk(source)
+		l, err := p.load(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := l.onTableError(); got != want {
+			t.Errorf("%s: %v; want %v", text, got, want)
+		}
+		shown := invoke(t, source, "config", "show", file)
+		shown.want(t, exitOK)
+		if word := map[pipeline.TableError]string{0: "stop", 1: "resync"}[want]; !strings.Contains(shown.stdout, "\non_table_error: "+word+"\n") {
+			t.Errorf("shown:\n%s", shown.stdout)
 		}
 	}
 }

@@ -180,7 +180,7 @@ func TestCompletion(t *testing.T) {
 			t.Errorf("%s: %d %s", shell, got.code, got.stderr)
 		}
 	}
-	for _, args := range [][]string{{"run", ""}, {"check", ""}, {"status", ""}, {"teardown", ""}, {"config", "show", ""}} {
+	for _, args := range [][]string{{"run", ""}, {"check", ""}, {"status", ""}, {"teardown", ""}, {"config", "show", ""}, {"table", "add", ""}, {"snapshot", "status", ""}} {
 		got := invoke(t, nil, append([]string{"__complete"}, args...)...)
 		if !strings.HasPrefix(got.stdout, "yaml\nyml\n") {
 			t.Errorf("%v: %q", args, got.stdout)
