@@ -1,6 +1,9 @@
 package entrain
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // Chunker is a Source whose tables can be read in chunks, by key, while its
 // stream flows. No chunk holds anything at the source for longer than it takes
@@ -31,6 +34,11 @@ type ChunkSession interface {
 	Close() error
 }
 
+// ErrOtherRows is wrapped by an error of [ChunkSession.Read]: the stream has other
+// rows of the table than before (a row filter was changed), and what was read of it
+// until then does not fit them.
+var ErrOtherRows = errors.New("other rows of the table are captured than before")
+
 // ChunkTable is a table that a source captures.
 type ChunkTable struct {
 	Table *Table
@@ -55,6 +63,9 @@ type ChunkQuery struct {
 	// columns that are Key, in their order; nil begins at the first row. The
 	// source alone compares keys.
 	After []string
+	// Where, if not empty, is a condition in the source's own language that the rows
+	// have to meet besides.
+	Where string
 	// Of, if not nil, asks for the one row with this key, if it is there.
 	Of []string
 	// Rows is how many at most, above zero. A source may return fewer, to bound its

@@ -92,17 +92,11 @@ func (t *tables) reading() []*life {
 // that cannot be read is a failed table.
 func (t *tables) adopt(ctx context.Context, l *life, listed []entrain.ChunkTable) error {
 	found := findTable(listed, l.Schema, l.Name)
-	if found == nil && l.Copy.Rows == 0 {
-		t.p.log.Warn("a table was to be added, but the source does not capture it", "table", l.Schema+"."+l.Name,
-			"next", "entrain table add FILE "+l.Schema+"."+l.Name)
-		return t.forget(ctx, tableName{l.Schema, l.Name})
+	if found == nil {
+		return t.uncaptured(ctx, l)
 	}
-	if found == nil || found.Refused != "" {
-		reason := "the source does not capture it"
-		if found != nil {
-			reason = found.Refused
-		}
-		return t.fail(ctx, l, errors.New(reason))
+	if found.Refused != "" {
+		return t.fail(ctx, l, errors.New(found.Refused))
 	}
 	to, err := t.shapeFor(found.Table)
 	if err == nil && l.State == TableNew {
@@ -119,6 +113,17 @@ func (t *tables) adopt(ctx context.Context, l *life, listed []entrain.ChunkTable
 	}
 	t.signal()
 	return nil
+}
+
+// uncaptured is the end of copying a table that the source does not capture (any
+// more). What the sink has of it stays.
+func (t *tables) uncaptured(ctx context.Context, l *life) error {
+	name := l.Schema + "." + l.Name
+	t.p.log.Warn("a table was to be copied, but the source does not capture it", "table", name, "next", "entrain table add FILE "+name)
+	if l.State == TableNew || l.Refresh {
+		return t.forget(ctx, tableName{l.Schema, l.Name})
+	}
+	return t.pauseNew(ctx, tableName{l.Schema, l.Name})
 }
 
 // renew makes the copy of a table anew, for the shape that it has now; mu is
@@ -319,6 +324,9 @@ func (t *tables) wanted() task {
 		}
 		if q, ok := l.copy.Next(); ok {
 			q.Rows = min(q.Rows, l.rows)
+			if q.Of == nil {
+				q.Where = l.Where
+			}
 			return task{life: l, copy: l.copy, query: q}
 		}
 	}
@@ -368,15 +376,45 @@ func (r *chunkReader) do(ctx context.Context, what task) error {
 		r.t.abandon(what)
 	}
 	r.close()
-	if !entrain.IsRetryable(err) {
-		if what.life != nil && ctx.Err() == nil {
-			return r.t.fail(ctx, what.life, err)
-		}
+	switch {
+	case what.life != nil && errors.Is(err, entrain.ErrOtherRows):
+		return r.t.again(ctx, what, err)
+	case entrain.IsRetryable(err) || ctx.Err() != nil:
+	case what.life != nil:
+		return r.t.refused(ctx, what.life, err)
+	default:
 		return err
 	}
 	wait := r.delays.next(err, 0.5)
 	r.s.p.log.Warn("a chunk could not be read, will try again", "error", err, "in", wait.Round(time.Millisecond))
 	return sleep(ctx, wait)
+}
+
+// again begins the copying of a table once more, of which the stream has other rows
+// now.
+func (t *tables) again(ctx context.Context, what task, cause error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := what.life
+	if l.copy != what.copy {
+		return nil // it was ordered elsewhere meanwhile
+	}
+	t.p.log.Warn("a table is copied from its beginning once more", "table", what.query.Table.String(), "reason", cause)
+	l.Copy, l.begun = backfill.Progress{}, false
+	if err := t.renew(l, l.copy.Table()); err != nil {
+		return err
+	}
+	return t.save(ctx, nil)
+}
+
+// refused is the end of a copying that the source refuses: of the table, unless the
+// sink has its rows already.
+func (t *tables) refused(ctx context.Context, l *life, cause error) error {
+	if !l.Refresh {
+		return t.fail(ctx, l, cause)
+	}
+	t.p.log.Error("the rows of a table are not delivered once more", "table", l.Schema+"."+l.Name, "error", cause)
+	return t.forget(ctx, tableName{l.Schema, l.Name})
 }
 
 // sleep waits, unless ctx ends before.

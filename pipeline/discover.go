@@ -52,7 +52,7 @@ func (p *Pipeline) meet(ctx context.Context, found *entrain.ChunkTable, ledger L
 	if err := p.makeTable(ctx, found); err != nil {
 		return err
 	}
-	err := p.tables.order(ctx, OrderAdd, name, listed)
+	err := p.tables.order(ctx, Order{Do: OrderAdd}, name, listed)
 	var stop *entrain.Stop
 	if errors.As(err, &stop) && stop.Code == codeTableState {
 		return nil // somebody was faster

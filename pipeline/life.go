@@ -58,6 +58,8 @@ type TableLife struct {
 	Anew bool `json:"anew,omitempty"`
 	// Refresh: the sink had the rows before, and they are delivered once more.
 	Refresh bool `json:"refresh,omitempty"`
+	// Where restricts the rows of a refresh, in the source's own language.
+	Where string `json:"where,omitempty"`
 	// Copy is how far the copying has come.
 	Copy backfill.Progress `json:"copy"`
 }

@@ -39,6 +39,9 @@ type Order struct {
 	// Table is schema.table as the source has it. Hold, resume and cancel take an
 	// empty one for all tables whose rows are being copied.
 	Table string `json:"table"`
+	// Where restricts the rows of a refresh by a condition in the source's own
+	// language.
+	Where string `json:"where,omitempty"`
 }
 
 // TableStatus is where a table is in its life.
@@ -131,7 +134,41 @@ func (p *Pipeline) Do(ctx context.Context, o Order) error {
 	if err != nil {
 		return err
 	}
-	return t.order(ctx, o.Do, name, listed)
+	if o.Where != "" {
+		if err := p.try(ctx, o, findTable(listed, name.schema, name.name)); err != nil {
+			return err
+		}
+	}
+	return t.order(ctx, o, name, listed)
+}
+
+// try reads one row by the condition of an order, so that a wrong one is refused.
+func (p *Pipeline) try(ctx context.Context, o Order, found *entrain.ChunkTable) error {
+	if o.Do != OrderRefresh {
+		return fmt.Errorf("%s takes no condition", o.Do)
+	}
+	if found == nil || found.Refused != "" {
+		return nil // the order is refused for that
+	}
+	source, ok := p.opt.Source.(entrain.Chunker)
+	if !ok {
+		return nil
+	}
+	cs, err := source.Chunks(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeQuietly(p, "chunks", cs)
+	if _, err := cs.Read(ctx, entrain.ChunkQuery{Table: found.Table, Where: o.Where, Rows: 1}); err != nil {
+		return &entrain.Stop{
+			Code: "where_refused",
+			What: fmt.Sprintf("the rows of table %s cannot be chosen by: %s", found.Table, o.Where),
+			Why:  "it is put into the WHERE of a query at the source",
+			Next: "mend the condition and type the command again",
+			Err:  err,
+		}
+	}
+	return nil
 }
 
 // parseTable splits schema.table at the first dot.
@@ -161,7 +198,7 @@ func (p *Pipeline) doAll(ctx context.Context, o Order) error {
 			continue
 		}
 		n++
-		if err := p.tables.order(ctx, o.Do, tableName{l.Schema, l.Name}, nil); err != nil {
+		if err := p.tables.order(ctx, o, tableName{l.Schema, l.Name}, nil); err != nil {
 			return err
 		}
 	}
@@ -172,108 +209,6 @@ func (p *Pipeline) doAll(ctx context.Context, o Order) error {
 		}
 	}
 	return nil
-}
-
-// addTable makes the source capture a table, and the sink have it. That its rows
-// are to be copied is written down first: whatever comes of it meets a sink that
-// knows.
-func (p *Pipeline) addTable(ctx context.Context, name tableName) error {
-	t := p.tables
-	adder, ok := p.opt.Source.(entrain.TableAdder)
-	if !ok {
-		return errors.New("this kind of source captures a fixed set of tables")
-	}
-	t.adding.Lock()
-	defer t.adding.Unlock()
-	listed, err := p.listTables(ctx)
-	if err != nil {
-		return err
-	}
-	had, err := p.hadRows(ctx, name)
-	captured := findTable(listed, name.schema, name.name)
-	switch {
-	case err != nil:
-		return err
-	case captured != nil && (had || t.knows(name)):
-		return stopCaptured(name)
-	case captured != nil && captured.Refused != "":
-		return stopUnreadable(name, captured)
-	}
-	l := &life{TableLife: TableLife{Schema: name.schema, Name: name.name, State: TableStreaming}, unmade: captured == nil}
-	as := TableNew
-	if had {
-		as = TableResyncing // the sink may have rows that are gone at the source
-	}
-	if err := t.expect(ctx, l, as); err != nil {
-		return err
-	}
-	if err := adder.AddTable(ctx, name.schema, name.name); err != nil {
-		return errors.Join(err, t.forget(ctx, name))
-	}
-	defer t.reopen()
-	if listed, err = p.listTables(ctx); err != nil {
-		return err
-	}
-	found := findTable(listed, name.schema, name.name)
-	if found == nil || found.Refused != "" {
-		return errors.Join(stopUnreadable(name, found), t.pauseNew(ctx, name))
-	}
-	if err := p.makeTable(ctx, found); err != nil {
-		return errors.Join(err, t.pauseNew(ctx, name))
-	}
-	return nil
-}
-
-// expect notes that a table is about to be captured.
-func (t *tables) expect(ctx context.Context, l *life, as TableState) error {
-	name := tableName{l.Schema, l.Name}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if old := t.lives[name]; old != nil {
-		return old.stopState(OrderAdd)
-	}
-	if err := l.start(as, time.Now()); err != nil {
-		return err
-	}
-	t.lives[name] = l
-	if err := t.save(ctx, nil); err != nil {
-		delete(t.lives, name)
-		return err
-	}
-	return nil
-}
-
-// forget drops a table that came to nothing.
-func (t *tables) forget(ctx context.Context, name tableName) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.lives, name)
-	return t.save(ctx, nil)
-}
-
-// pauseNew leaves a table's changes out that cannot be delivered yet: once that is
-// mended, the table is resumed.
-func (t *tables) pauseNew(ctx context.Context, name tableName) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	l := t.lives[name]
-	if l == nil {
-		return nil
-	}
-	if err := l.cancel(time.Now()); err != nil {
-		return err
-	}
-	return t.save(ctx, nil)
-}
-
-// hadRows reports whether the sink was once given the table's rows.
-func (p *Pipeline) hadRows(ctx context.Context, name tableName) (bool, error) {
-	store, keeps := p.opt.Store.(LedgerStore)
-	if !keeps {
-		return false, nil
-	}
-	ledger, err := store.LoadLedger(ctx)
-	return ledger.find(name.schema, name.name) != nil, err
 }
 
 // makeTable lets a sink that makes tables make this one, unless the rules of the
@@ -295,7 +230,8 @@ func (p *Pipeline) makeTable(ctx context.Context, found *entrain.ChunkTable) err
 }
 
 // order changes a table's life between two transactions of the stream.
-func (t *tables) order(ctx context.Context, do Verb, name tableName, listed []entrain.ChunkTable) error {
+func (t *tables) order(ctx context.Context, o Order, name tableName, listed []entrain.ChunkTable) error {
+	do := o.Do
 	found := findTable(listed, name.schema, name.name)
 	var sink tableName
 	if found != nil {
@@ -321,7 +257,7 @@ func (t *tables) order(ctx context.Context, do Verb, name tableName, listed []en
 		l = &life{TableLife: TableLife{Schema: name.schema, Name: name.name, State: TableStreaming}}
 	}
 	before := *l
-	if err := l.obey(do, time.Now()); err != nil {
+	if err := l.obey(o, time.Now()); err != nil {
 		*l = before
 		return err
 	}
@@ -372,8 +308,8 @@ func (t *tables) alone(found *entrain.ChunkTable, sink tableName, listed []entra
 }
 
 // obey moves the table as an order wants it.
-func (l *life) obey(do Verb, now time.Time) error {
-	switch do {
+func (l *life) obey(o Order, now time.Time) error {
+	switch do := o.Do; do {
 	case OrderAdd:
 		return l.start(TableNew, now)
 	case OrderRefresh:
@@ -381,7 +317,7 @@ func (l *life) obey(do Verb, now time.Time) error {
 			return l.stopState(do)
 		}
 		err := l.start(TableCopying, now)
-		l.Refresh = true
+		l.Refresh, l.Where = true, o.Where
 		return err
 	case OrderResync:
 		return l.start(TableResyncing, now)
@@ -406,7 +342,7 @@ func (l *life) obey(do Verb, now time.Time) error {
 	case OrderCancel:
 		return l.cancel(now)
 	}
-	return fmt.Errorf("unknown order %q", do)
+	return fmt.Errorf("unknown order %q", o.Do)
 }
 
 // start begins the copying of the table from its first row.
@@ -414,7 +350,7 @@ func (l *life) start(as TableState, now time.Time) error {
 	if err := l.become(as, now); err != nil {
 		return l.stopState(Verb(as))
 	}
-	l.Copy, l.Held, l.Refresh, l.Anew = backfill.Progress{}, false, false, as == TableResyncing
+	l.Copy, l.Held, l.Refresh, l.Where, l.Anew = backfill.Progress{}, false, false, "", as == TableResyncing
 	l.leave()
 	return nil
 }

@@ -66,6 +66,7 @@ func (p *Pipeline) session(ctx context.Context, delays *backoff) error {
 		return err
 	}
 	defer p.detach(s)
+	defer p.tables.close()
 	p.unguard()
 	return s.run(ctx, work)
 }

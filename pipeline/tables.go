@@ -106,6 +106,17 @@ func (t *tables) begin() {
 	t.signal()
 }
 
+// close ends a session: nothing of the stream is under way any more.
+func (t *tables) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.open, t.flying = false, nil
+	for _, l := range t.lives {
+		l.over = false
+	}
+	t.signal()
+}
+
 // follow notes the history that the session's events are of.
 func (t *tables) follow(stream *entrain.Stream) {
 	t.mu.Lock()

@@ -32,6 +32,7 @@ func (p *program) snapshotCommand() *cobra.Command {
 type snapshotFlags struct {
 	runningFlags
 	tables []string
+	where  string // of start
 }
 
 func (f *snapshotFlags) add(cmd *cobra.Command) {
@@ -43,11 +44,11 @@ func (f *snapshotFlags) add(cmd *cobra.Command) {
 // being copied.
 func (f *snapshotFlags) orders(do pipeline.Verb) []pipeline.Order {
 	if len(f.tables) == 0 {
-		return []pipeline.Order{{Do: do}}
+		return []pipeline.Order{{Do: do, Where: f.where}}
 	}
 	var all []pipeline.Order
 	for _, t := range f.tables {
-		all = append(all, pipeline.Order{Do: do, Table: t})
+		all = append(all, pipeline.Order{Do: do, Table: t, Where: f.where})
 	}
 	return all
 }
@@ -96,6 +97,9 @@ func (p *program) snapshotOrderCommand(v snapshotVerb) *cobra.Command {
 		},
 	}
 	f.add(cmd)
+	if v.order == pipeline.OrderRefresh {
+		cmd.Flags().StringVar(&f.where, "where", "", "only rows that meet this `condition`, in the source's SQL")
+	}
 	return cmd
 }
 

@@ -164,7 +164,7 @@ func TestNoOrder(t *testing.T) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(folder, socketName))
 	}}}
-	for _, text := range []string{"", "{", "[]", `{"do":"refresh","table":"a.b","where":"id > 5"}`, `{"do":1}`} {
+	for _, text := range []string{"", "{", "[]", `{"do":"refresh","table":"a.b","wheres":"id > 5"}`, `{"do":1}`} {
 		answer, err := client.Post("http://entrain"+ordersPath, "application/json", bytes.NewBufferString(text))
 		if err != nil {
 			t.Fatal(err)

@@ -135,8 +135,8 @@ func (k *Keyed) sameFilter(t *keyedTable) error {
 		}
 		return filter
 	}
-	return entrain.Retryable(fmt.Errorf("the publication's row filter of table %s was %s and is %s: what was read of it until now does not fit",
-		t.shape, name(t.expected), name(t.filter)))
+	return entrain.Retryable(fmt.Errorf("%w: the publication's row filter of table %s was %s and is %s",
+		entrain.ErrOtherRows, t.shape, name(t.expected), name(t.filter)))
 }
 
 // rows reads the rows of the query. Of a table whose rows may be large it asks for
@@ -318,6 +318,9 @@ func (t *keyedTable) copySQL(q entrain.ChunkQuery, limit int) string {
 	var where []string
 	if t.filter != "" {
 		where = append(where, "("+t.filter+")")
+	}
+	if q.Where != "" {
+		where = append(where, "("+q.Where+"\n)")
 	}
 	switch {
 	case q.Of != nil:
