@@ -14,7 +14,9 @@ import (
 func (t *tables) route(ctx context.Context, b *entrain.Batch) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.open = b.Through.IsZero()
+	if t.open = b.Through.IsZero(); !t.open {
+		t.at = b.Through
+	}
 	if n := len(b.Events); n > 0 {
 		t.version, t.stream = b.Events[n-1].Tx.Version, b.Events[n-1].Tx.Stream
 	}
@@ -308,6 +310,8 @@ func (l *life) grow(rows, bytes int) {
 // handOn passes a batch from the stream to the queue, and behind it what is due
 // at the position then.
 func (s *session) handOn(ctx context.Context, b *entrain.Batch) error {
+	s.handing.Lock()
+	defer s.handing.Unlock()
 	t := s.p.tables
 	if err := t.route(ctx, b); err != nil {
 		free(b)
@@ -317,7 +321,20 @@ func (s *session) handOn(ctx context.Context, b *entrain.Batch) error {
 	if err := s.put(ctx, b, nil); err != nil {
 		return err
 	}
-	due, err := t.due(at)
+	return s.handDue(ctx, at)
+}
+
+// catchUp does the same where the stream stands, for what has become due since it
+// came there.
+func (s *session) catchUp(ctx context.Context) error {
+	s.handing.Lock()
+	defer s.handing.Unlock()
+	return s.handDue(ctx, s.p.tables.stands())
+}
+
+// handDue queues what is due at a position; handing is held.
+func (s *session) handDue(ctx context.Context, at entrain.Position) error {
+	due, err := s.p.tables.due(at)
 	if err != nil {
 		return err
 	}

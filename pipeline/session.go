@@ -22,6 +22,8 @@ type session struct {
 	queue  *queue
 	delays *backoff
 
+	handing sync.Mutex // held while a batch passes from the reader to the queue; before all others
+
 	parts  []*entrain.Batch // of the write at hand
 	merged []entrain.Event  // scratch for merging them
 	fed    tracker          // guarded by p.mu
@@ -58,7 +60,7 @@ func (p *Pipeline) session(ctx context.Context, delays *backoff) error {
 	}
 	defer closeQuietly(p, "source", reader)
 	if streamer, ok := reader.(entrain.Streamer); ok {
-		p.tables.follow(streamer.Stream())
+		p.tables.follow(streamer.Stream(), from)
 	}
 	s := &session{p: p, reader: reader, writer: writer, delays: delays, queue: newQueue(p.opt.BufferBytes)}
 	s.fed.at = from

@@ -32,6 +32,7 @@ type tables struct {
 	tied    map[int]bool            // groups with a table that is not simply streaming
 	sources map[tableName]tableName // by their names for the sink, of tables that were seen and have another there
 	seen    *entrain.Table          // the last of them
+	at      entrain.Position        // the last that was read in this session, or where it began
 	open    bool                    // the stream stands inside a transaction
 	version uint64                  // of the last transaction that was read
 	rows    uint64                  // that were read in chunks
@@ -99,7 +100,7 @@ func (t *tables) load(ctx context.Context) error {
 func (t *tables) begin() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.flying, t.open, t.restart = nil, false, false
+	t.flying, t.open, t.restart, t.at = nil, false, false, entrain.Position{}
 	for _, l := range t.lives {
 		l.leave()
 	}
@@ -117,11 +118,22 @@ func (t *tables) close() {
 	t.signal()
 }
 
-// follow notes the history that the session's events are of.
-func (t *tables) follow(stream *entrain.Stream) {
+// follow notes the history that the session's events are of, and where it begins.
+func (t *tables) follow(stream *entrain.Stream, from entrain.Position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.stream = stream
+	t.stream, t.at = stream, from
+}
+
+// stands returns the position at which the stream stands between two transactions;
+// zero inside one.
+func (t *tables) stands() entrain.Position {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.open {
+		return entrain.Position{}
+	}
+	return t.at
 }
 
 // leave drops what belongs to a session.

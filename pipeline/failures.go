@@ -1,0 +1,128 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/pipeline/backfill"
+)
+
+// uncaptured is the end of copying a table that the source does not capture (any
+// more). What the sink has of it stays.
+func (t *tables) uncaptured(ctx context.Context, l *life) error {
+	name := l.Schema + "." + l.Name
+	t.p.log.Warn("a table was to be copied, but the source does not capture it", "table", name, "next", "entrain table add FILE "+name)
+	if l.State == TableNew || l.Refresh {
+		return t.forget(ctx, tableName{l.Schema, l.Name})
+	}
+	return t.pauseNew(ctx, tableName{l.Schema, l.Name})
+}
+
+// fail notes that a table cannot go on. By default that is the pipeline's end,
+// too.
+func (t *tables) fail(ctx context.Context, l *life, cause error) error {
+	name := l.Schema + "." + l.Name
+	if t.p.opt.OnTableError != TableErrorResync {
+		return fmt.Errorf("table %s: %w", name, cause)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.failed(ctx, l, cause)
+}
+
+// failed marks a table; mu is held.
+func (t *tables) failed(ctx context.Context, l *life, cause error) error {
+	name := l.Schema + "." + l.Name
+	if err := l.become(TableFailed, time.Now()); err != nil {
+		return err
+	}
+	l.Reason, l.Copy, l.Anew, l.Held = cause.Error(), backfill.Progress{}, false, false
+	l.leave()
+	t.lives[tableName{l.Schema, l.Name}] = l
+	t.p.log.Error("table failed, its changes are left out from now on", "table", name, "error", cause,
+		"next", "entrain table resync FILE "+name)
+	return t.save(ctx, nil)
+}
+
+// survive reports whether the pipeline goes on without the table that an error is
+// about, which has failed by it.
+func (t *tables) survive(ctx context.Context, cause error) bool {
+	var stop *entrain.Stop
+	if t.store == nil || !errors.As(cause, &stop) {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if stop.Code == codeShadowLost && stop.Table != nil {
+		return t.redo(ctx, stop)
+	}
+	if t.p.opt.OnTableError != TableErrorResync || stop.Table == nil {
+		return false
+	}
+	name := t.sourceOf(stop.Table)
+	l := t.lives[name]
+	if l == nil {
+		l = &life{TableLife: TableLife{Schema: name.schema, Name: name.name, State: TableStreaming}}
+	}
+	if l.silent() {
+		return false // leaving it out did not help
+	}
+	return t.failed(ctx, l, cause) == nil
+}
+
+// codeShadowLost is the stop of a sink that has no double of a table any more: it
+// has put it in the table's place just before a crash, or was restored.
+const codeShadowLost = "shadow_lost"
+
+// redo begins a resync from its first row; mu is held.
+func (t *tables) redo(ctx context.Context, stop *entrain.Stop) bool {
+	l := t.lives[t.sourceOf(stop.Table)]
+	if l == nil || !l.Anew {
+		return false
+	}
+	l.Copy = backfill.Progress{}
+	l.leave()
+	t.p.log.Warn("the sink has lost the double of a table: its rows are read again", "table", l.Schema+"."+l.Name)
+	if err := t.save(ctx, nil); err != nil {
+		t.p.log.Warn("will be written down later", "error", err) // the next failure leads here again
+	}
+	return true
+}
+
+// sourceOf is the source's name of a table of the sink; mu is held.
+func (t *tables) sourceOf(table *entrain.Table) tableName {
+	if name, ok := t.sources[tableName{table.Schema, table.Name}]; ok {
+		return name
+	}
+	return tableName{table.Schema, table.Name}
+}
+
+// again begins the copying of a table once more, of which the stream has other rows
+// now.
+func (t *tables) again(ctx context.Context, what task, cause error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := what.life
+	if l.copy != what.copy {
+		return nil // it was ordered elsewhere meanwhile
+	}
+	t.p.log.Warn("a table is copied from its beginning once more", "table", what.query.Table.String(), "reason", cause)
+	l.Copy, l.begun = backfill.Progress{}, false
+	if err := t.renew(l, l.copy.Table()); err != nil {
+		return err
+	}
+	return t.save(ctx, nil)
+}
+
+// refused is the end of a copying that the source refuses: of the table, unless the
+// sink has its rows already.
+func (t *tables) refused(ctx context.Context, l *life, cause error) error {
+	if !l.Refresh {
+		return t.fail(ctx, l, cause)
+	}
+	t.p.log.Error("the rows of a table are not delivered once more", "table", l.Schema+"."+l.Name, "error", cause)
+	return t.forget(ctx, tableName{l.Schema, l.Name})
+}
