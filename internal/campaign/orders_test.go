@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/entrainsync/entrain/internal/admin"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 	"github.com/entrainsync/entrain/pipeline"
 )
@@ -121,10 +122,7 @@ func TestFirstCopyIsHeld(t *testing.T) {
 		<-hold.ended
 		return hold.code() == exitOK
 	})
-	report, err := file.status()
-	if err != nil || report.Status.Snapshot == nil || !report.Status.Snapshot.Held {
-		t.Fatalf("the copy is not held: %v %+v", err, report.Status)
-	}
+	file.until(t, "the status says so", func(r admin.Report) bool { return r.Status.Snapshot != nil && r.Status.Snapshot.Held })
 	launch(t, "snapshot", "resume", file.path).exit(t, exitOK)
 	file.until(t, "it streams", streaming)
 	p.kill()
