@@ -71,6 +71,7 @@ type Pipeline struct {
 	gate         gate       // of the session at work
 	transforming sync.Mutex // held by a call of Transform while rows are copied
 	progress     progress   // of copying rows
+	shapes       shapes     // that tables had
 
 	mu    sync.Mutex
 	state state

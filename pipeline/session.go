@@ -153,12 +153,17 @@ func (s *session) run(ctx, work context.Context) error {
 // read fills the queue until the source is done or ctx ends, which are no
 // errors.
 func (s *session) read(ctx context.Context) error {
+	watch := s.p.watchShapes()
 	for {
 		b, err := s.reader.Read(ctx)
 		if err == io.EOF || err != nil && ctx.Err() != nil {
 			return s.p.becomeDraining()
 		}
 		if err != nil {
+			return err
+		}
+		if err := watch.pass(ctx, b); err != nil {
+			free(b)
 			return err
 		}
 		s.p.mu.Lock()

@@ -49,7 +49,8 @@ var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )
 
-// Store implements [pipeline.Store] and [pipeline.LedgerStore]. Its methods may be called from several
+// Store implements [pipeline.Store], [pipeline.LedgerStore] and
+// [pipeline.SchemaStore]. Its methods may be called from several
 // goroutines; Close may be called twice.
 type Store struct {
 	folder string
@@ -62,6 +63,7 @@ type Store struct {
 var (
 	_ pipeline.Store       = (*Store)(nil)
 	_ pipeline.LedgerStore = (*Store)(nil)
+	_ pipeline.SchemaStore = (*Store)(nil)
 )
 
 // Folder returns the folder in dir that belongs to the pipeline.
@@ -175,6 +177,9 @@ func (s *Store) check(name string) error {
 		if _, err := readLedger(b); err != nil {
 			return corrupt(s.path(), name, err)
 		}
+		if _, err := readSchemas(tx); err != nil {
+			return corrupt(s.path(), name, err)
+		}
 		return nil
 	})
 }
@@ -222,7 +227,11 @@ func (s *Store) saveError(c pipeline.Checkpoint, err error) error {
 	if err == nil {
 		return nil
 	}
-	err = fmt.Errorf("save position %s to %s: %w", c.Position, s.path(), err)
+	return fullDisk(fmt.Errorf("save position %s to %s: %w", c.Position, s.path(), err))
+}
+
+// fullDisk marks the error of a full disk as retryable.
+func fullDisk(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return entrain.Retryable(err)
 	}

@@ -279,7 +279,9 @@ func (p *Planner) step(kind Kind, t *Target) int32 {
 func adds(op entrain.Op) bool { return op == entrain.OpInsert || op == entrain.OpRead }
 
 // noRow reports whether an operation does nothing to the target's rows.
-func noRow(op entrain.Op) bool { return op == entrain.OpMessage || op == entrain.OpReadEnd }
+func noRow(op entrain.Op) bool {
+	return op == entrain.OpMessage || op == entrain.OpReadEnd || op == entrain.OpSchema
+}
 
 // itemOf makes the item that one event is by itself, and says which kind of
 // set it may be part of; Rows if none.

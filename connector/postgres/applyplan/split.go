@@ -67,7 +67,7 @@ func (s *splitter) reset() {
 func (s *splitter) each(w Work, do func(event, shape int32)) {
 	visit := func(i int32) {
 		switch e := &w.Events[i]; e.Op {
-		case entrain.OpMessage, entrain.OpReadEnd:
+		case entrain.OpMessage, entrain.OpReadEnd, entrain.OpSchema:
 		case entrain.OpTruncate:
 			if len(e.Truncate.Tables) > 0 {
 				do(i, s.shapeOf(e.Truncate.Tables[0], w.Lookup))
