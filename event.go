@@ -52,8 +52,9 @@ type Event struct {
 	// [OpSchema] is made of the first event that has the new shape: see
 	// [SchemaOrdinal].
 	Ordinal uint64
-	// Table is the shape of Before and After; nil for truncate and message, and
-	// for the [OpReadEnd] of all tables.
+	// Table is the shape of Before and After; nil for truncate and message, for
+	// the [OpReadEnd] of all tables, and for a source's announcement of DDL: see
+	// [SchemaChange].
 	Table *Table
 	// Tx is the transaction that made the change; never nil.
 	Tx *Transaction

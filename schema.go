@@ -113,6 +113,24 @@ type Describer interface {
 	Describe(ctx context.Context, t *Table) ([]ColumnFacts, error)
 }
 
+// Foreseer is a Writer that can use what is known of changes of shapes before
+// their events come.
+type Foreseer interface {
+	// Foresee is called at most once, before the first Write, with the changes
+	// that are remembered, as they will be or were written: [OpSchema] events,
+	// those of a table in their order. Some may come yet. A writer may meet rows of a former shape at
+	// a sink where somebody has made the change already.
+	Foresee(changes []Event)
+}
+
+// DDLScripter is a Source whose server can be made to tell of statements that
+// change tables.
+type DDLScripter interface {
+	// DDLScript returns the SQL that does it, which may be run again, with what
+	// takes it away as a comment at its end. It does not dial.
+	DDLScript() string
+}
+
 // CompareTables returns what changed from one shape of a table to the next, with
 // the statements that led from the one to the other, as far as they were told,
 // and the catalog's facts about columns of the later shape. Where no statement

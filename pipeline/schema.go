@@ -100,7 +100,7 @@ func (h *SchemaHistory) Change(i int) *entrain.SchemaChange {
 	}
 	s := &h.Shapes[i]
 	c := entrain.CompareTables(h.Table(i-1), h.Table(i), s.DDL, s.Facts)
-	c.Resync = resync(c, s.Unasked)
+	c.Resync = s.resync(c)
 	return c
 }
 
@@ -178,9 +178,8 @@ func (h *SchemaHistory) trim() {
 }
 
 // resync says why rows that the sink has already may differ from the source's
-// after a change; empty if they do not. unasked: the source has no catalog to
-// ask.
-func resync(c *entrain.SchemaChange, unasked bool) string {
+// after the change that led to this shape; empty if they do not.
+func (s *Shape) resync(c *entrain.SchemaChange) string {
 	dropped := map[string]bool{}
 	for _, col := range c.Columns {
 		if col.Kind == entrain.ColumnDropped {
@@ -195,7 +194,7 @@ func resync(c *entrain.SchemaChange, unasked bool) string {
 		switch {
 		case dropped[name]:
 			return "column " + name + " was dropped and another one of that name added"
-		case f == nil && unasked:
+		case f == nil && s.Unasked:
 		case f == nil:
 			return "what rows that were there have in the new column " + name + " is not known"
 		case f.Volatile:

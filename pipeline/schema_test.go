@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -160,72 +161,80 @@ func TestSchemaChangedWhileDown(t *testing.T) {
 	}
 }
 
+// reshaped commits transactions of three tables whose shapes change now and then,
+// and returns the changes.
+func reshaped(src *entraintest.MemorySource, rnd *rand.Rand) (want []string) {
+	widths := map[string]int{}
+	for n := range 30 {
+		var events []entrain.Event
+		for k := range rnd.IntN(4) + 1 {
+			name := string('a' + rune(rnd.IntN(3)))
+			before, known := widths[name]
+			widths[name] = before
+			if rnd.IntN(5) == 0 {
+				widths[name] = rnd.IntN(4)
+			}
+			if widths[name] != before && known {
+				want = append(want, fmt.Sprintf("schema %d/%d %s", n+1, k, name))
+			}
+			events = append(events, rowIn(wide(name, widths[name]), n*10+k))
+		}
+		src.Commit(events...)
+	}
+	slices.Sort(want)
+	return want
+}
+
+// heard notes which change came before which event.
+type heard struct {
+	said    map[string]bool
+	follows map[string]string
+	wrong   string
+}
+
+func (h *heard) batch(b *entrain.Batch) (*entrain.Batch, error) {
+	last := ""
+	for i := range b.Events {
+		text := line(&b.Events[i])
+		if change, ok := strings.CutPrefix(text, "schema "); ok {
+			last = "schema " + strings.Join(strings.Fields(change)[:2], " ")
+			h.said[last] = true
+			continue
+		}
+		if before, met := h.follows[text]; met && before != last {
+			h.wrong = fmt.Sprintf("%s came after %q, then after %q", text, before, last)
+		}
+		h.follows[text], last = last, ""
+	}
+	return b, nil
+}
+
+// killedAfter fails at a boundary of the data path.
+func killedAfter(steps int) func(pipeline.Point) error {
+	return func(pipeline.Point) error {
+		if steps--; steps < 0 {
+			return errors.New("killed")
+		}
+		return nil
+	}
+}
+
 // TestSchemaEventsAfterCrashes: wherever a session ends, an event has the same
 // change before it each time it comes, and each change is before one event only.
 func TestSchemaEventsAfterCrashes(t *testing.T) {
 	for seed := range uint64(60) {
 		rnd := rand.New(rand.NewPCG(seed, 7))
 		src, store, sink := boundedSource(), newSchemaStore(), keepingSink()
-		widths := map[string]int{}
-		var want []string
-		for n := range 30 {
-			var events []entrain.Event
-			for k := range rnd.IntN(4) + 1 {
-				name := string('a' + rune(rnd.IntN(3)))
-				before, known := widths[name]
-				widths[name] = before
-				if rnd.IntN(5) == 0 {
-					widths[name] = rnd.IntN(4)
-				}
-				if widths[name] != before && known {
-					want = append(want, fmt.Sprintf("schema %d/%d %s", n+1, k, name))
-				}
-				events = append(events, rowIn(wide(name, widths[name]), n*10+k))
-			}
-			src.Commit(events...)
-		}
-		said := map[string]bool{}
-		follows := map[string]string{}
+		want := reshaped(src, rnd)
+		h := heard{said: map[string]bool{}, follows: map[string]string{}}
 		for range 400 {
-			last := ""
-			left := rnd.IntN(12)
-			_, err := run(t, pipeline.Options{Source: src, Sink: sink, Store: store,
-				Failpoint: func(pipeline.Point) error {
-					if left--; left < 0 {
-						return errors.New("killed")
-					}
-					return nil
-				},
-				Transform: func(b *entrain.Batch) (*entrain.Batch, error) {
-					for i := range b.Events {
-						text := line(&b.Events[i])
-						change, isChange := strings.CutPrefix(text, "schema ")
-						if !isChange {
-							if before, met := follows[text]; met && before != last {
-								t.Fatalf("seed %d: %s came after %q, then after %q", seed, text, before, last)
-							}
-							follows[text] = last
-						}
-						last = ""
-						if isChange {
-							last = "schema " + strings.Join(strings.Fields(change)[:2], " ")
-							said[last] = true
-						}
-					}
-					return b, nil
-				}})
+			_, err := run(t, pipeline.Options{Source: src, Sink: sink, Store: store, Failpoint: killedAfter(rnd.IntN(12)), Transform: h.batch})
 			if err == nil {
 				break
 			}
 		}
-		var all []string
-		for text := range said {
-			all = append(all, text)
-		}
-		slices.Sort(all)
-		slices.Sort(want)
-		if !slices.Equal(all, want) {
-			t.Fatalf("seed %d:\ngot  %q\nwant %q", seed, all, want)
+		if all := slices.Sorted(maps.Keys(h.said)); !slices.Equal(all, want) || h.wrong != "" {
+			t.Fatalf("seed %d: %s\ngot  %q\nwant %q", seed, h.wrong, all, want)
 		}
 	}
 }

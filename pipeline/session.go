@@ -56,6 +56,9 @@ func (p *Pipeline) session(ctx context.Context, delays *backoff) error {
 	defer closeQuietly(p, "source", reader)
 	s := &session{p: p, reader: reader, writer: writer, delays: delays, queue: newQueue(p.opt.BufferBytes)}
 	s.fed.at = from
+	if err := p.foretell(ctx, writer); err != nil {
+		return err
+	}
 	if err := p.attach(s); err != nil {
 		return err
 	}
