@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -55,7 +56,7 @@ type writer struct {
 
 // tally counts what a transaction did, until it is durable.
 type tally struct {
-	ops                [entrain.OpReadEnd + 1]int64
+	ops                [entrain.OpSchema + 1]int64
 	missing, stepdowns int64
 	missingAt          map[*entrain.Table]int64
 }
@@ -90,12 +91,15 @@ func (w *writer) Write(ctx context.Context, b *entrain.Batch) error {
 
 func (w *writer) write(ctx context.Context, b *entrain.Batch) error {
 	for i := range b.Events {
-		if op := b.Events[i].Op; op < entrain.OpInsert || op > entrain.OpReadEnd {
+		if op := b.Events[i].Op; op < entrain.OpInsert || op > entrain.OpSchema {
 			return fmt.Errorf("event %s: operation %s is not known to this sink", b.Events[i].ID(), op)
 		}
 	}
 	if b.Through.IsZero() && len(b.Events) == 0 {
 		return nil
+	}
+	if slices.ContainsFunc(b.Events, changesShape) {
+		return w.writeChanges(ctx, b)
 	}
 	if !w.inTx && !b.Through.IsZero() && len(b.Events) <= tipEvents {
 		done, err := w.writeTip(ctx, b)
