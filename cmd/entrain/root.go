@@ -56,6 +56,7 @@ func (p *program) rootCommand() *cobra.Command {
 		p.statusCommand(),
 		p.verifyCommand(),
 		p.sequencesCommand(),
+		p.schemaCommand(),
 		p.teardownCommand(),
 		p.configCommand(),
 		p.versionCommand(),

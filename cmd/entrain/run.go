@@ -73,7 +73,7 @@ func (p *program) runPipeline(ctx context.Context, l *loaded) error {
 	started := time.Now()
 	server, err := admin.Listen(state.Folder(), func() admin.Report {
 		return admin.Report{Pipeline: l.file.Name, PID: os.Getpid(), Started: started, Status: e.Status()}
-	})
+	}, admin.Page{Path: schemasPage, Answer: func() any { return e.Schemas() }})
 	if err != nil {
 		return errors.Join(err, state.Close())
 	}

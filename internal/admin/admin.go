@@ -46,6 +46,14 @@ type Report struct {
 	Status pipeline.Status `json:"status"`
 }
 
+// Page is a further question that a running pipeline answers, in JSON.
+type Page struct {
+	// Path of the question: "/schemas".
+	Path string
+	// Answer is called from several goroutines.
+	Answer func() any
+}
+
 // Server answers until it is closed.
 type Server struct {
 	http   *http.Server
@@ -54,10 +62,11 @@ type Server struct {
 }
 
 // Listen opens the socket in folder, readable by its owner only, and answers
-// with what report returns, which is called from several goroutines. The
+// with what report returns, which is called from several goroutines, and with
+// the pages. The
 // caller holds the state lock of the folder: a socket that is there is a dead
 // process's and is replaced.
-func Listen(folder string, report func() Report) (*Server, error) {
+func Listen(folder string, report func() Report, pages ...Page) (*Server, error) {
 	path, remove, err := socketPath(folder)
 	if err != nil {
 		return nil, err
@@ -73,7 +82,7 @@ func Listen(folder string, report func() Report) (*Server, error) {
 		return nil, errors.Join(fmt.Errorf("admin socket: %w", err), listener.Close())
 	}
 	s := &Server{
-		http:   &http.Server{Handler: handler(report), ReadHeaderTimeout: requestTimeout, WriteTimeout: requestTimeout},
+		http:   &http.Server{Handler: handler(report, pages), ReadHeaderTimeout: requestTimeout, WriteTimeout: requestTimeout},
 		done:   make(chan error, 1),
 		remove: remove,
 	}
@@ -119,14 +128,16 @@ func forgetOld(note string) {
 	_ = os.Remove(note)
 }
 
-func handler(report func() Report) http.Handler {
+func handler(report func() Report, pages []Page) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		_ = enc.Encode(report()) // a client that went away needs no answer
-	})
+	for _, page := range append(pages, Page{"/status", func() any { return report() }}) {
+		mux.HandleFunc("GET "+page.Path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			enc := json.NewEncoder(w)
+			enc.SetIndent("", "  ")
+			_ = enc.Encode(page.Answer()) // a client that went away needs no answer
+		})
+	}
 	return mux
 }
 
@@ -158,11 +169,24 @@ func Remove(folder string) error {
 // Ask returns the report of the pipeline that runs with the state folder, or
 // [ErrNotRunning].
 func Ask(ctx context.Context, folder string) (Report, error) {
+	var r Report
+	err := AskPage(ctx, folder, Question{Path: "/status", Into: &r})
+	return r, err
+}
+
+// Question is about a [Page]; the answer is decoded into what Into points to.
+type Question struct {
+	Path string
+	Into any
+}
+
+// AskPage asks the pipeline that runs with the state folder; see [Ask].
+func AskPage(ctx context.Context, folder string, q Question) error {
 	path := filepath.Join(folder, socketName)
 	if text, err := os.ReadFile(filepath.Join(folder, addressName)); err == nil {
 		path = strings.TrimSpace(string(text))
 	} else if len(path) > maxSocketPath {
-		return Report{}, ErrNotRunning
+		return ErrNotRunning
 	}
 	client := &http.Client{Timeout: requestTimeout, Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -170,31 +194,30 @@ func Ask(ctx context.Context, folder string) (Report, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", path)
 		},
 	}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://entrain/status", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://entrain"+q.Path, nil)
 	if err != nil {
-		return Report{}, err
+		return err
 	}
 	answer, err := client.Do(request)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOTDIR) {
-		return Report{}, ErrNotRunning
+		return ErrNotRunning
 	}
 	if err != nil {
-		return Report{}, fmt.Errorf("ask the process at %s: %w", path, err)
+		return fmt.Errorf("ask the process at %s: %w", path, err)
 	}
 	defer answer.Body.Close()
-	return decode(answer)
+	return decode(answer, q.Into)
 }
 
 // maxReport bounds what is read of an answer.
-const maxReport = 1 << 20
+const maxReport = 64 << 20
 
-func decode(answer *http.Response) (Report, error) {
-	var r Report
+func decode(answer *http.Response, into any) error {
 	if answer.StatusCode != http.StatusOK {
-		return r, fmt.Errorf("the process answered %s", answer.Status)
+		return fmt.Errorf("the process answered %s", answer.Status)
 	}
-	if err := json.NewDecoder(io.LimitReader(answer.Body, maxReport)).Decode(&r); err != nil {
-		return r, fmt.Errorf("read the process's answer: %w", err)
+	if err := json.NewDecoder(io.LimitReader(answer.Body, maxReport)).Decode(into); err != nil {
+		return fmt.Errorf("read the process's answer: %w", err)
 	}
-	return r, nil
+	return nil
 }
