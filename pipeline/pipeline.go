@@ -87,6 +87,7 @@ type Pipeline struct {
 	progress     progress    // of copying rows
 	initial      initialCopy // the first copy, as far as people order it about
 	tables       *tables     // the life of single tables
+	shapes       shapes      // that tables had
 
 	mu    sync.Mutex
 	state state

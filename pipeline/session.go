@@ -64,6 +64,9 @@ func (p *Pipeline) session(ctx context.Context, delays *backoff) error {
 	}
 	s := &session{p: p, reader: reader, writer: writer, delays: delays, queue: newQueue(p.opt.BufferBytes)}
 	s.fed.at = from
+	if err := p.foretell(ctx, writer); err != nil {
+		return err
+	}
 	if err := p.attach(s); err != nil {
 		return err
 	}
@@ -170,12 +173,17 @@ func (s *session) run(ctx, work context.Context) error {
 // read fills the queue until the source is done or ctx ends, which are no
 // errors.
 func (s *session) read(ctx context.Context) error {
+	watch := s.p.watchShapes()
 	for {
 		b, err := s.reader.Read(ctx)
 		if err == io.EOF || err != nil && ctx.Err() != nil {
 			return s.p.becomeDraining()
 		}
 		if err != nil {
+			return err
+		}
+		if err := watch.pass(ctx, b); err != nil {
+			free(b)
 			return err
 		}
 		s.p.mu.Lock()

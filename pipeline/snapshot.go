@@ -194,6 +194,9 @@ func (c *copying) copy(ctx context.Context) error {
 func (c *copying) finished(ctx context.Context, t *entrain.Table, rows int64, with *Checkpoint) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := c.p.copiedShape(ctx, t, c.point); err != nil {
+		return err
+	}
 	next := c.ledger
 	next.Tables = append(next.Tables[:len(next.Tables):len(next.Tables)],
 		c.entry(t, rows))
