@@ -22,7 +22,8 @@ type session struct {
 	queue  *queue
 	delays *backoff
 
-	handing sync.Mutex // held while a batch passes from the reader to the queue; before all others
+	shapes  *shapeWatch // guarded by handing
+	handing sync.Mutex  // held while a batch passes from the reader to the queue; before all others
 
 	parts  []*entrain.Batch // of the write at hand
 	merged []entrain.Event  // scratch for merging them
@@ -62,7 +63,9 @@ func (p *Pipeline) session(ctx context.Context, delays *backoff) error {
 	if streamer, ok := reader.(entrain.Streamer); ok {
 		p.tables.follow(streamer.Stream(), from)
 	}
-	s := &session{p: p, reader: reader, writer: writer, delays: delays, queue: newQueue(p.opt.BufferBytes)}
+	s := &session{
+		p: p, reader: reader, writer: writer, delays: delays, queue: newQueue(p.opt.BufferBytes), shapes: p.watchShapes(),
+	}
 	s.fed.at = from
 	if err := p.foretell(ctx, writer); err != nil {
 		return err
@@ -173,7 +176,6 @@ func (s *session) run(ctx, work context.Context) error {
 // read fills the queue until the source is done or ctx ends, which are no
 // errors.
 func (s *session) read(ctx context.Context) error {
-	watch := s.p.watchShapes()
 	for {
 		b, err := s.reader.Read(ctx)
 		if err == io.EOF || err != nil && ctx.Err() != nil {
@@ -182,7 +184,7 @@ func (s *session) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := watch.pass(ctx, b); err != nil {
+		if err := s.watched(ctx, b); err != nil {
 			free(b)
 			return err
 		}
@@ -207,6 +209,13 @@ func (s *session) read(ctx context.Context) error {
 			runtime.Gosched()
 		}
 	}
+}
+
+// watched puts what a batch says about shapes between its events.
+func (s *session) watched(ctx context.Context, b *entrain.Batch) error {
+	s.handing.Lock()
+	defer s.handing.Unlock()
+	return s.shapes.pass(ctx, b)
 }
 
 // transform passes a batch through the hook, if there is one; after an error

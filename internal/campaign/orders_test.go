@@ -225,3 +225,19 @@ func foldLate(t *testing.T, text string) map[string]bool {
 	}
 	return lines
 }
+
+// Shapes that change while a table is resynced, and values that only the source's
+// rows tell, arrive all the same.
+func TestShapesBesideCopies(t *testing.T) {
+	o := startOrdered(t, itemsSQL)
+	o.file.order(t, "resync", "public.items")
+	o.file.order(t, "pause", "public.items")
+	pgtest.Exec(t, o.source, "ALTER TABLE items ADD COLUMN note text DEFAULT 'none'", "UPDATE items SET note = 'odd' WHERE id % 2 = 1")
+	o.file.order(t, "resume", "public.items")
+	o.reaches(t, "public.items", pipeline.TableStreaming)
+	o.agree(t, "SELECT count(*) || ' ' || sum(n) || ' ' || sum(hashtext(note)) FROM items")
+	pgtest.Exec(t, o.source, "ALTER TABLE items ADD COLUMN dice float8 DEFAULT random()", "UPDATE items SET n = 0 WHERE id = 1")
+	o.p.logs(t, "the rows of a table are delivered once more")
+	o.agree(t, "SELECT sum(hashtext(dice::text)) || ' ' || sum(n) FROM items")
+	o.reaches(t, "public.items", pipeline.TableStreaming)
+}
