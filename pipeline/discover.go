@@ -13,7 +13,8 @@ import (
 func (p *Pipeline) discover(ctx context.Context) error {
 	t := p.tables
 	store, keeps := p.opt.Store.(LedgerStore)
-	if p.opt.Snapshot.Mode != SnapshotInitial || !keeps || t.discovered {
+	mode := p.opt.Snapshot.Mode
+	if mode != SnapshotInitial && mode != SnapshotWhenNeeded || !keeps || t.discovered {
 		return nil
 	}
 	ledger, err := store.LoadLedger(ctx)

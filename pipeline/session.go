@@ -55,11 +55,19 @@ func (p *Pipeline) session(ctx context.Context, delays *backoff) error {
 	if err := p.prepareTables(ctx); err != nil {
 		return err
 	}
+	if p.renews {
+		from = entrain.Position{}
+	}
 	reader, err := p.opt.Source.Open(ctx, from)
 	if err != nil {
 		return fmt.Errorf("open source: %w", err)
 	}
 	defer closeQuietly(p, "source", reader)
+	if p.renews {
+		if err := p.renewTables(ctx); err != nil {
+			return err
+		}
+	}
 	if streamer, ok := reader.(entrain.Streamer); ok {
 		p.tables.follow(streamer.Stream(), from)
 	}

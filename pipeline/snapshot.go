@@ -39,6 +39,10 @@ const (
 	SnapshotInitial
 	// SnapshotOnly copies the rows and ends.
 	SnapshotOnly
+	// SnapshotWhenNeeded is SnapshotInitial, and where the source has lost the
+	// position, a new history begins and all tables are copied anew, while their
+	// changes flow, each into a double that takes its place.
+	SnapshotWhenNeeded
 )
 
 const defaultParallel = 4

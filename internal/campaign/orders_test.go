@@ -241,3 +241,25 @@ func TestShapesBesideCopies(t *testing.T) {
 	o.agree(t, "SELECT sum(hashtext(dice::text)) || ' ' || sum(n) FROM items")
 	o.reaches(t, "public.items", pipeline.TableStreaming)
 }
+
+// With snapshot.mode: when_needed a slot that is gone is no stop: all tables are
+// copied anew, rows that are gone at the source included.
+func TestWhenNeeded(t *testing.T) {
+	srv := pgtest.Start(t, someMajor(t), nil)
+	o := ordered{source: pgtest.CreateDatabase(t, srv), target: pgtest.CreateDatabase(t, srv)}
+	pgtest.Exec(t, o.source, itemsSQL, "CREATE TABLE others (id int PRIMARY KEY); INSERT INTO others SELECT generate_series(1, 300)")
+	o.file = writeSections(t, pgtest.Name(t), "source: "+fromPostgres(o.source), "snapshot: {mode: when_needed, chunk_rows: 700}",
+		"sink: "+strings.Replace(intoPostgres(o.target), "}", ", create_tables: true}", 1))
+	launch(t, "run", "--until", "now", o.file.path).exit(t, exitOK)
+	pgtest.Exec(t, o.source, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()",
+		"DELETE FROM items WHERE id % 3 = 0", "UPDATE items SET n = n + 1", "DELETE FROM others WHERE id > 200")
+	o.p = launch(t, "run", o.file.path)
+	o.p.logs(t, "the source has lost the position")
+	o.reaches(t, "public.items", pipeline.TableStreaming)
+	o.reaches(t, "public.others", pipeline.TableStreaming)
+	pgtest.Exec(t, o.source, "INSERT INTO items VALUES (9999, 1)")
+	o.agree(t, "SELECT count(*) || ' ' || sum(n) || ' ' || (SELECT count(*) FROM others) FROM items")
+	o.p.kill()
+	launch(t, "run", "--until", "now", o.file.path).exit(t, exitOK)
+	o.agree(t, "SELECT count(*) || ' ' || sum(n) || ' ' || (SELECT count(*) FROM others) FROM items")
+}
