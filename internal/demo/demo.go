@@ -1,6 +1,7 @@
 // Package demo shows entrain at work without any preparation: it starts two
 // private PostgreSQL servers, lets a small shop do business on the first, runs
-// a pipeline to the second, and at the end compares both, table by table.
+// a pipeline to the second, and at the end compares both, table by table, by plain
+// SQL and as entrain verify does.
 package demo
 
 import (
@@ -79,7 +80,10 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := d.catchUp(ending); err != nil {
 		return err
 	}
-	return d.verdict(ending)
+	if err := d.verdict(ending); err != nil {
+		return err
+	}
+	return d.verify(ending)
 }
 
 // demo is one run: two servers and what happens between them.
@@ -157,18 +161,24 @@ func (d *demo) remove(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// pipeline builds the pipeline between the servers; until is empty or a target
-// of [entrain.Bounder].
-func (d *demo) pipeline(until string) (*pipeline.Pipeline, error) {
-	pg, err := postgres.NewSource(postgres.SourceConfig{
+// ends are the two ends of the pipeline.
+func (d *demo) ends() (*postgres.Source, *postgres.Sink, error) {
+	source, err := postgres.NewSource(postgres.SourceConfig{
 		URL: connector.Secret(d.source.URL(database)), Pipeline: "demo", Create: true, Log: d.opt.Log,
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	sink, err := postgres.NewSink(postgres.SinkConfig{
 		URL: connector.Secret(d.target.URL(database)), Pipeline: "demo", CreateTables: true, Log: d.opt.Log,
 	})
+	return source, sink, err
+}
+
+// pipeline builds the pipeline between the servers; until is empty or a target
+// of [entrain.Bounder].
+func (d *demo) pipeline(until string) (*pipeline.Pipeline, error) {
+	pg, sink, err := d.ends()
 	if err != nil {
 		return nil, err
 	}
