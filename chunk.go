@@ -152,6 +152,13 @@ type TableAdder interface {
 	AddTable(ctx context.Context, schema, name string) error
 }
 
+// Renewer is a Source that can begin a new history where the old one is lost.
+type Renewer interface {
+	// Renew removes what the source keeps for the old history, so that Open from the
+	// zero position begins a new one. It refuses, by a *[Stop], what it did not make.
+	Renew(ctx context.Context) error
+}
+
 // TableMaker is a Sink that can make a table which is copied later than the
 // others.
 type TableMaker interface {

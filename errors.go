@@ -48,6 +48,9 @@ type Stop struct {
 	// Data reports that an event was refused, not that the environment is
 	// broken.
 	Data bool
+	// Lost reports that the source has no longer what follows the position: only
+	// copying all rows anew leads on.
+	Lost bool
 	// Table is set by a sink if the stop is about that one table, with the name
 	// under which its events came, and others could go on.
 	Table *Table

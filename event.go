@@ -18,9 +18,15 @@ const (
 	OpMessage                // Message is set
 	OpRead                   // After is set: a row that was there before the stream
 	OpReadEnd                // Table's rows were all read; without a Table, those of all tables
+	OpSchema                 // Schema is set: Table is the shape of the table's rows from here on
 )
 
-var opNames = [...]string{"", "insert", "update", "delete", "truncate", "message", "read", "read_end"}
+var opNames = [...]string{"", "insert", "update", "delete", "truncate", "message", "read", "read_end", "schema"}
+
+// SchemaOrdinal is the ordinal of the [OpSchema] event that comes before an event
+// of the same transaction, whose ordinal is first: the highest bit is set, and
+// bits 40 to 62 are the number of the table among those of a truncate.
+func SchemaOrdinal(first uint64, table int) uint64 { return 1<<63 | uint64(table)<<40 | first }
 
 // String returns the operation's name as the native format writes it.
 func (o Op) String() string {
@@ -43,10 +49,13 @@ type Event struct {
 	Settling bool
 	// Ordinal counts the data messages of the transaction as the source sent
 	// them, from 0, before any filter of ours: with Tx.Version it identifies
-	// the change, and the same change has the same ordinal every time.
+	// the change, and the same change has the same ordinal every time. That of an
+	// [OpSchema] is made of the first event that has the new shape: see
+	// [SchemaOrdinal].
 	Ordinal uint64
-	// Table is the shape of Before and After; nil for truncate and message, and
-	// for the [OpReadEnd] of all tables.
+	// Table is the shape of Before and After; nil for truncate and message, for
+	// the [OpReadEnd] of all tables, and for a source's announcement of DDL: see
+	// [SchemaChange].
 	Table *Table
 	// Tx is the transaction that made the change; never nil.
 	Tx *Transaction
@@ -57,6 +66,8 @@ type Event struct {
 	Truncate *Truncate
 	// Message is set for [OpMessage] only.
 	Message *Message
+	// Schema is set for [OpSchema] only. It is immutable, as Table is.
+	Schema *SchemaChange
 }
 
 // Transaction is what the events of one source transaction share. It is valid

@@ -30,17 +30,17 @@ const (
 // Column describes one column of a [Table].
 type Column struct {
 	// Name as the source has it, unquoted.
-	Name string
+	Name string `json:"name"`
 	// Type is the source's name of the type, without a modifier; a type
 	// outside the source's system schema is qualified ("public.mood").
-	Type string
+	Type string `json:"type"`
 	// Modifier is the source's type modifier (length, precision), -1 for none.
-	Modifier int32
+	Modifier int32 `json:"modifier"`
 	// Kind says how the column's text reads.
-	Kind Kind
+	Kind Kind `json:"kind,omitempty"`
 	// Key reports that the column is part of what identifies a row in the
 	// log: the replica identity.
-	Key bool
+	Key bool `json:"key,omitempty"`
 }
 
 // Table is one version of a table's shape. It is immutable and shared by all

@@ -113,7 +113,7 @@ func (d *Debezium) Records(e *entrain.Event) ([]Record, error) {
 		}
 	case entrain.OpMessage:
 		d.message(e)
-	case entrain.OpReadEnd: // has no record there
+	case entrain.OpReadEnd, entrain.OpSchema: // have no record there
 	default:
 		err = fmt.Errorf("the format debezium has no operation %v", e.Op)
 	}

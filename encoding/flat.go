@@ -50,7 +50,7 @@ func (f *Flat) Append(dst []byte, e *entrain.Event) ([]byte, error) {
 	switch e.Op {
 	case entrain.OpInsert, entrain.OpUpdate, entrain.OpDelete, entrain.OpRead:
 		return f.appendRow(dst, e), nil
-	case entrain.OpReadEnd:
+	case entrain.OpReadEnd, entrain.OpSchema:
 		return dst, nil // every line is a row
 	case entrain.OpTruncate:
 		for _, t := range e.Truncate.Tables {

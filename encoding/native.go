@@ -47,7 +47,7 @@ func NewNative() *Native {
 // Append implements [Encoder]. It fails for an operation that the format does
 // not have.
 func (n *Native) Append(dst []byte, e *entrain.Event) ([]byte, error) {
-	if e.Op < entrain.OpInsert || e.Op > entrain.OpReadEnd {
+	if e.Op < entrain.OpInsert || e.Op > entrain.OpSchema {
 		return dst, fmt.Errorf("native format has no operation %v", e.Op)
 	}
 	n.see(e.Tx)
@@ -61,6 +61,8 @@ func (n *Native) Append(dst []byte, e *entrain.Event) ([]byte, error) {
 		dst = appendTruncate(dst, e.Truncate)
 	case entrain.OpMessage:
 		dst = appendMessage(dst, e.Message)
+	case entrain.OpSchema:
+		dst = n.appendSchema(dst, e)
 	case entrain.OpReadEnd:
 		if e.Table != nil {
 			dst = append(dst, n.table(e.Table).head...)

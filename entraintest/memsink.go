@@ -182,7 +182,7 @@ func (s *MemorySink) apply(e *entrain.Event) error {
 		tables = nil
 	case e.Op == entrain.OpTruncate:
 		tables = e.Truncate.Tables
-	case e.Op == entrain.OpMessage, e.Op == entrain.OpReadEnd:
+	case e.Op == entrain.OpMessage, e.Op == entrain.OpReadEnd, e.Op == entrain.OpSchema:
 		tables = nil
 	case e.Table == nil:
 		return fmt.Errorf("unknown operation %s", e.Op)

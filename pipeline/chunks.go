@@ -140,8 +140,8 @@ func (t *tables) renew(l *life, shape *entrain.Table) (err error) {
 // shape of before; mu is held.
 func (t *tables) reshaped(l *life, shape *entrain.Table) error {
 	l.Copy, l.begun = backfill.Progress{}, false
-	t.owed = true // a crash must not lead on into the double of before
-	t.p.log.Info("a table that is being resynced has changed: it is read from its beginning", "table", shape.String())
+	t.owed = true // before the sink has an empty double
+	t.p.log.Info("a table that is being copied has changed: it is read from its beginning", "table", shape.String())
 	return t.renew(l, shape)
 }
 

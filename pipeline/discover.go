@@ -15,7 +15,9 @@ func (p *Pipeline) discover(ctx context.Context) error {
 	t := p.tables
 	store, keeps := p.opt.Store.(LedgerStore)
 	_, chunks := p.opt.Source.(entrain.Chunker)
-	if p.opt.Snapshot.Mode != SnapshotInitial || !keeps || !chunks || t.store == nil || t.discovered {
+	mode := p.opt.Snapshot.Mode
+	copies := mode == SnapshotInitial || mode == SnapshotWhenNeeded
+	if !copies || !keeps || !chunks || t.store == nil || t.discovered {
 		return nil
 	}
 	ledger, err := store.LoadLedger(ctx)

@@ -80,6 +80,8 @@ type Pipeline struct {
 	opt Options
 	log *slog.Logger
 
+	renews bool // the next session begins a new history with the source
+
 	unguarded func() // ends the guard that runs; nil if none does
 
 	gate         gate        // of the session at work
@@ -87,6 +89,7 @@ type Pipeline struct {
 	progress     progress    // of copying rows
 	initial      initialCopy // the first copy, as far as people order it about
 	tables       *tables     // the life of single tables
+	shapes       shapes      // that tables had
 
 	mu    sync.Mutex
 	state state
@@ -142,7 +145,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 				return err
 			}
 			continue
-		case ctx.Err() == nil && p.tables.survive(ctx, err):
+		case ctx.Err() == nil && (p.tables.survive(ctx, err) || p.renew(ctx, err)):
 		case ctx.Err() != nil || !entrain.IsRetryable(err) || !p.wasUp():
 			return errors.Join(err, p.become(phaseFailed, err))
 		}

@@ -28,7 +28,7 @@ func (t *tables) route(ctx context.Context, b *entrain.Batch) error {
 	if err := t.name(b.Events); err != nil {
 		return err
 	}
-	if len(t.lives) == 0 {
+	if len(t.lives) == 0 && !mends(b.Events) {
 		return nil
 	}
 	kept := b.Events[:0]
@@ -48,6 +48,16 @@ func (t *tables) route(ctx context.Context, b *entrain.Batch) error {
 		return nil
 	}
 	return t.save(ctx, nil)
+}
+
+// mends reports whether a change of shape asks for rows.
+func mends(events []entrain.Event) bool {
+	for i := range events {
+		if events[i].Schema != nil && events[i].Schema.Resync != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // name notes what the rules call the tables of the events, for errors of the sink
@@ -97,6 +107,9 @@ func (t *tables) lets(e *entrain.Event) (bool, error) {
 // meets reports whether an event of the table is to be delivered, and lets the
 // table's copy see it.
 func (t *tables) meets(e *entrain.Event, table *entrain.Table) (bool, error) {
+	if e.Op == entrain.OpSchema {
+		return t.meetsShape(e)
+	}
 	name := tableName{table.Schema, table.Name}
 	e.Settling = e.Settling || t.tied[t.groups[name]]
 	l := t.lives[name]
@@ -124,6 +137,48 @@ func (t *tables) meets(e *entrain.Event, table *entrain.Table) (bool, error) {
 		l.settled, l.crowded = false, true
 	}
 	return delivers, nil
+}
+
+// meetsShape takes the change of a table's shape, which the sink gets whatever the
+// state of the table, unless it has no such table yet.
+func (t *tables) meetsShape(e *entrain.Event) (bool, error) {
+	l := t.lives[tableName{e.Table.Schema, e.Table.Name}]
+	switch {
+	case l == nil && e.Schema.Resync != "":
+		return true, t.mend(e)
+	case l == nil:
+		return true, nil
+	case l.unmade:
+		return false, nil
+	case l.copy != nil && (l.Anew || e.Schema.Resync != "") && e.Table.Version != l.copy.Table().Version:
+		return true, t.reshaped(l, e.Table)
+	}
+	return true, nil
+}
+
+// mend has the rows of a table delivered once more that have changed without a
+// word in the log, such as by a default that is another one for each row; mu is
+// held.
+func (t *tables) mend(e *entrain.Event) error {
+	name := e.Table.String()
+	_, reads := t.p.opt.Source.(entrain.Chunker)
+	if t.store == nil || !reads {
+		t.p.log.Warn("rows of a table have values that the log does not tell", "table", name, "reason", e.Schema.Resync)
+		return nil
+	}
+	l := &life{TableLife: TableLife{Schema: e.Table.Schema, Name: e.Table.Name, State: TableStreaming}}
+	if err := l.obey(Order{Do: OrderRefresh}, time.Now()); err != nil {
+		return err
+	}
+	if err := t.renew(l, e.Table); err != nil {
+		t.p.log.Warn("rows of a table have values that the log does not tell, and cannot be read by key", "table", name,
+			"reason", e.Schema.Resync, "error", err)
+		return nil
+	}
+	t.lives[tableName{e.Table.Schema, e.Table.Name}] = l
+	t.p.log.Info("the rows of a table are delivered once more", "table", name, "reason", e.Schema.Resync)
+	t.owed = true
+	return nil
 }
 
 // letsTruncate leaves out the tables of a truncate that are not to have it.
@@ -183,7 +238,7 @@ func (t *tables) redirect(b *entrain.Batch, f *flight) (more int) {
 			events = appendSplit(events, &e, anew)
 			continue
 		}
-		if e.Table != nil {
+		if e.Table != nil && e.Op != entrain.OpSchema {
 			if l := anew[tableName{e.Table.Schema, e.Table.Name}]; l != nil {
 				e.Table = l.double(e.Table)
 			}
@@ -365,6 +420,9 @@ func (s *session) handDue(ctx context.Context, at entrain.Position) error {
 		return err
 	}
 	for i := range due {
+		if err := s.shapes.pass(ctx, due[i].batch); err != nil {
+			return err
+		}
 		s.p.mu.Lock()
 		s.fed.noteRead(due[i].batch)
 		s.p.mu.Unlock()

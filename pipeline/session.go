@@ -22,7 +22,8 @@ type session struct {
 	queue  *queue
 	delays *backoff
 
-	handing sync.Mutex // held while a batch passes from the reader to the queue; before all others
+	shapes  *shapeWatch // guarded by handing
+	handing sync.Mutex  // held while a batch passes from the reader to the queue; before all others
 
 	parts  []*entrain.Batch // of the write at hand
 	merged []entrain.Event  // scratch for merging them
@@ -54,16 +55,29 @@ func (p *Pipeline) session(ctx context.Context, delays *backoff) error {
 	if err := p.prepareTables(ctx); err != nil {
 		return err
 	}
+	if p.renews {
+		from = entrain.Position{}
+	}
 	reader, err := p.opt.Source.Open(ctx, from)
 	if err != nil {
 		return fmt.Errorf("open source: %w", err)
 	}
 	defer closeQuietly(p, "source", reader)
+	if p.renews {
+		if err := p.renewTables(ctx); err != nil {
+			return err
+		}
+	}
 	if streamer, ok := reader.(entrain.Streamer); ok {
 		p.tables.follow(streamer.Stream(), from)
 	}
-	s := &session{p: p, reader: reader, writer: writer, delays: delays, queue: newQueue(p.opt.BufferBytes)}
+	s := &session{
+		p: p, reader: reader, writer: writer, delays: delays, queue: newQueue(p.opt.BufferBytes), shapes: p.watchShapes(),
+	}
 	s.fed.at = from
+	if err := p.foretell(ctx, writer); err != nil {
+		return err
+	}
 	if err := p.attach(s); err != nil {
 		return err
 	}
@@ -178,6 +192,10 @@ func (s *session) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if err := s.watched(ctx, b); err != nil {
+			free(b)
+			return err
+		}
 		s.p.mu.Lock()
 		s.fed.noteRead(b)
 		s.p.mu.Unlock()
@@ -199,6 +217,13 @@ func (s *session) read(ctx context.Context) error {
 			runtime.Gosched()
 		}
 	}
+}
+
+// watched puts what a batch says about shapes between its events.
+func (s *session) watched(ctx context.Context, b *entrain.Batch) error {
+	s.handing.Lock()
+	defer s.handing.Unlock()
+	return s.shapes.pass(ctx, b)
 }
 
 // transform passes a batch through the hook, if there is one; after an error

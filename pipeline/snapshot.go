@@ -39,6 +39,10 @@ const (
 	SnapshotInitial
 	// SnapshotOnly copies the rows and ends.
 	SnapshotOnly
+	// SnapshotWhenNeeded is SnapshotInitial, and where the source has lost the
+	// position, a new history begins and all tables are copied anew, while their
+	// changes flow, each into a double that takes its place.
+	SnapshotWhenNeeded
 )
 
 const defaultParallel = 4
@@ -194,6 +198,9 @@ func (c *copying) copy(ctx context.Context) error {
 func (c *copying) finished(ctx context.Context, t *entrain.Table, rows int64, with *Checkpoint) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := c.p.copiedShape(ctx, t, c.point); err != nil {
+		return err
+	}
 	next := c.ledger
 	next.Tables = append(next.Tables[:len(next.Tables):len(next.Tables)],
 		c.entry(t, rows))

@@ -140,7 +140,8 @@ func TestSchemaChanges(t *testing.T) {
 	pgtest.Exec(t, f.source, `BEGIN; INSERT INTO orders VALUES (1, 'a', 1, 'secret'); ALTER TABLE orders ADD COLUMN note text;
 		INSERT INTO orders VALUES (2, 'b', 2, 'secret', 'hi'); ALTER TABLE orders DROP COLUMN cust; INSERT INTO orders VALUES (3, 3, 'secret', 'ho'); COMMIT`)
 	f.mustRun(t, sink)
-	want := []string{`insert {"cust":"a","id":1,"total":"1"}`, `insert {"cust":"b","id":2,"note":"hi","total":"2"}`, `insert {"id":3,"note":"ho","total":"3"}`}
+	want := []string{`insert {"cust":"a","id":1,"total":"1"}`, "schema id,cust,total,note", `insert {"cust":"b","id":2,"note":"hi","total":"2"}`,
+		"schema id,total,note", `insert {"id":3,"note":"ho","total":"3"}`}
 	if diff := cmp.Diff(want, lines()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -149,7 +150,7 @@ func TestSchemaChanges(t *testing.T) {
 	wantStop(t, err, "transform_unfit", `columns.exclude names column "card"`)
 	f.rules[0].Columns = transform.Columns{}
 	f.mustRun(t, sink)
-	if got := lines(); len(got) != 4 || got[3] != `insert {"id":4,"note":null,"total":"4"}` {
+	if got := lines(); len(got) != 7 || got[6] != `insert {"id":4,"note":null,"total":"4"}` {
 		t.Errorf("lines %q", got)
 	}
 }
@@ -242,6 +243,14 @@ func fileSink(t *testing.T) (entrain.Sink, func() []string) {
 			}
 			if err := json.Unmarshal([]byte(line), &e); err != nil {
 				t.Fatal(err)
+			}
+			if shape, _ := e.After["columns"].([]any); e.Op == "schema" {
+				var names []string
+				for _, c := range shape {
+					names = append(names, c.(map[string]any)["name"].(string))
+				}
+				lines = append(lines, "schema "+strings.Join(names, ","))
+				continue
 			}
 			after, _ := json.Marshal(e.After)
 			lines = append(lines, fmt.Sprintf("%s %s", e.Op, after))

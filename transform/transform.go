@@ -135,8 +135,11 @@ func (t *Transform) prepare(name tableName, table *entrain.Table) (*plan, error)
 
 // event adds what becomes of an event to c.
 func (t *Transform) event(c *chunk, e *entrain.Event) error {
-	if e.Table == nil {
+	switch {
+	case e.Table == nil:
 		return t.other(c, e)
+	case e.Op == entrain.OpSchema:
+		return t.schema(c, e)
 	}
 	p, err := t.plan(e.Table)
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 type checkOptions struct {
 	output  string
 	fixSQL  bool
+	ddl     bool
 	only    []string
 	timeout time.Duration
 }
@@ -41,11 +42,15 @@ func (p *program) checkCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if o.ddl {
+				return p.printDDLScript(l, o)
+			}
 			return p.check(cmd.Context(), l, o)
 		},
 	}
 	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "table or json")
 	cmd.Flags().BoolVar(&o.fixSQL, "fix-sql", false, "print nothing but the SQL of the fixes, for psql")
+	cmd.Flags().BoolVar(&o.ddl, "ddl", false, "print nothing but the SQL that makes the source tell of DDL statements; asks no server")
 	cmd.Flags().StringSliceVar(&o.only, "only", nil, "examine only these `codes`")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 10*time.Second, "how long one server may take")
 	_ = cmd.RegisterFlagCompletionFunc("only", p.codesOf) // fails only for a flag that is not there

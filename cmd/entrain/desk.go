@@ -73,6 +73,14 @@ func (d *desk) Tables(ctx context.Context) (tables []pipeline.TableStatus, err e
 	return tables, err
 }
 
+// Schemas implements admin.Engine.
+func (d *desk) Schemas() []pipeline.SchemaHistory {
+	d.mu.Lock()
+	e := d.engine
+	d.mu.Unlock()
+	return e.Schemas()
+}
+
 // Do implements admin.Engine.
 func (d *desk) Do(ctx context.Context, o pipeline.Order) error {
 	return d.with(ctx, func(ctx context.Context, e engine) error { return e.Do(ctx, o) })

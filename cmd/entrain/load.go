@@ -62,6 +62,8 @@ func snapshotOf(file *config.File) (pipeline.Snapshot, error) {
 		s.Mode = pipeline.SnapshotInitial
 	case "only":
 		s.Mode = pipeline.SnapshotOnly
+	case "when_needed":
+		s.Mode = pipeline.SnapshotWhenNeeded
 	}
 	var err error
 	s.Wants, err = file.Snapshot.Tables.Matcher()

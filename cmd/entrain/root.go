@@ -58,6 +58,7 @@ func (p *program) rootCommand() *cobra.Command {
 		p.snapshotCommand(),
 		p.verifyCommand(),
 		p.sequencesCommand(),
+		p.schemaCommand(),
 		p.teardownCommand(),
 		p.configCommand(),
 		p.versionCommand(),

@@ -18,12 +18,13 @@ import (
 // empties cannot be called off.
 const drainGrace = 2 * time.Second
 
-// engine is a pipeline, as it is supervised and asked. It has 4 methods because
+// engine is a pipeline, as it is supervised and asked. It has 5 methods because
 // whoever replaces one by another replaces all of it.
 type engine interface {
 	Run(ctx context.Context) error
 	Status() pipeline.Status
 	Tables(ctx context.Context) ([]pipeline.TableStatus, error)
+	Schemas() []pipeline.SchemaHistory
 	Do(ctx context.Context, o pipeline.Order) error
 }
 

@@ -33,6 +33,8 @@ func (e fakeEngine) Status() pipeline.Status { return pipeline.Status{Phase: "st
 
 func (e fakeEngine) Tables(context.Context) ([]pipeline.TableStatus, error) { return nil, nil }
 
+func (e fakeEngine) Schemas() []pipeline.SchemaHistory { return nil }
+
 func (e fakeEngine) Do(context.Context, pipeline.Order) error { return nil }
 
 // send raises a signal of this process as soon as somebody listens.

@@ -33,6 +33,8 @@ func (f *fakeProcess) Report() admin.Report { return f.report }
 
 func (f *fakeProcess) Tables(context.Context) ([]pipeline.TableStatus, error) { return f.tables, f.err }
 
+func (f *fakeProcess) Schemas() []pipeline.SchemaHistory { return nil }
+
 func (f *fakeProcess) Do(_ context.Context, o pipeline.Order) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -31,9 +31,10 @@ const (
 
 // The paths that are answered.
 const (
-	statusPath = "/status"
-	tablesPath = "/tables"
-	ordersPath = "/orders"
+	statusPath  = "/status"
+	tablesPath  = "/tables"
+	schemasPath = "/schemas"
+	ordersPath  = "/orders"
 )
 
 // Report is the answer to GET /status.

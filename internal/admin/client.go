@@ -19,7 +19,7 @@ import (
 	"github.com/entrainsync/entrain/pipeline"
 )
 
-// ErrNotRunning is returned by [Ask], [Tables] and [Do] when nobody answers.
+// ErrNotRunning is returned by [Ask], [Tables], [Schemas] and [Do] when nobody answers.
 var ErrNotRunning = errors.New("not running")
 
 // Ask returns the report of the pipeline that runs with the state folder, or
@@ -42,6 +42,15 @@ func Tables(ctx context.Context, folder string) (tables []pipeline.TableStatus, 
 	defer cancel()
 	err = call(ctx, folder, request{method: http.MethodGet, path: tablesPath, into: &tables})
 	return tables, err
+}
+
+// Schemas returns the shapes that the tables of that pipeline had, or
+// [ErrNotRunning]. It takes 5 seconds at most.
+func Schemas(ctx context.Context, folder string) (all []pipeline.SchemaHistory, err error) {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	err = call(ctx, folder, request{method: http.MethodGet, path: schemasPath, into: &all})
+	return all, err
 }
 
 // Do has that pipeline carry out an order, and returns when it is written down,

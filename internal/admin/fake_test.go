@@ -9,10 +9,11 @@ import (
 
 // fake is an engine that answers what it is told to, and keeps its orders.
 type fake struct {
-	report Report
-	tables []pipeline.TableStatus
-	err    error
-	wait   chan struct{} // Do returns when it is closed or the context ends; nil: at once
+	report  Report
+	tables  []pipeline.TableStatus
+	schemas []pipeline.SchemaHistory
+	err     error
+	wait    chan struct{} // Do returns when it is closed or the context ends; nil: at once
 
 	mu     sync.Mutex
 	orders []pipeline.Order
@@ -22,6 +23,8 @@ type fake struct {
 func (f *fake) Report() Report { return f.report }
 
 func (f *fake) Tables(context.Context) ([]pipeline.TableStatus, error) { return f.tables, f.err }
+
+func (f *fake) Schemas() []pipeline.SchemaHistory { return f.schemas }
 
 func (f *fake) Do(ctx context.Context, o pipeline.Order) error {
 	f.mu.Lock()

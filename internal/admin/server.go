@@ -16,12 +16,15 @@ import (
 )
 
 // Engine is what a server answers for. Its methods are called from several
-// goroutines; the contexts end when the one who asks has gone.
+// goroutines; the contexts end when the one who asks has gone. It has 4 methods
+// because each is one question of a person.
 type Engine interface {
 	// Report is the answer to GET /status; it does not block.
 	Report() Report
 	// Tables is the answer to GET /tables.
 	Tables(ctx context.Context) ([]pipeline.TableStatus, error)
+	// Schemas is the answer to GET /schemas; it does not block.
+	Schemas() []pipeline.SchemaHistory
 	// Do carries out what was sent to POST /orders. It may take long.
 	Do(ctx context.Context, o pipeline.Order) error
 }
@@ -78,6 +81,9 @@ func handler(e Engine) http.Handler {
 			return
 		}
 		answer(w, http.StatusOK, append([]pipeline.TableStatus{}, tables...)) // never null
+	})
+	mux.HandleFunc("GET "+schemasPath, func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, append([]pipeline.SchemaHistory{}, e.Schemas()...))
 	})
 	mux.HandleFunc("POST "+ordersPath, func(w http.ResponseWriter, r *http.Request) {
 		var o pipeline.Order

@@ -26,8 +26,8 @@ type drift struct {
 var drifts = []drift{
 	{"missing column", "target", "ALTER TABLE orders DROP COLUMN note",
 		"INSERT INTO orders VALUES (%d, 'x')", "column_missing", []string{"note", "orders"}, ""},
-	{"column added at the source", "source", "ALTER TABLE orders ADD COLUMN paid boolean NOT NULL DEFAULT false",
-		"INSERT INTO orders VALUES (%d, 'x', true)", "column_missing", []string{"paid", "bool"}, ""},
+	{"type changed at the source", "source", "ALTER TABLE orders ALTER COLUMN note TYPE char(5)",
+		"INSERT INTO orders VALUES (%d, 'x')", "schema_retype", []string{"note", "character(5)"}, ""},
 	{"narrower column", "target", "ALTER TABLE orders ALTER COLUMN note TYPE varchar(3)",
 		"INSERT INTO orders VALUES (%d, 'too long')", "row_refused", []string{"orders", "22001"},
 		"ALTER TABLE orders ALTER COLUMN note TYPE text"},

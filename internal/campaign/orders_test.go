@@ -225,3 +225,41 @@ func foldLate(t *testing.T, text string) map[string]bool {
 	}
 	return lines
 }
+
+// Shapes that change while a table is resynced, and values that only the source's
+// rows tell, arrive all the same.
+func TestShapesBesideCopies(t *testing.T) {
+	o := startOrdered(t, itemsSQL)
+	o.file.order(t, "resync", "public.items")
+	o.file.order(t, "pause", "public.items")
+	pgtest.Exec(t, o.source, "ALTER TABLE items ADD COLUMN note text DEFAULT 'none'", "UPDATE items SET note = 'odd' WHERE id % 2 = 1")
+	o.file.order(t, "resume", "public.items")
+	o.reaches(t, "public.items", pipeline.TableStreaming)
+	o.agree(t, "SELECT count(*) || ' ' || sum(n) || ' ' || sum(hashtext(note)) FROM items")
+	pgtest.Exec(t, o.source, "ALTER TABLE items ADD COLUMN dice float8 DEFAULT random()", "UPDATE items SET n = 0 WHERE id = 1")
+	o.p.logs(t, "the rows of a table are delivered once more")
+	o.agree(t, "SELECT sum(hashtext(dice::text)) || ' ' || sum(n) FROM items")
+	o.reaches(t, "public.items", pipeline.TableStreaming)
+}
+
+// With snapshot.mode: when_needed a slot that is gone is no stop: all tables are
+// copied anew, rows that are gone at the source included.
+func TestWhenNeeded(t *testing.T) {
+	srv := pgtest.Start(t, someMajor(t), nil)
+	o := ordered{source: pgtest.CreateDatabase(t, srv), target: pgtest.CreateDatabase(t, srv)}
+	pgtest.Exec(t, o.source, itemsSQL, "CREATE TABLE others (id int PRIMARY KEY); INSERT INTO others SELECT generate_series(1, 300)")
+	o.file = writeSections(t, pgtest.Name(t), "source: "+fromPostgres(o.source), "snapshot: {mode: when_needed, chunk_rows: 700}",
+		"sink: "+strings.Replace(intoPostgres(o.target), "}", ", create_tables: true}", 1))
+	launch(t, "run", "--until", "now", o.file.path).exit(t, exitOK)
+	pgtest.Exec(t, o.source, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()",
+		"DELETE FROM items WHERE id % 3 = 0", "UPDATE items SET n = n + 1", "DELETE FROM others WHERE id > 200")
+	o.p = launch(t, "run", o.file.path)
+	o.p.logs(t, "the source has lost the position")
+	o.reaches(t, "public.items", pipeline.TableStreaming)
+	o.reaches(t, "public.others", pipeline.TableStreaming)
+	pgtest.Exec(t, o.source, "INSERT INTO items VALUES (9999, 1)")
+	o.agree(t, "SELECT count(*) || ' ' || sum(n) || ' ' || (SELECT count(*) FROM others) FROM items")
+	o.p.kill()
+	launch(t, "run", "--until", "now", o.file.path).exit(t, exitOK)
+	o.agree(t, "SELECT count(*) || ' ' || sum(n) || ' ' || (SELECT count(*) FROM others) FROM items")
+}

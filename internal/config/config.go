@@ -49,7 +49,8 @@ type File struct {
 type Snapshot struct {
 	// Mode is "initial": the rows that are there are copied once, before the
 	// changes; "never": changes only; "only": the rows are copied, and the run
-	// ends.
+	// ends; "when_needed": as "initial", and where the source has lost the
+	// position, all tables are copied anew.
 	Mode string `yaml:"mode"`
 	// Parallel is how many parts of tables are copied at a time, each by a
 	// session of its own at both ends. Default 4.
@@ -134,7 +135,7 @@ const (
 )
 
 // snapshotModes are the words for snapshot.mode.
-var snapshotModes = []string{"initial", "never", "only"}
+var snapshotModes = []string{"initial", "never", "only", "when_needed"}
 
 // tableErrors are the words for on_table_error.
 var tableErrors = []string{"stop", "resync"}

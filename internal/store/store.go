@@ -50,9 +50,9 @@ var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )
 
-// Store implements [pipeline.Store], [pipeline.LedgerStore] and
-// [pipeline.TableStore]. Its methods may be called from several
-// goroutines; Close may be called twice.
+// Store implements [pipeline.Store], [pipeline.LedgerStore],
+// [pipeline.TableStore] and [pipeline.SchemaStore]. Its methods may be called from
+// several goroutines; Close may be called twice.
 type Store struct {
 	folder string
 	lock   *os.File
@@ -65,6 +65,7 @@ var (
 	_ pipeline.Store       = (*Store)(nil)
 	_ pipeline.LedgerStore = (*Store)(nil)
 	_ pipeline.TableStore  = (*Store)(nil)
+	_ pipeline.SchemaStore = (*Store)(nil)
 )
 
 // Folder returns the folder in dir that belongs to the pipeline.
@@ -181,6 +182,9 @@ func (s *Store) check(name string) error {
 		if _, err := readTables(b); err != nil {
 			return corrupt(s.path(), name, err)
 		}
+		if _, err := readSchemas(tx); err != nil {
+			return corrupt(s.path(), name, err)
+		}
 		return nil
 	})
 }
@@ -228,7 +232,11 @@ func (s *Store) saveError(c pipeline.Checkpoint, err error) error {
 	if err == nil {
 		return nil
 	}
-	err = fmt.Errorf("save position %s to %s: %w", c.Position, s.path(), err)
+	return fullDisk(fmt.Errorf("save position %s to %s: %w", c.Position, s.path(), err))
+}
+
+// fullDisk marks the error of a full disk as retryable.
+func fullDisk(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return entrain.Retryable(err)
 	}

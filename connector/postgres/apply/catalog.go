@@ -71,6 +71,9 @@ type catalog struct {
 	late   map[string]bool // oids of tables with deferrable constraints
 	since  time.Time       // when the graph was read
 	last   *targetTable
+	// known are the changes of shapes that are remembered, coming those in the
+	// batch at hand.
+	known, coming []entrain.Event
 	// prepared are the names of the questions that were asked before: planning
 	// one takes longer than answering it.
 	prepared map[string]string
@@ -279,11 +282,18 @@ func (c *catalog) describeColumns(ctx context.Context, st *targetTable) (bool, e
 	}
 	st.columns = make([]sinkColumn, len(st.Table.Columns))
 	for i, col := range st.Table.Columns {
-		row := byName[col.Name]
+		row, gone := byName[col.Name], false
+		if row == nil {
+			row, gone = c.former(st.Table, col, byName)
+		}
+		if gone {
+			st.columns[i] = sinkColumn{name: sqltext.Ident(col.Name), omit: true}
+			continue
+		}
 		if row == nil {
 			return false, stopColumnMissing(st.Table, col)
 		}
-		delete(byName, col.Name)
+		delete(byName, row[1])
 		st.columns[i] = newSinkColumn(row, col)
 		if st.columns[i].always {
 			st.always = i

@@ -20,6 +20,9 @@ type Config struct {
 	// CreateTables makes tables that are missing when their rows are copied, as
 	// the source defines them, with indexes and constraints.
 	CreateTables bool `yaml:"create_tables"`
+	// SchemaChanges says what to do when the shape of a table changes at the
+	// source.
+	SchemaChanges SchemaChanges `yaml:"schema_changes"`
 	// Copies: existing rows will be copied first, which is for Check to know.
 	Copies bool `yaml:"-"`
 	// Source is the source's name in the position row's key; "source" if
@@ -70,8 +73,11 @@ func NewSink(cfg Config) (*Sink, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Sink{cfg: cfg, lease: &lease{}}
 	var err error
+	if cfg.SchemaChanges, err = cfg.SchemaChanges.withDefaults(); err != nil {
+		return nil, fmt.Errorf("sink: %w", err)
+	}
+	s := &Sink{cfg: cfg, lease: &lease{}}
 	if s.conn, err = s.parse("sink"); err != nil {
 		return nil, fmt.Errorf("sink: %w", err)
 	}

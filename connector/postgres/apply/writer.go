@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -63,7 +64,7 @@ type writer struct {
 
 // tally counts what a transaction did, until it is durable.
 type tally struct {
-	ops                [entrain.OpReadEnd + 1]int64
+	ops                [entrain.OpSchema + 1]int64
 	missing, stepdowns int64
 	missingAt          map[*entrain.Table]int64
 }
@@ -98,7 +99,7 @@ func (w *writer) Write(ctx context.Context, b *entrain.Batch) error {
 
 func (w *writer) write(ctx context.Context, b *entrain.Batch) error {
 	for i := range b.Events {
-		if op := b.Events[i].Op; op < entrain.OpInsert || op > entrain.OpReadEnd {
+		if op := b.Events[i].Op; op < entrain.OpInsert || op > entrain.OpSchema {
 			return fmt.Errorf("event %s: operation %s is not known to this sink", b.Events[i].ID(), op)
 		}
 	}
@@ -107,6 +108,9 @@ func (w *writer) write(ctx context.Context, b *entrain.Batch) error {
 	}
 	if b.Through.IsZero() && len(b.Events) == 0 {
 		return nil
+	}
+	if slices.ContainsFunc(b.Events, changesShape) {
+		return w.writeChanges(ctx, b)
 	}
 	if !w.inTx && !b.Through.IsZero() && len(b.Events) <= tipEvents {
 		done, err := w.writeTip(ctx, b)

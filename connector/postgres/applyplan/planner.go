@@ -279,7 +279,7 @@ func settles(e *entrain.Event) bool { return e.Settling || e.Op == entrain.OpRea
 
 // noRow reports whether an event does nothing to the target's rows.
 func noRow(e *entrain.Event) bool {
-	return e.Op == entrain.OpMessage || e.Op == entrain.OpReadEnd && !swaps(e)
+	return e.Op == entrain.OpMessage || e.Op == entrain.OpSchema || e.Op == entrain.OpReadEnd && !swaps(e)
 }
 
 // swaps reports whether an event puts a double in its table's place.

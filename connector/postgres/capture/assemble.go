@@ -278,10 +278,13 @@ func (a *assembler) message(m *pgoutput.Message) error {
 	if a.tx == nil {
 		return fmt.Errorf("transactional message outside a transaction")
 	}
+	ddl, told := toldDDL(m.Name, m.Content)
 	switch {
 	case !a.next():
 	case transactional && isHeartbeat(m.Name, m.Content):
 		a.beat = lsn(a.tx.Version)
+	case transactional && told:
+		a.told(ddl, len(m.Content))
 	default:
 		e := a.event(entrain.OpMessage, nil)
 		e.Message = &entrain.Message{

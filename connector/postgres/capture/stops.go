@@ -40,9 +40,9 @@ const restart = "entrain teardown FILE; empty the tables at the target (TRUNCATE
 // dropAndRestart is the same where a slot is left.
 func dropAndRestart(cfg Config) string { return dropSlot(cfg.Slot) + "; -- then: " + restart }
 
-func dropSlot(slot string) string {
-	return "SELECT pg_drop_replication_slot(" + strings.TrimSpace(sqltext.Literal(slot)) + ")"
-}
+func dropSlot(slot string) string { return "SELECT pg_drop_replication_slot(" + quoted(slot) + ")" }
+
+func quoted(text string) string { return strings.TrimSpace(sqltext.Literal(text)) }
 
 func stopSlotLost(cfg Config, st slotState) error {
 	reason := st.reason
@@ -61,7 +61,7 @@ func stopSlotLost(cfg Config, st slotState) error {
 		why = "the server invalidated it"
 	}
 	return &entrain.Stop{
-		Code: "slot_lost",
+		Code: "slot_lost", Lost: true,
 		What: fmt.Sprintf("replication slot %q is lost (%s): changes after %s can no longer be read", cfg.Slot, reason, st.confirmed),
 		Why:  why,
 		Next: dropAndRestart(cfg),
@@ -71,7 +71,7 @@ func stopSlotLost(cfg Config, st slotState) error {
 // stopSlotRefused is for a slot that was lost after we had looked at it.
 func stopSlotRefused(cfg Config, err error) error {
 	return &entrain.Stop{
-		Code: "slot_lost",
+		Code: "slot_lost", Lost: true,
 		What: fmt.Sprintf("replication slot %q is lost: the server no longer reads from it", cfg.Slot),
 		Why:  "the server invalidated it",
 		Next: dropAndRestart(cfg),
@@ -81,7 +81,7 @@ func stopSlotRefused(cfg Config, err error) error {
 
 func stopSlotMissing(cfg Config, from entrain.Position) error {
 	return &entrain.Stop{
-		Code: "slot_missing",
+		Code: "slot_missing", Lost: true,
 		What: fmt.Sprintf("replication slot %q does not exist, but this pipeline has read it up to %s", cfg.Slot, from),
 		Why:  "it was dropped, or the server was replaced by one that does not have it; changes since then would be lost",
 		Next: restart,
@@ -108,7 +108,7 @@ func stopSlotForeign(cfg Config, st slotState) error {
 
 func stopSlotAhead(cfg Config, confirmed lsn, p place) error {
 	return &entrain.Stop{
-		Code: "slot_ahead",
+		Code: "slot_ahead", Lost: true,
 		What: fmt.Sprintf("replication slot %q stands at %s, ahead of our position %s", cfg.Slot, confirmed, p.at),
 		Why: "it was dropped and made again, advanced by something else, or the sink was restored from a backup; " +
 			"the changes in between cannot be read",
@@ -118,7 +118,7 @@ func stopSlotAhead(cfg Config, confirmed lsn, p place) error {
 
 func stopPositionAhead(cfg Config, p place, end lsn) error {
 	return &entrain.Stop{
-		Code: "position_ahead",
+		Code: "position_ahead", Lost: true,
 		What: fmt.Sprintf("our position %s is past the end of the source's log, %s", p.at, end),
 		Why:  "the source was restored from a backup or lost its latest changes in a crash",
 		Next: dropAndRestart(cfg),
@@ -146,7 +146,7 @@ func stopOtherSystem(cfg Config, system string, from entrain.Position) error {
 
 func stopForked(cfg Config, p, fork place) error {
 	return &entrain.Stop{
-		Code: "history_forked",
+		Code: "history_forked", Lost: true,
 		What: fmt.Sprintf("our position %s on timeline %d is not in the history of timeline %d, which branched off at %s",
 			p.at, p.timeline, fork.timeline, fork.at),
 		Why:  "a standby was promoted that had not received everything we had delivered",
@@ -156,7 +156,7 @@ func stopForked(cfg Config, p, fork place) error {
 
 func stopPublicationGone(names []string, err error) error {
 	return &entrain.Stop{
-		Code: "publication_missing",
+		Code: "publication_missing", Lost: true,
 		What: fmt.Sprintf("publication %q does not exist at this point of the log", strings.Join(names, `", "`)),
 		Why:  "it was dropped; changes in between were not published, and making it again does not bring them back",
 		Next: restart,
