@@ -38,11 +38,12 @@ func (p *Pipeline) addTable(ctx context.Context, name tableName) error {
 	if had {
 		as = TableResyncing // the sink may have rows that are gone at the source
 	}
-	if err := t.expect(ctx, l, as); err != nil {
+	before, err := t.expect(ctx, l, as)
+	if err != nil {
 		return err
 	}
 	if err := adder.AddTable(ctx, name.schema, name.name); err != nil {
-		return errors.Join(err, t.forget(ctx, name))
+		return errors.Join(err, t.revert(ctx, name, before))
 	}
 	defer t.reopen()
 	if listed, err = p.listTables(ctx); err != nil {
@@ -58,32 +59,49 @@ func (p *Pipeline) addTable(ctx context.Context, name tableName) error {
 	return nil
 }
 
-// expect notes that a table is about to be captured.
-func (t *tables) expect(ctx context.Context, l *life, as TableState) error {
+// expect notes that a table is about to be captured, and returns what was known of it
+// before: of one that was captured once the sink may have rows that are gone at the
+// source.
+func (t *tables) expect(ctx context.Context, l *life, as TableState) (before *life, err error) {
 	name := tableName{l.Schema, l.Name}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if old := t.lives[name]; old != nil {
-		return old.stopState(OrderAdd)
+	before = t.lives[name]
+	if before != nil && !before.silent() {
+		return nil, before.stopState(OrderAdd)
+	}
+	if before != nil {
+		as = TableResyncing
 	}
 	if err := l.start(as, time.Now()); err != nil {
-		return err
+		return nil, err
 	}
-	t.lives[name] = l
+	t.put(name, l)
 	if err := t.save(ctx, nil); err != nil {
-		delete(t.lives, name)
-		return err
+		t.put(name, before)
+		return nil, err
 	}
-	return nil
+	return before, nil
+}
+
+// put makes l what is known of a table, nothing if it is nil; mu is held.
+func (t *tables) put(name tableName, l *life) {
+	if t.lives[name] = l; l == nil {
+		delete(t.lives, name)
+	}
+	t.signal()
+}
+
+// revert makes what was known of a table before known again.
+func (t *tables) revert(ctx context.Context, name tableName, before *life) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.put(name, before)
+	return t.save(ctx, nil)
 }
 
 // forget drops a table that came to nothing.
-func (t *tables) forget(ctx context.Context, name tableName) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.lives, name)
-	return t.save(ctx, nil)
-}
+func (t *tables) forget(ctx context.Context, name tableName) error { return t.revert(ctx, name, nil) }
 
 // pauseNew leaves a table's changes out that cannot be delivered yet: once that is
 // mended, the table is resumed.

@@ -34,6 +34,9 @@ func (p *Pipeline) prepareTables(ctx context.Context) error {
 	if err := t.load(ctx); err != nil {
 		return err
 	}
+	if err := p.discover(ctx); err != nil {
+		return err
+	}
 	t.adding.Lock()
 	defer t.adding.Unlock()
 	t.begin()
@@ -96,7 +99,7 @@ func (t *tables) adopt(ctx context.Context, l *life, listed []entrain.ChunkTable
 		return t.uncaptured(ctx, l)
 	}
 	if found.Refused != "" {
-		return t.fail(ctx, l, errors.New(found.Refused))
+		return t.fail(ctx, l, stopCopy(found.Table, errors.New(found.Refused)))
 	}
 	to, err := t.shapeFor(found.Table)
 	if err == nil && l.State == TableNew {
@@ -121,10 +124,14 @@ func (t *tables) renew(l *life, shape *entrain.Table) (err error) {
 	if l.rows == 0 {
 		l.rows = min(firstChunkRows, t.p.chunkRows())
 	}
+	if l.Anew && l.begun && l.Shape != 0 && l.Shape != shape.Version {
+		l.Copy, l.begun = backfill.Progress{}, false // the double is one of another shape
+		t.owed = true
+	}
 	l.settled = false
 	l.copy, err = backfill.New(shape, l.Copy, t.p.chunkRows(), t.p.opt.BufferBytes)
 	if err != nil {
-		return fmt.Errorf("copy table %s: %w", shape, err)
+		return stopCopy(shape, err)
 	}
 	return nil
 }
@@ -165,9 +172,6 @@ func (s *session) readChunks(ctx context.Context) error {
 	}
 	r := &chunkReader{s: s, t: s.p.tables, source: source}
 	defer r.close()
-	if err := s.p.discover(ctx); err != nil && ctx.Err() == nil {
-		return err
-	}
 	for {
 		task, err := r.t.task(ctx)
 		if err == nil {
@@ -192,11 +196,17 @@ func (r *chunkReader) close() {
 // task is what there is to do: tables whose barrier has to be awaited, or a
 // chunk.
 type task struct {
-	unsettled []*life
+	unsettled []unsettled
 	pause     time.Duration // there is something to do only after a while
 	life      *life
 	copy      *backfill.Copy
 	query     entrain.ChunkQuery
+}
+
+// unsettled is a table whose copy waits for the barrier.
+type unsettled struct {
+	life *life
+	copy *backfill.Copy
 }
 
 // task waits for something to do.
@@ -214,6 +224,27 @@ func (t *tables) task(ctx context.Context) (task, error) {
 	return next, err
 }
 
+// rest waits, unless something changes before.
+func (t *tables) rest(ctx context.Context, wait time.Duration) error {
+	t.mu.Lock()
+	t.waiting++
+	changed := t.changed
+	t.mu.Unlock()
+	defer func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.waiting--
+	}()
+	select {
+	case <-changed:
+		return nil
+	case <-time.After(wait):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // wanted returns what there is to do now; mu is held.
 func (t *tables) wanted() task {
 	var next task
@@ -223,14 +254,16 @@ func (t *tables) wanted() task {
 			continue
 		}
 		if !l.settled {
-			next.unsettled = append(next.unsettled, l)
+			next.unsettled = append(next.unsettled, unsettled{l, l.copy})
 			continue
 		}
 		if t.open || l.Anew && !l.begun || !l.copy.Waits() {
 			continue
 		}
 		if wait := t.patience(l, now); wait > 0 {
-			next.pause = max(next.pause, wait)
+			if next.pause == 0 || wait < next.pause {
+				next.pause = wait
+			}
 			continue
 		}
 		if q, ok := l.copy.Next(); ok {
@@ -269,7 +302,7 @@ const (
 // do does one task. What a retry may mend is tried again after a while.
 func (r *chunkReader) do(ctx context.Context, what task) error {
 	if what.life == nil && what.unsettled == nil {
-		return sleep(ctx, what.pause)
+		return r.t.rest(ctx, what.pause)
 	}
 	err := r.open(ctx)
 	switch {
@@ -280,7 +313,7 @@ func (r *chunkReader) do(ctx context.Context, what task) error {
 		err = r.read(ctx, what)
 	}
 	if err == nil {
-		r.delays.reset()
+		r.recover(what)
 		return nil
 	}
 	if errors.Is(err, errDraining) {
@@ -295,13 +328,41 @@ func (r *chunkReader) do(ctx context.Context, what task) error {
 		return r.t.again(ctx, what, err)
 	case entrain.IsRetryable(err) || ctx.Err() != nil:
 	case what.life != nil:
-		return r.t.refused(ctx, what.life, err)
+		return r.t.refused(ctx, what, err)
 	default:
 		return err
 	}
-	wait := r.delays.next(err, 0.5)
+	return r.later(ctx, what, err)
+}
+
+// recover notes that a task was done.
+func (r *chunkReader) recover(what task) {
+	r.delays.reset()
+	if what.life == nil {
+		return
+	}
+	r.t.mu.Lock()
+	defer r.t.mu.Unlock()
+	what.life.delays.reset()
+}
+
+// later has a task that failed done after a while. One that is about a table alone
+// does not hold up the others: the table may be gone, or locked for hours.
+func (r *chunkReader) later(ctx context.Context, what task, err error) error {
+	alone := what.life != nil && !errors.Is(err, entrain.ErrDisconnected)
+	delays := &r.delays
+	if alone {
+		delays = &what.life.delays
+	}
+	wait := delays.next(err, 0.5)
 	r.s.p.log.Warn("a chunk could not be read, will try again", "error", err, "in", wait.Round(time.Millisecond))
-	return sleep(ctx, wait)
+	if !alone {
+		return sleep(ctx, wait)
+	}
+	r.t.mu.Lock()
+	defer r.t.mu.Unlock()
+	what.life.again = time.Now().Add(wait)
+	return nil
 }
 
 // sleep waits, unless ctx ends before.
@@ -321,22 +382,35 @@ func (r *chunkReader) open(ctx context.Context) (err error) {
 	return err
 }
 
-// settle waits at the barrier for tables whose copies see every event from now on.
-func (r *chunkReader) settle(ctx context.Context, unsettled []*life) error {
+// settle waits at the barrier for tables whose copies see every event from now on. A
+// copy that was made meanwhile, or has forgotten what it saw, needs another one.
+func (r *chunkReader) settle(ctx context.Context, waiting []unsettled) error {
+	r.t.settling(waiting)
 	if err := r.session.Settle(ctx); err != nil {
 		return err
 	}
-	r.t.haveSettled(unsettled)
+	r.t.haveSettled(waiting)
 	return r.s.catchUp(ctx)
 }
 
-func (t *tables) haveSettled(unsettled []*life) {
+func (t *tables) haveSettled(waiting []unsettled) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, l := range unsettled {
-		l.settled = l.copy != nil
+	for _, w := range waiting {
+		if w.life.copy == w.copy && !w.life.crowded {
+			w.life.settled = true
+		}
 	}
 	t.signal()
+}
+
+// settling notes that a barrier for the tables begins now.
+func (t *tables) settling(waiting []unsettled) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, w := range waiting {
+		w.life.crowded = false
+	}
 }
 
 func (r *chunkReader) read(ctx context.Context, what task) error {

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/entrainsync/entrain"
 )
@@ -13,8 +14,10 @@ import (
 func (p *Pipeline) discover(ctx context.Context) error {
 	t := p.tables
 	store, keeps := p.opt.Store.(LedgerStore)
+	_, chunks := p.opt.Source.(entrain.Chunker)
 	mode := p.opt.Snapshot.Mode
-	if mode != SnapshotInitial && mode != SnapshotWhenNeeded || !keeps || t.discovered {
+	copies := mode == SnapshotInitial || mode == SnapshotWhenNeeded
+	if !copies || !keeps || !chunks || t.store == nil || t.discovered {
 		return nil
 	}
 	ledger, err := store.LoadLedger(ctx)
@@ -34,8 +37,33 @@ func (p *Pipeline) discover(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := t.miss(ctx, ledger, listed); err != nil {
+		return err
+	}
 	t.discovered = true
 	return nil
+}
+
+// miss pauses the tables that have their rows and are not captured now: should they
+// be once more, their changes from until then are missing.
+func (t *tables) miss(ctx context.Context, ledger Ledger, listed []entrain.ChunkTable) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	missed := false
+	for _, c := range ledger.Tables {
+		name := tableName{c.Schema, c.Name}
+		if t.lives[name] != nil || findTable(listed, c.Schema, c.Name) != nil {
+			continue
+		}
+		t.lives[name] = &life{TableLife: TableLife{Schema: c.Schema, Name: c.Name, State: TablePaused, Since: time.Now()}}
+		t.p.log.Warn("a table is not captured any more: should it be once more, it has to be resumed",
+			"table", c.Schema+"."+c.Name, "next", "entrain table resume FILE "+c.Schema+"."+c.Name)
+		missed = true
+	}
+	if !missed {
+		return nil
+	}
+	return t.save(ctx, nil)
 }
 
 // meet has a table copied that nothing is known of.

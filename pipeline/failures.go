@@ -33,6 +33,20 @@ func (t *tables) fail(ctx context.Context, l *life, cause error) error {
 	return t.failed(ctx, l, cause)
 }
 
+// stopCopy is the stop for a table whose rows are being copied and cannot be, as the
+// source has it now.
+func stopCopy(table *entrain.Table, cause error) error {
+	return &entrain.Stop{
+		Code: "table_unreadable",
+		What: fmt.Sprintf("the rows of table %s cannot be copied while the stream flows: %v", table, cause),
+		Why:  "they are copied in the order of a key",
+		Next: "give the table a key again at the source (ALTER TABLE … REPLICA IDENTITY DEFAULT), then: entrain run FILE\n" +
+			"or leave it out until then: on_table_error: resync in FILE, then: entrain run FILE",
+		Table: table,
+		Err:   cause,
+	}
+}
+
 // failed marks a table; mu is held.
 func (t *tables) failed(ctx context.Context, l *life, cause error) error {
 	name := l.Schema + "." + l.Name
@@ -92,12 +106,21 @@ func (t *tables) redo(ctx context.Context, stop *entrain.Stop) bool {
 	return true
 }
 
-// sourceOf is the source's name of a table of the sink; mu is held.
+// sourceOf is the source's name of a table of the sink; mu is held. A table that is
+// made anew shares the sink's with no other. Of one that is copied no event may have
+// come yet.
 func (t *tables) sourceOf(table *entrain.Table) tableName {
-	if name, ok := t.sources[tableName{table.Schema, table.Name}]; ok {
-		return name
+	to := tableName{table.Schema, table.Name}
+	from, seen := t.sources[to]
+	for _, l := range t.sorted() {
+		if l.sink == to && (l.Anew || !seen && l.reads()) {
+			return tableName{l.Schema, l.Name}
+		}
 	}
-	return tableName{table.Schema, table.Name}
+	if seen {
+		return from
+	}
+	return to
 }
 
 // again begins the copying of a table once more, of which the stream has other rows
@@ -119,8 +142,15 @@ func (t *tables) again(ctx context.Context, what task, cause error) error {
 
 // refused is the end of a copying that the source refuses: of the table, unless the
 // sink has its rows already.
-func (t *tables) refused(ctx context.Context, l *life, cause error) error {
-	if !l.Refresh {
+func (t *tables) refused(ctx context.Context, what task, cause error) error {
+	t.mu.Lock()
+	l := what.life
+	elsewhere, refresh := l.copy != what.copy, l.Refresh
+	t.mu.Unlock()
+	switch {
+	case elsewhere:
+		return nil // it was ordered so meanwhile
+	case !refresh:
 		return t.fail(ctx, l, cause)
 	}
 	t.p.log.Error("the rows of a table are not delivered once more", "table", l.Schema+"."+l.Name, "error", cause)

@@ -56,6 +56,8 @@ type TableLife struct {
 	// Anew: rows and changes go to a double of the table, which takes its place
 	// when it is complete.
 	Anew bool `json:"anew,omitempty"`
+	// Shape is the version of the table that the double was made for; 0: not known.
+	Shape uint64 `json:"shape,omitempty"`
 	// Refresh: the sink had the rows before, and they are delivered once more.
 	Refresh bool `json:"refresh,omitempty"`
 	// Where restricts the rows of a refresh, in the source's own language.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/entrainsync/entrain"
@@ -232,6 +233,7 @@ type livingSink struct {
 	rows    map[string]entraintest.Rows
 	doubles map[string]entraintest.Rows
 	refuse  map[string]bool // tables of which every row is refused
+	prefix  string          // of the names that tables have here
 	at      entrain.Position
 }
 
@@ -314,7 +316,7 @@ func (s *livingSink) apply(e *entrain.Event) error {
 }
 
 func (s *livingSink) applyTo(t *entrain.Table, e *entrain.Event) error {
-	name := t.String()
+	name := t.Schema + "." + strings.TrimPrefix(t.Name, s.prefix)
 	rows := s.rows[name]
 	if t.Shadow && e.Truncate != nil {
 		s.doubles[name] = entraintest.Rows{}
@@ -326,22 +328,22 @@ func (s *livingSink) applyTo(t *entrain.Table, e *entrain.Event) error {
 		return &entrain.Stop{Code: "shadow_lost", Table: t}
 	}
 	if e.Op == entrain.OpReadEnd {
-		return s.end(t, rows, e.Tx.Version/1000)
+		return s.end(t, name, rows, e.Tx.Version/1000)
 	}
 	return settle(rows, e)
 }
 
 // end is the end of a table's rows: they are what the source had there.
-func (s *livingSink) end(t *entrain.Table, rows entraintest.Rows, n uint64) error {
+func (s *livingSink) end(t *entrain.Table, name string, rows entraintest.Rows, n uint64) error {
 	s.world.mu.Lock()
 	defer s.world.mu.Unlock()
-	i := slices.IndexFunc(s.world.tables, func(k *entrain.Table) bool { return k.Name == t.Name })
+	i := slices.IndexFunc(s.world.tables, func(k *entrain.Table) bool { return k.String() == name })
 	if diff := rows.Diff(s.world.states[n][i]); diff != "" {
 		return fmt.Errorf("at its end, at %d, %s differs:\n%s", n, t, diff)
 	}
 	if t.Shadow {
-		s.rows[t.String()] = rows
-		delete(s.doubles, t.String())
+		s.rows[name] = rows
+		delete(s.doubles, name)
 	}
 	return nil
 }

@@ -192,13 +192,22 @@ func (p *Pipeline) doAll(ctx context.Context, o Order) error {
 		p.initial.order(o.Do)
 		return nil
 	}
-	n := 0
-	for _, l := range p.tables.reading() {
-		if o.Do == OrderResume && !l.Held {
-			continue
+	names := p.tables.subjects(o.Do)
+	var listed []entrain.ChunkTable
+	if o.Do == OrderResume && len(names) > 0 {
+		var err error
+		if listed, err = p.listTables(ctx); err != nil {
+			return err
 		}
-		n++
-		if err := p.tables.order(ctx, o, tableName{l.Schema, l.Name}, nil); err != nil {
+	}
+	n := 0
+	for _, name := range names {
+		err := p.tables.order(ctx, o, name, listed)
+		var stop *entrain.Stop
+		switch {
+		case err == nil:
+			n++
+		case !errors.As(err, &stop) || stop.Code != codeTableState: // else it has just come to its end
 			return err
 		}
 	}
@@ -209,6 +218,19 @@ func (p *Pipeline) doAll(ctx context.Context, o Order) error {
 		}
 	}
 	return nil
+}
+
+// subjects are the tables that an order for all is about.
+func (t *tables) subjects(do Verb) []tableName {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var names []tableName
+	for _, l := range t.sorted() {
+		if l.reads() && (do == OrderCancel || l.Held == (do == OrderResume)) {
+			names = append(names, tableName{l.Schema, l.Name})
+		}
+	}
+	return names
 }
 
 // makeTable lets a sink that makes tables make this one, unless the rules of the
@@ -249,7 +271,7 @@ func (t *tables) order(ctx context.Context, o Order, name tableName, listed []en
 	if err := t.await(ctx, func() bool { return !t.open && (t.lives[name] == nil || !t.lives[name].over) }); err != nil {
 		return err
 	}
-	l := t.lives[name]
+	l, known := t.lives[name], t.lives[name] != nil
 	if l == nil && found == nil {
 		return stopUnreadable(name, nil)
 	}
@@ -279,6 +301,10 @@ func (t *tables) order(ctx context.Context, o Order, name tableName, listed []en
 	t.p.log.Info("table ordered", "table", name.schema+"."+name.name, "order", string(do), "state", string(l.State))
 	if err := t.save(ctx, nil); err != nil {
 		*l = before
+		if !known {
+			l = nil
+		}
+		t.put(name, l)
 		return err
 	}
 	return nil

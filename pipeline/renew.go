@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/entrainsync/entrain"
@@ -40,7 +41,7 @@ func (p *Pipeline) renewTables(ctx context.Context) error {
 	t := p.tables
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	clear(t.lives)
+	maps.DeleteFunc(t.lives, func(_ tableName, l *life) bool { return !l.silent() })
 	for i := range listed {
 		table := listed[i].Table
 		if listed[i].Refused != "" {

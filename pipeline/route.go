@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -23,6 +24,7 @@ func (t *tables) route(ctx context.Context, b *entrain.Batch) error {
 	if !t.open && t.waiting > 0 {
 		t.signal()
 	}
+	t.leads = t.toDoubles()
 	if err := t.name(b.Events); err != nil {
 		return err
 	}
@@ -128,7 +130,11 @@ func (t *tables) meets(e *entrain.Event, table *entrain.Table) (bool, error) {
 		return false, t.reshaped(l, table)
 	}
 	if err := l.copy.Deliver(e); err != nil {
-		return false, fmt.Errorf("event %s of table %s: %w", e.ID(), table, err)
+		return false, stopCopy(table, fmt.Errorf("event %s: %w", e.ID(), err))
+	}
+	if l.copy.Crowded() {
+		l.copy.Forget()
+		l.settled, l.crowded = false, true
 	}
 	return delivers, nil
 }
@@ -194,24 +200,36 @@ func (t *tables) letsTruncate(e *entrain.Event) (bool, error) {
 	return len(rest.Tables) > 0, nil
 }
 
-// redirect leads the events of tables that are made anew to their doubles, behind
-// the rules of the pipeline, and rows of own to its double in any case. It returns
-// how many events more there are by that.
-func (t *tables) redirect(b *entrain.Batch, own *life) (more int) {
-	if !t.some.Load() {
-		return 0
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	anew := map[tableName]*life{}
+// toDoubles are the tables whose events go to doubles now, by their names for the
+// sink; mu is held.
+func (t *tables) toDoubles() map[tableName]*life {
+	var anew map[tableName]*life
 	for _, l := range t.lives {
-		if l.Anew && l.begun && (!l.over || l == own) {
-			anew[l.sink] = l
+		if !l.Anew || !l.begun || l.over {
+			continue
 		}
+		if anew == nil {
+			anew = map[tableName]*life{}
+		}
+		anew[l.sink] = l
+	}
+	return anew
+}
+
+// redirect leads the events of tables that are made anew to their doubles, behind
+// the rules of the pipeline; those of a flight if its table was one when it was
+// made up. What is ordered meanwhile changes nothing of that: the beginning of a
+// double would empty the table itself. It returns how many events more there are.
+func (t *tables) redirect(b *entrain.Batch, f *flight) (more int) {
+	anew := t.leads
+	if f != nil {
+		anew = f.leads
 	}
 	if len(anew) == 0 {
 		return 0
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	before := len(b.Events)
 	events := b.Events[:0:0] // a copy: one can become two
 	for i := range b.Events {
@@ -284,7 +302,7 @@ func (t *tables) due(at entrain.Position) ([]flight, error) {
 			continue
 		}
 		if l.Anew && !l.begun {
-			l.begun = true
+			l.begun, l.Shape = true, l.copy.Table().Version
 			due = append(due, t.emptied(l, at))
 			t.signal()
 		}
@@ -308,7 +326,15 @@ func (t *tables) emptied(l *life, at entrain.Position) flight {
 	t.rows++
 	e := entrain.Event{Op: entrain.OpTruncate, Ordinal: chunkOrdinals + t.rows, Tx: &tx, Settling: true,
 		Truncate: &entrain.Truncate{Tables: []*entrain.Table{l.copy.Table()}}}
-	return flight{batch: &entrain.Batch{Events: []entrain.Event{e}, Through: at}}
+	return flight{batch: &entrain.Batch{Events: []entrain.Event{e}, Through: at}, leads: l.lead()}
+}
+
+// lead is where the events of a flight go: to the double, if there is one.
+func (l *life) lead() map[tableName]*life {
+	if !l.Anew {
+		return nil
+	}
+	return map[tableName]*life{l.sink: l}
 }
 
 // chunkOrdinals are above those of changes and of initial rows.
@@ -317,7 +343,7 @@ const chunkOrdinals uint64 = 3 << 62
 // batchOf puts the rows of a chunk into a batch.
 func (t *tables) batchOf(l *life, rows []entrain.Row, at entrain.Position) (flight, error) {
 	tx := t.moment(l.copy.Version())
-	f := flight{life: l, copy: l.copy, tx: tx, last: l.copy.Last() || l.Copy.Finished}
+	f := flight{life: l, copy: l.copy, tx: tx, last: l.copy.Last() || l.Copy.Finished, leads: l.lead()}
 	b := &entrain.Batch{Through: at, Events: make([]entrain.Event, len(rows), len(rows)+1)}
 	table := l.copy.Table()
 	event := func(op entrain.Op) entrain.Event {
@@ -415,7 +441,7 @@ func (s *session) put(ctx context.Context, b *entrain.Batch, f *flight) error {
 	if err != nil {
 		return err
 	}
-	if more := s.p.tables.redirect(b, f.owner()); more > 0 {
+	if more := s.p.tables.redirect(b, f); more > 0 {
 		s.p.mu.Lock()
 		s.fed.events.read += int64(more)
 		s.p.mu.Unlock()
@@ -430,14 +456,6 @@ func (s *session) put(ctx context.Context, b *entrain.Batch, f *flight) error {
 	return nil
 }
 
-// owner is the table whose rows a flight has; nil for others.
-func (f *flight) owner() *life {
-	if f == nil {
-		return nil
-	}
-	return f.life
-}
-
 // launch notes a flight that is about to be queued.
 func (t *tables) launch(f flight) {
 	t.mu.Lock()
@@ -449,6 +467,9 @@ func (t *tables) launch(f flight) {
 func (t *tables) shapeFor(table *entrain.Table) (*entrain.Table, error) {
 	if t.p.opt.Transform == nil {
 		return table, nil
+	}
+	if t.p.opt.Snapshot.TransformTable == nil {
+		return nil, errors.New("the lives of tables with a transform need Snapshot.TransformTable")
 	}
 	t.p.transforming.Lock()
 	defer t.p.transforming.Unlock()

@@ -42,6 +42,8 @@ type tables struct {
 	waiting int           // how many wait for that
 	restart bool          // the session has to be opened anew
 
+	leads map[tableName]*life // of the batch that was routed last, to doubles; of the reading goroutine
+
 	owed bool // what the lives say now could not be saved
 
 	discovered bool // of the goroutine that reads chunks: tables were looked for
@@ -56,9 +58,11 @@ type life struct {
 	over     bool           // its last rows are on their way: what comes behind them is the table's own
 	unmade   bool           // of one that was just added: the sink may lack the table
 	settled  bool           // every transaction that the stream may lack of it has ended
+	crowded  bool           // since the last barrier began, copy has forgotten what it saw
 	rows     int            // of the next chunk
 	discards int            // of copy, when it was last looked at
-	again    time.Time      // not before that, after a chunk was discarded
+	again    time.Time      // not before that, after a chunk was discarded or could not be read
+	delays   backoff        // of the latter
 	doubles  map[*entrain.Table]*entrain.Table
 }
 
@@ -68,7 +72,8 @@ type flight struct {
 	life  *life
 	copy  *backfill.Copy
 	tx    entrain.Transaction
-	last  bool // the table has all its rows behind it
+	last  bool                // the table has all its rows behind it
+	leads map[tableName]*life // to the double that its events go to; nil: to the table itself
 }
 
 func newTables(p *Pipeline) *tables {
@@ -259,7 +264,7 @@ func (t *tables) land(ctx context.Context, f flight) error {
 		l.Copy = f.copy.Applied()
 	}
 	if !f.last {
-		l.settled = !l.Copy.Finished // what settles moves the stream, and the end can follow
+		l.settled = l.settled && !l.Copy.Finished // what settles moves the stream, and the end can follow
 		return nil
 	}
 	if err := l.become(TableStreaming, time.Now()); err != nil {

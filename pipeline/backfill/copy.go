@@ -293,6 +293,21 @@ func (c *Copy) Saw(v entrain.View) {
 	}
 }
 
+// maxTouched bounds how many transactions are remembered while no view comes (P6).
+const maxTouched = 1 << 18
+
+// Crowded reports whether the Copy remembers so many transactions that it should
+// forget them: for hours no view may come, because reading is held, waits or fails.
+func (c *Copy) Crowded() bool { return len(c.touched) >= maxTouched }
+
+// Forget drops which transactions were delivered. The caller waits until the source's
+// session has settled once more, from now on, before it asks for a chunk. One that is
+// asked for is of no use.
+func (c *Copy) Forget() {
+	c.spoilAsked(ReasonOverflow)
+	c.touched = map[uint32]uint64{}
+}
+
 // Discarded returns how many chunks were discarded one after the other, and why
 // the last was; 0 once one was applied. The caller waits a little before it asks
 // again, the longer the more there were.

@@ -84,3 +84,40 @@ func TestProgressIsTheCallers(t *testing.T) {
 		t.Errorf("the progress was changed from outside: %+v", got)
 	}
 }
+
+// TestForget: what is remembered of transactions while no view comes is bounded, and a
+// chunk that was asked for before it was forgotten is of no use.
+func TestForget(t *testing.T) {
+	shape := scriptShape("1", "int4")
+	c, err := New(shape, Progress{}, 10, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx := entrain.Transaction{}
+	e := &entrain.Event{Op: entrain.OpDelete, Table: shape, Tx: &tx, Before: scriptRow("1", "~", "~")}
+	for tx.ID = 10; !c.Crowded(); tx.ID++ {
+		if tx.ID > 1_000_000 {
+			t.Fatal("a million transactions are no crowd")
+		}
+		if err := c.Deliver(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.End(entrain.Position{})
+	if _, ok := c.Next(); !ok {
+		t.Fatal("no chunk is asked for")
+	}
+	c.Forget()
+	if c.Crowded() || len(c.touched) != 0 {
+		t.Errorf("%d transactions are remembered", len(c.touched))
+	}
+	if err := c.Read(&entrain.Chunk{Table: shape, View: entrain.View{Min: 5, Max: 5}, Reached: func(entrain.Position) bool { return true }}); err != nil {
+		t.Fatal(err)
+	}
+	if n, why := c.Discarded(); n != 1 || why != ReasonOverflow {
+		t.Errorf("%d chunks were discarded, %q", n, why)
+	}
+	if err := c.valid(); err != nil {
+		t.Error(err)
+	}
+}

@@ -44,8 +44,8 @@ const (
 	ReasonUnseen Reason = "unseen"
 	// ReasonShape: the table's shape changed.
 	ReasonShape Reason = "shape"
-	// ReasonOverflow: the table changed too much while the chunk was read. The
-	// next one is smaller.
+	// ReasonOverflow: the table changed too much, or too often, while the chunk was
+	// read. After the former the next one is smaller.
 	ReasonOverflow Reason = "overflow"
 )
 
@@ -118,16 +118,22 @@ func (c *Copy) adopt(t *entrain.Table) error {
 
 // spoil makes the chunk under way useless; the sink may have its rows already.
 func (c *Copy) spoil(why Reason) {
-	switch c.state {
-	case asked:
-		if c.window.spoilt == "" {
-			c.window.spoilt = why
-		}
-		c.window.record = record{}
-	case waiting:
+	c.spoilAsked(why)
+	if c.state == waiting {
 		c.window.spoilt = why
 		c.discard()
 	}
+}
+
+// spoilAsked makes a chunk useless whose view is not known yet.
+func (c *Copy) spoilAsked(why Reason) {
+	if c.state != asked {
+		return
+	}
+	if c.window.spoilt == "" {
+		c.window.spoilt = why
+	}
+	c.window.record = record{}
 }
 
 // discard gives up the chunk under way, to be asked for again.

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -128,6 +129,9 @@ func (w *writer) swap(ctx context.Context, t *targetTable) error {
 	if state := dial.SQLState(err); (state == stateUnique || state == stateExclusion) && !w.catalog.referred(t.real) {
 		err = w.trySwap(ctx, s.ways[2])
 	}
+	if dial.SQLState(err) == stateForeignKey {
+		err = w.swapFreely(ctx, t, err)
+	}
 	if state := dial.SQLState(err); strings.HasPrefix(state, "23") && !w.final(err) {
 		return &swapError{t: t, err: err}
 	}
@@ -135,6 +139,29 @@ func (w *writer) swap(ctx context.Context, t *targetTable) error {
 		return err
 	}
 	return w.runAll(ctx, s.after)
+}
+
+// swapFreely puts the rows of t in place without a check of references, if all that
+// they tie it to have doubles, too: of two such tables either may come first, and
+// the reference holds once both have. Where that may not be it returns refused.
+func (w *writer) swapFreely(ctx context.Context, t *targetTable, refused error) error {
+	if t.real.differs {
+		return refused
+	}
+	tied, err := dial.QueryRows(ctx, w.conn, tiedSQL, fmt.Sprint(t.real.Relation))
+	if err != nil {
+		return fmt.Errorf("look for doubles beside that of table %s: %w", t.Table, err)
+	}
+	for _, other := range tied {
+		if other[1] != "true" {
+			return refused
+		}
+	}
+	if may, err := w.mayGoFreely(ctx); err != nil || !may {
+		return errors.Join(err, refused)
+	}
+	way := append(append([]string{uncheckedSQL}, swapSQL(t).ways[0]...), checkedSQL)
+	return w.trySwap(ctx, way)
 }
 
 func (w *writer) trySwap(ctx context.Context, way []string) error {

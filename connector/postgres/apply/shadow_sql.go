@@ -12,6 +12,11 @@ const (
 	doubleColumnsSQL = `SELECT coalesce(string_agg('"' || replace(attname, '"', '""') || '"', E'\n'), '')
 FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`
 
+	// tiedSQL lists the tables that references tie to one, and whether they have doubles.
+	tiedSQL = `SELECT ends.other::regclass::text, (to_regclass('entrain.double_' || ends.other::oid::text) IS NOT NULL)::text
+FROM pg_constraint k, LATERAL (VALUES (k.conrelid, k.confrelid), (k.confrelid, k.conrelid)) AS ends(one, other)
+WHERE k.contype = 'f' AND ends.one = $1::oid AND ends.other <> ends.one`
+
 	// doublesSQL lists the doubles that begin with a pipeline's remark.
 	doublesSQL = `SELECT c.relname::text, obj_description(c.oid, 'pg_class') FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = 'entrain' AND c.relkind = 'r' AND c.relname LIKE 'double\_%' AND starts_with(obj_description(c.oid, 'pg_class'), $1)

@@ -287,3 +287,32 @@ func TestSinkDoubleTeardown(t *testing.T) {
 		wantRows(t, url, `SELECT count(*) FROM pg_namespace WHERE nspname = 'entrain'`, "0")
 	})
 }
+
+// TestSinkDoublesOfTwoTables: of two tables that a reference ties together, and that
+// are both made anew, either may be put in place first.
+func TestSinkDoublesOfTwoTables(t *testing.T) {
+	onMajors(t, func(t *testing.T, url string) {
+		pgtest.Exec(t, url, `CREATE TABLE p (id int8 PRIMARY KEY); CREATE TABLE c (id int8 PRIMARY KEY, p int8 REFERENCES p)`)
+		p, c := describe(t, url, "public", "p"), describe(t, url, "public", "c")
+		dp, dc := doubleOf(p), doubleOf(c)
+		for name, ends := range map[string][][]entrain.Event{
+			"child first":  {tx(readEnd(dc)), tx(readEnd(dp))},
+			"parent first": {tx(readEnd(dp)), tx(readEnd(dc))},
+		} {
+			pgtest.Exec(t, url, `TRUNCATE p, c; INSERT INTO p VALUES (1), (2); INSERT INTO c VALUES (1, 1), (2, 2)`)
+			f := newFeed(t, url)
+			f.bulk(tx(truncate(dp)), tx(truncate(dc)), tx(readRow(dp, "2"), readRow(dp, "3")), tx(readRow(dc, "2", "3"), readRow(dc, "3", "2")))
+			for _, end := range ends {
+				f.bulk(end)
+			}
+			wantRows(t, url, `SELECT (SELECT string_agg(id::text, ',' ORDER BY id) FROM p), (SELECT string_agg(id || '→' || p, ',' ORDER BY id) FROM c)`, "2,3|2→3,3→2")
+			if got := rowsOf(t, url, `SHOW session_replication_role`); got != "origin" {
+				t.Errorf("%s: the role is %s", name, got)
+			}
+			err := f.w.Write(t.Context(), f.batch(tx(ins(c, "9", "9"))))
+			if !strings.Contains(fmt.Sprint(err), "23503") {
+				t.Errorf("%s: references are not checked afterwards: %v", name, err)
+			}
+		}
+	})
+}
