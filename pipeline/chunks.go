@@ -99,7 +99,7 @@ func (t *tables) adopt(ctx context.Context, l *life, listed []entrain.ChunkTable
 		return t.uncaptured(ctx, l)
 	}
 	if found.Refused != "" {
-		return t.fail(ctx, l, stopCopy(found.Table, errors.New(found.Refused)))
+		return t.refused(ctx, task{life: l, copy: l.copy}, stopCopy(found.Table, errors.New(found.Refused)))
 	}
 	to, err := t.shapeFor(found.Table)
 	if err == nil && l.State == TableNew {

@@ -153,6 +153,27 @@ func (t *tables) refused(ctx context.Context, what task, cause error) error {
 	case !refresh:
 		return t.fail(ctx, l, cause)
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.quit(l, cause)
+	return t.save(ctx, nil)
+}
+
+// quit ends a refresh that cannot go on: the table streams as before; mu is held.
+func (t *tables) quit(l *life, cause error) {
 	t.p.log.Error("the rows of a table are not delivered once more", "table", l.Schema+"."+l.Name, "error", cause)
-	return t.forget(ctx, tableName{l.Schema, l.Name})
+	delete(t.lives, tableName{l.Schema, l.Name})
+	l.copy = nil
+	t.owed = true
+	t.signal()
+}
+
+// unfit is what becomes of a table whose copy does not take what the stream shows; mu
+// is held.
+func (t *tables) unfit(l *life, stop error) error {
+	if !l.Refresh {
+		return stop
+	}
+	t.quit(l, stop)
+	return nil
 }

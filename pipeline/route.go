@@ -130,7 +130,7 @@ func (t *tables) meets(e *entrain.Event, table *entrain.Table) (bool, error) {
 		return false, t.reshaped(l, table)
 	}
 	if err := l.copy.Deliver(e); err != nil {
-		return false, stopCopy(table, fmt.Errorf("event %s: %w", e.ID(), err))
+		return true, t.unfit(l, stopCopy(table, fmt.Errorf("event %s: %w", e.ID(), err)))
 	}
 	if l.copy.Crowded() {
 		l.copy.Forget()
@@ -151,7 +151,9 @@ func (t *tables) meetsShape(e *entrain.Event) (bool, error) {
 	case l.unmade:
 		return false, nil
 	case l.copy != nil && (l.Anew || e.Schema.Resync != "") && e.Table.Version != l.copy.Table().Version:
-		return true, t.reshaped(l, e.Table)
+		if err := t.reshaped(l, e.Table); err != nil {
+			return true, t.unfit(l, err)
+		}
 	}
 	return true, nil
 }
