@@ -134,7 +134,7 @@ func (p *Pipeline) Do(ctx context.Context, o Order) error {
 	if err != nil {
 		return err
 	}
-	if o.Where != "" {
+	if o.Where != "" || slices.Contains([]Verb{OrderResync, OrderResume, OrderRefresh}, o.Do) {
 		if err := p.try(ctx, o, findTable(listed, name.schema, name.name)); err != nil {
 			return err
 		}
@@ -142,9 +142,10 @@ func (p *Pipeline) Do(ctx context.Context, o Order) error {
 	return t.order(ctx, o, name, listed)
 }
 
-// try reads one row by the condition of an order, so that a wrong one is refused.
+// try reads one row as an order wants it, so that one is refused that cannot be carried
+// out, instead of being the end of a table or of the pipeline.
 func (p *Pipeline) try(ctx context.Context, o Order, found *entrain.ChunkTable) error {
-	if o.Do != OrderRefresh {
+	if o.Where != "" && o.Do != OrderRefresh {
 		return fmt.Errorf("%s takes no condition", o.Do)
 	}
 	if found == nil || found.Refused != "" {
@@ -159,7 +160,13 @@ func (p *Pipeline) try(ctx context.Context, o Order, found *entrain.ChunkTable) 
 		return err
 	}
 	defer closeQuietly(p, "chunks", cs)
-	if _, err := cs.Read(ctx, entrain.ChunkQuery{Table: found.Table, Where: o.Where, Rows: 1}); err != nil {
+	_, err = cs.Read(ctx, entrain.ChunkQuery{Table: found.Table, Where: o.Where, Rows: 1})
+	switch {
+	case o.Where == "" && entrain.IsRetryable(err):
+		return nil // it is tried again
+	case o.Where == "":
+		return err
+	case err != nil:
 		return &entrain.Stop{
 			Code: "where_refused",
 			What: fmt.Sprintf("the rows of table %s cannot be chosen by: %s", found.Table, o.Where),

@@ -91,7 +91,9 @@ func (s *gatedSession) Settle(ctx context.Context) error {
 }
 
 func (s *gatedSession) Read(ctx context.Context, q entrain.ChunkQuery) (*entrain.Chunk, error) {
-	s.gate.read.Store(true)
+	if q.Rows > 1 { // else an order tries it
+		s.gate.read.Store(true)
+	}
 	if q.After != nil {
 		if err := s.gate.wait(ctx); err != nil {
 			return nil, err
@@ -297,4 +299,38 @@ func (s *failingTables) SaveTables(ctx context.Context, lives []pipeline.TableLi
 		return errFault
 	}
 	return s.tableStore.SaveTables(ctx, lives, c)
+}
+
+// forbidden is a source that may not read one of its tables.
+type forbidden struct{ *living }
+
+func (f forbidden) Chunks(ctx context.Context) (entrain.ChunkSession, error) {
+	s, err := f.living.Chunks(ctx)
+	return forbiddenSession{s}, err
+}
+
+type forbiddenSession struct{ entrain.ChunkSession }
+
+func (s forbiddenSession) Read(_ context.Context, q entrain.ChunkQuery) (*entrain.Chunk, error) {
+	return nil, &entrain.Stop{Code: "no_select_right", What: q.Table.String()}
+}
+
+// TestOrderThatMayNotBe: an order that lacks a right at the source is refused, and the
+// pipeline goes on.
+func TestOrderThatMayNotBe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newLiving(0)
+		process(t, 0, pipeline.Options{Source: forbidden{w}, Sink: newLivingSink(w), Store: &tableStore{world: w}}, func(p *pipeline.Pipeline) {
+			synctest.Wait()
+			for _, do := range []pipeline.Verb{pipeline.OrderResync, pipeline.OrderRefresh} {
+				var stop *entrain.Stop
+				if err := p.Do(t.Context(), pipeline.Order{Do: do, Table: w.tables[1].String()}); !errors.As(err, &stop) || stop.Code != "no_select_right" {
+					t.Errorf("%s: %v", do, err)
+				}
+			}
+			if got := stateOf(t, p, w.tables[1]).State; got != pipeline.TableStreaming {
+				t.Errorf("the table is %s", got)
+			}
+		})
+	})
 }
