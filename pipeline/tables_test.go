@@ -72,7 +72,10 @@ func process(t *testing.T, seed uint64, o pipeline.Options, do func(*pipeline.Pi
 func orders(t *testing.T, w *living, p *pipeline.Pipeline) {
 	verbs := []pipeline.Verb{pipeline.OrderAdd, pipeline.OrderPause, pipeline.OrderResume, pipeline.OrderResync,
 		pipeline.OrderResync, pipeline.OrderRefresh, pipeline.OrderHold, pipeline.OrderCancel}
-	for range w.rng.IntN(8) {
+	w.mu.Lock()
+	n := w.rng.IntN(8)
+	w.mu.Unlock()
+	for range n {
 		w.commit(3)
 		w.mu.Lock()
 		o := pipeline.Order{Do: verbs[w.rng.IntN(len(verbs))], Table: w.tables[w.rng.IntN(len(w.tables))].String()}
