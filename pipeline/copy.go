@@ -41,6 +41,7 @@ func (c *copying) load(ctx context.Context, sink entrain.Loader) error {
 		}
 	}()
 	var again lastError
+	saved := c.keepLedger(ctx, stop)
 	var wg sync.WaitGroup
 	for range c.parallel() {
 		wg.Go(func() {
@@ -60,6 +61,7 @@ func (c *copying) load(ctx context.Context, sink entrain.Loader) error {
 		})
 	}
 	wg.Wait()
+	saved()
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
@@ -208,8 +210,44 @@ func (c *copying) loadPart(ctx context.Context, sink entrain.Loader, l *loading,
 	if err != nil {
 		return fmt.Errorf("table %s: %w", l.table.Table, err)
 	}
-	closeQuietly(c.p, "load", load)
-	return c.finished(ctx, l.table.Table, l.rows.Load(), nil)
+	c.grow(l.table.Table, l.rows.Load()) // the load is closed with the others: what it has serves the next
+	return nil
+}
+
+// keepLedger saves the ledger beside the copying whenever it has grown: a save
+// takes as long as a small table, and one is enough for all that were finished
+// meanwhile. What a crash takes from the ledger is in the sink's notes. The
+// function that it returns waits for the last save; an error goes to fail.
+func (c *copying) keepLedger(ctx context.Context, fail context.CancelCauseFunc) (end func()) {
+	ctx = context.WithoutCancel(ctx) // finished tables stand, also at the end
+	c.grown = make(chan struct{}, 1)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for range c.grown {
+			c.mu.Lock()
+			l := c.ledger
+			c.mu.Unlock()
+			if err := c.store.SaveLedger(ctx, l, nil); err != nil {
+				fail(err)
+			}
+		}
+	})
+	return func() {
+		close(c.grown)
+		wg.Wait()
+	}
+}
+
+// grow notes in the ledger that a table has its rows.
+func (c *copying) grow(t *entrain.Table, rows int64) {
+	c.mu.Lock()
+	c.ledger.Tables = append(c.ledger.Tables, c.entry(t, rows))
+	c.mu.Unlock()
+	select {
+	case c.grown <- struct{}{}:
+	default: // it will be saved with what is to be saved already
+	}
+	c.p.log.Info("table copied", "table", t.String(), "rows", rows)
 }
 
 // opened returns the table's load, which its first part opens.
@@ -352,7 +390,7 @@ func (c *copying) write(ctx context.Context) error {
 			return fmt.Errorf("table %s: %w", t.Table, err)
 		}
 		with := c.checkpoint(c.ledger.From)
-		if err := c.finished(ctx, t.Table, rows, &with); err != nil {
+		if err := c.finished(ctx, t.Table, rows, with); err != nil {
 			return err
 		}
 	}
