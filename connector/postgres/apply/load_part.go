@@ -77,6 +77,7 @@ func (l *tableLoad) copyText(ctx context.Context, x *loadSession, r textCopier) 
 // copyRows takes the source's batches.
 func (l *tableLoad) copyRows(ctx context.Context, x *loadSession, r entrain.RowReader) (int64, error) {
 	p := &x.rows
+	p.meet(l.from.Table)
 	if p.isBinary(l.into) {
 		if err := checkTypes(ctx, x.conn, l.into); err != nil {
 			return 0, x.refused(ctx, err, l.from.Table)

@@ -38,6 +38,7 @@ type Sink struct {
 	cfg   Config
 	conn  *pgconn.Config
 	lease *lease
+	loads loadPool
 	said  sync.Map // names of tables of which it was said what a copy leaves there
 }
 
