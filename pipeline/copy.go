@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -300,10 +299,7 @@ func (c *copying) transformed(rows *countedRows) entrain.RowReader {
 	if c.p.opt.Transform != nil {
 		return &transformedRows{RowReader: rows, p: c.p}
 	}
-	if text, ok := rows.RowReader.(textCopier); ok {
-		return &countedText{rows, text}
-	}
-	return rows
+	return rows.unread()
 }
 
 // transformedRows are rows behind the pipeline's rules.
@@ -338,36 +334,6 @@ func (r *countedRows) Read(ctx context.Context) (*entrain.Batch, error) {
 		r.p.copyingRead(r.table, n)
 	}
 	return b, err
-}
-
-// textCopier is a reader that can hand its rows over unread, to a sink of its
-// own kind.
-type textCopier interface {
-	CopyText(ctx context.Context, w io.Writer) (rows int64, err error)
-}
-
-// countedText keeps the shortcut of a reader that has one.
-type countedText struct {
-	*countedRows
-	text textCopier
-}
-
-func (r *countedText) CopyText(ctx context.Context, w io.Writer) (int64, error) {
-	return r.text.CopyText(ctx, countedLines{w, r.countedRows})
-}
-
-// countedLines counts rows on their way: in this text each is a line, and a line
-// break in a value is written otherwise.
-type countedLines struct {
-	io.Writer
-	rows *countedRows
-}
-
-func (l countedLines) Write(p []byte) (int, error) {
-	n := int64(bytes.Count(p, []byte{'\n'}))
-	l.rows.rows += n
-	l.rows.p.copyingRead(l.rows.table, n)
-	return l.Writer.Write(p)
 }
 
 // write copies through the writer, one table after the other: a table is one
