@@ -82,11 +82,14 @@ type Definition struct {
 	// Dialect names the SQL: "postgres".
 	Dialect string
 	// Before is executed before rows are stored, in order: schema, types, the
-	// table with its primary key. Statements do no harm if what they make is
-	// there.
+	// table, without what identifies its rows unless that can be made with it
+	// only. Here and below, statements do no harm if what they make is there.
 	Before []string
-	// After is executed when the rows are stored: further indexes, unique and
-	// check constraints.
+	// Indexes are executed when the rows are stored, in any order, also at the
+	// same time: those of the keys and all others.
+	Indexes []string
+	// After is executed behind Indexes, in order: primary key, unique and check
+	// constraints.
 	After []string
 	// References is executed when all tables have their rows: foreign keys.
 	References []string
@@ -137,6 +140,7 @@ type TableLoad interface {
 	// transaction.
 	Finish(ctx context.Context, note string) error
 	// Close ends the load; one that is not finished is redone by the next Load.
-	// It may be called twice.
+	// It may be called twice. Loads that are finished stay open until the last
+	// table has its rows, so that what one has at the sink can serve the next.
 	Close() error
 }

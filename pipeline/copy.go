@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -41,6 +40,7 @@ func (c *copying) load(ctx context.Context, sink entrain.Loader) error {
 		}
 	}()
 	var again lastError
+	saved := c.keepLedger(ctx, stop)
 	var wg sync.WaitGroup
 	for range c.parallel() {
 		wg.Go(func() {
@@ -60,6 +60,7 @@ func (c *copying) load(ctx context.Context, sink entrain.Loader) error {
 		})
 	}
 	wg.Wait()
+	saved()
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
@@ -208,8 +209,50 @@ func (c *copying) loadPart(ctx context.Context, sink entrain.Loader, l *loading,
 	if err != nil {
 		return fmt.Errorf("table %s: %w", l.table.Table, err)
 	}
-	closeQuietly(c.p, "load", load)
-	return c.finished(ctx, l.table.Table, l.rows.Load(), nil)
+	c.grow(l.table.Table, l.rows.Load()) // the load is closed with the others: what it has serves the next
+	return nil
+}
+
+// keepLedger saves the ledger beside the copying whenever it has grown: a save
+// takes as long as a small table, and one is enough for all that were finished
+// meanwhile. What a crash takes from the ledger is in the sink's notes. The
+// function that it returns waits for the last save; an error goes to fail.
+func (c *copying) keepLedger(ctx context.Context, fail context.CancelCauseFunc) (end func()) {
+	ctx = context.WithoutCancel(ctx) // finished tables stand, also at the end
+	c.grown = make(chan struct{}, 1)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for range c.grown {
+			c.mu.Lock()
+			l, fresh := c.ledger, c.fresh
+			c.fresh = nil
+			c.mu.Unlock()
+			err := c.p.copiedShapes(ctx, fresh, c.point)
+			if err == nil {
+				err = c.store.SaveLedger(ctx, l, nil)
+			}
+			if err != nil {
+				fail(err)
+			}
+		}
+	})
+	return func() {
+		close(c.grown)
+		wg.Wait()
+	}
+}
+
+// grow notes in the ledger that a table has its rows.
+func (c *copying) grow(t *entrain.Table, rows int64) {
+	c.mu.Lock()
+	c.ledger.Tables = append(c.ledger.Tables, c.entry(t, rows))
+	c.fresh = append(c.fresh, t)
+	c.mu.Unlock()
+	select {
+	case c.grown <- struct{}{}:
+	default: // it will be saved with what is to be saved already
+	}
+	c.p.log.Info("table copied", "table", t.String(), "rows", rows)
 }
 
 // opened returns the table's load, which its first part opens.
@@ -262,10 +305,7 @@ func (c *copying) transformed(rows *countedRows) entrain.RowReader {
 	if c.p.opt.Transform != nil {
 		return &transformedRows{RowReader: rows, p: c.p}
 	}
-	if text, ok := rows.RowReader.(textCopier); ok {
-		return &countedText{rows, text}
-	}
-	return rows
+	return rows.unread()
 }
 
 // transformedRows are rows behind the pipeline's rules.
@@ -302,36 +342,6 @@ func (r *countedRows) Read(ctx context.Context) (*entrain.Batch, error) {
 	return b, err
 }
 
-// textCopier is a reader that can hand its rows over unread, to a sink of its
-// own kind.
-type textCopier interface {
-	CopyText(ctx context.Context, w io.Writer) (rows int64, err error)
-}
-
-// countedText keeps the shortcut of a reader that has one.
-type countedText struct {
-	*countedRows
-	text textCopier
-}
-
-func (r *countedText) CopyText(ctx context.Context, w io.Writer) (int64, error) {
-	return r.text.CopyText(ctx, countedLines{w, r.countedRows})
-}
-
-// countedLines counts rows on their way: in this text each is a line, and a line
-// break in a value is written otherwise.
-type countedLines struct {
-	io.Writer
-	rows *countedRows
-}
-
-func (l countedLines) Write(p []byte) (int, error) {
-	n := int64(bytes.Count(p, []byte{'\n'}))
-	l.rows.rows += n
-	l.rows.p.copyingRead(l.rows.table, n)
-	return l.Writer.Write(p)
-}
-
 // write copies through the writer, one table after the other: a table is one
 // transaction, whose end makes it durable together with the ledger.
 func (c *copying) write(ctx context.Context) error {
@@ -352,7 +362,7 @@ func (c *copying) write(ctx context.Context) error {
 			return fmt.Errorf("table %s: %w", t.Table, err)
 		}
 		with := c.checkpoint(c.ledger.From)
-		if err := c.finished(ctx, t.Table, rows, &with); err != nil {
+		if err := c.finished(ctx, t.Table, rows, with); err != nil {
 			return err
 		}
 	}

@@ -91,22 +91,26 @@ func (p *Pipeline) saveShapes(ctx context.Context, changed map[*SchemaHistory]bo
 	return err
 }
 
-// copiedShape notes the shape that a table's rows had when they were copied:
+// copiedShapes notes the shapes that tables' rows had when they were copied:
 // changes since then are told of.
-func (p *Pipeline) copiedShape(ctx context.Context, t *entrain.Table, point entrain.SnapshotPoint) error {
+func (p *Pipeline) copiedShapes(ctx context.Context, tables []*entrain.Table, point entrain.SnapshotPoint) error {
 	p.shapes.mu.Lock()
 	defer p.shapes.mu.Unlock()
 	if err := p.loadShapes(ctx); err != nil {
 		return err
 	}
-	h := p.shapes.history(t.Schema, t.Name)
-	i, fresh := h.meet(t, Place{Incarnation: point.Stream.Incarnation, Version: point.Version}, point.Time)
-	if !fresh {
-		return nil
+	changed := map[*SchemaHistory]bool{}
+	for _, t := range tables {
+		h := p.shapes.history(t.Schema, t.Name)
+		i, fresh := h.meet(t, Place{Incarnation: point.Stream.Incarnation, Version: point.Version}, point.Time)
+		if !fresh {
+			continue
+		}
+		h.Shapes[i].Known = true
+		h.trim()
+		changed[h] = true
 	}
-	h.Shapes[i].Known = true
-	h.trim()
-	return p.saveShapes(ctx, map[*SchemaHistory]bool{h: true})
+	return p.saveShapes(ctx, changed)
 }
 
 // shapeWatch puts events of changed shapes between those of a session's reader.

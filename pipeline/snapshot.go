@@ -121,6 +121,8 @@ type copying struct {
 	store  LedgerStore
 	mu     sync.Mutex // of the ledger, while tables are finished
 	ledger Ledger
+	grown  chan struct{}    // there is more in the ledger than was saved
+	fresh  []*entrain.Table // of what is more there
 	writer entrain.Writer
 	work   context.Context
 	snap   entrain.Snapshot
@@ -194,17 +196,18 @@ func (c *copying) copy(ctx context.Context) error {
 	return c.write(ctx)
 }
 
-// finished notes in the ledger that a table has its rows.
-func (c *copying) finished(ctx context.Context, t *entrain.Table, rows int64, with *Checkpoint) error {
+// finished notes in the ledger that a table has its rows, together with the
+// position that made them durable.
+func (c *copying) finished(ctx context.Context, t *entrain.Table, rows int64, with Checkpoint) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.p.copiedShape(ctx, t, c.point); err != nil {
+	if err := c.p.copiedShapes(ctx, []*entrain.Table{t}, c.point); err != nil {
 		return err
 	}
 	next := c.ledger
 	next.Tables = append(next.Tables[:len(next.Tables):len(next.Tables)],
 		c.entry(t, rows))
-	if err := c.store.SaveLedger(ctx, next, with); err != nil {
+	if err := c.store.SaveLedger(ctx, next, &with); err != nil {
 		return err
 	}
 	c.ledger = next

@@ -261,9 +261,10 @@ func TestReloadOfAProcess(t *testing.T) {
 	if text := heard(); text != "READY=1" {
 		t.Errorf("the service manager heard %q", text)
 	}
-	if said := p.stderr.String(); !strings.Contains(said, "the configuration stays as it was") || !strings.Contains(said, `shop.yaml:4:20: unknown key`) {
-		t.Error("the mistake was not told with its place")
-	}
+	pgtest.Eventually(t, patience, "the mistake is told with its place", func() bool {
+		said := p.stderr.String()
+		return strings.Contains(said, "the configuration stays as it was") && strings.Contains(said, `shop.yaml:4:20: unknown key`)
+	})
 	order(t, url, 21, 30)
 	p.until(t, file, "30 orders", delivered(30))
 
@@ -271,8 +272,11 @@ func TestReloadOfAProcess(t *testing.T) {
 	p.signal(t, syscall.SIGHUP)
 	reloads(t, heard)
 	heard()
-	if said := p.stderr.String(); !strings.Contains(said, "the configuration has not changed") || strings.Contains(said, "starts anew") {
-		t.Error("an unchanged file was not told, or was taken for a changed one")
+	pgtest.Eventually(t, patience, "an unchanged file is told", func() bool {
+		return strings.Contains(p.stderr.String(), "the configuration has not changed")
+	})
+	if strings.Contains(p.stderr.String(), "starts anew") {
+		t.Error("an unchanged file was taken for a changed one")
 	}
 
 	rewrite(t, file, "\nsource", "\ntransform: [{tables: [public.orders], columns: {exclude: [note]}}]\nsource")

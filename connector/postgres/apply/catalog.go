@@ -77,6 +77,7 @@ type catalog struct {
 	// prepared are the names of the questions that were asked before: planning
 	// one takes longer than answering it.
 	prepared map[string]string
+	named    int // counts their names, none of which is used twice
 }
 
 // reference is a foreign key between two tables, by their oids.
@@ -106,19 +107,40 @@ func (c *catalog) reset() {
 
 // ask runs a question about one table.
 func (c *catalog) ask(ctx context.Context, sql string, args ...string) ([][]string, error) {
+	q, err := c.question(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := dial.QueryPrepared(ctx, c.conn, q.SQL, args...)
+	c.noticed(sql, err)
+	return rows, err
+}
+
+// question prepares a statement, once.
+func (c *catalog) question(ctx context.Context, sql string, args ...string) (dial.Question, error) {
 	name := c.prepared[sql]
 	if name == "" {
-		name = "entrain_catalog_" + strconv.Itoa(len(c.prepared))
+		c.named++
+		name = "entrain_catalog_" + strconv.Itoa(c.named)
 		if _, err := c.conn.Prepare(ctx, name, sql, nil); err != nil {
-			return nil, dial.Classify(err)
+			return dial.Question{}, dial.Classify(err)
 		}
 		c.prepared[sql] = name
 	}
-	rows, err := dial.QueryPrepared(ctx, c.conn, name, args...)
+	return dial.Question{SQL: name, Prepared: true, Args: args}, nil
+}
+
+// noticed forgets a statement that somebody between us dropped.
+func (c *catalog) noticed(sql string, err error) {
 	if dial.SQLState(err) == stateNoStatement {
-		delete(c.prepared, sql) // somebody between us dropped it
+		delete(c.prepared, sql)
 	}
-	return rows, err
+}
+
+// forget makes the catalog learn a table again.
+func (c *catalog) forget(t *entrain.Table) {
+	delete(c.tables, t)
+	c.last = nil
 }
 
 // target is the planner's [applyplan.Lookup].

@@ -7,14 +7,13 @@ import (
 	"sync"
 
 	"github.com/entrainsync/entrain"
-	"github.com/entrainsync/entrain/connector/postgres/dial"
 )
 
 // errNoHolder says that nobody can tell a load by whose right it writes.
 var errNoHolder = errors.New("load rows: no session of this sink has taken the position over yet")
 
-// tableLoad is the load of one table. Its sessions are its own: those that no
-// call uses are in idle, and Close ends them.
+// tableLoad is the load of one table. Each call takes a session of the sink's
+// for itself.
 type tableLoad struct {
 	sink  *Sink
 	from  entrain.SnapshotTable
@@ -27,8 +26,8 @@ type tableLoad struct {
 	plan loadPlan
 
 	mu       sync.Mutex
-	idle     []*loadSession // guarded by mu, as what follows
-	finished bool
+	finished bool // guarded by mu, as what follows
+	closed   bool
 	// broken is why the load has to begin anew.
 	broken error
 }
@@ -40,6 +39,7 @@ func (s *Sink) Load(ctx context.Context, t entrain.SnapshotTable) (entrain.Table
 		return nil, errNoHolder
 	}
 	l := &tableLoad{sink: s, from: t, by: by, id: newOwner(), stop: context.WithoutCancel(ctx)}
+	s.loads.enter()
 	err := l.inSession(ctx, func(x *loadSession) error { return l.prepare(ctx, x) })
 	if err != nil {
 		l.Close()
@@ -72,9 +72,10 @@ func (l *tableLoad) Finish(ctx context.Context, note string) error {
 	if err := l.usable(); err != nil {
 		return err
 	}
-	err := l.inSession(ctx, func(x *loadSession) error {
-		return x.transact(ctx, l.claim(), func() error { return l.conclude(ctx, x, note) })
-	})
+	err := l.index(ctx)
+	if err == nil {
+		err = l.inSession(ctx, func(x *loadSession) error { return l.conclude(ctx, x, note) })
+	}
 	if err != nil {
 		return fmt.Errorf("finish the load of table %s: %w", l.from.Table, err)
 	}
@@ -84,16 +85,17 @@ func (l *tableLoad) Finish(ctx context.Context, note string) error {
 	return nil
 }
 
-// Close ends the load's sessions; see [entrain.TableLoad].
+// Close ends the load; see [entrain.TableLoad]. The last one ends the sessions
+// of all.
 func (l *tableLoad) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, x := range l.idle {
-		dial.Close(l.stop, x.conn)
-	}
-	l.idle = nil
 	if l.broken == nil {
 		l.broken = errors.New("the load is closed")
+	}
+	if !l.closed {
+		l.closed = true
+		l.sink.loads.leave(l.stop)
 	}
 	return nil
 }
@@ -110,44 +112,17 @@ func (l *tableLoad) usable() error {
 	return nil
 }
 
-// inSession runs do in a session of the load, which does not outlive an error.
+// inSession runs do in a session, which does not outlive an error.
 func (l *tableLoad) inSession(ctx context.Context, do func(x *loadSession) error) error {
-	x, err := l.take(ctx)
-	if err != nil {
-		return err
-	}
-	if err := do(x); err != nil {
-		dial.Close(ctx, x.conn)
-		if x.unsettled {
-			l.breakOff(err)
-		}
-		return err
-	}
-	l.give(x)
-	return nil
+	return l.sink.inLoad(ctx, l.by, func(x *loadSession) error { return l.watch(x, do(x)) })
 }
 
-func (l *tableLoad) take(ctx context.Context) (*loadSession, error) {
-	l.mu.Lock()
-	if n := len(l.idle); n > 0 {
-		defer l.mu.Unlock()
-		x := l.idle[n-1]
-		l.idle = l.idle[:n-1]
-		return x, nil
+// watch breaks the load off if an error leaves open whether a commit was done.
+func (l *tableLoad) watch(x *loadSession, err error) error {
+	if err != nil && x.unsettled {
+		l.breakOff(err)
 	}
-	l.mu.Unlock()
-	return l.sink.openLoad(ctx, l.by)
-}
-
-// give keeps a session for the next call, unless the load was closed meanwhile.
-func (l *tableLoad) give(x *loadSession) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.broken != nil {
-		dial.Close(l.stop, x.conn)
-		return
-	}
-	l.idle = append(l.idle, x)
+	return err
 }
 
 // breakOff makes the load one that has to begin anew: of a commit without an

@@ -10,23 +10,42 @@ import (
 	"github.com/entrainsync/entrain/connector/postgres/dial"
 )
 
-// conclude makes the rows the table's, or leaves that to Complete.
+// conclude makes the rows the table's, or leaves that to Complete. The note comes
+// first: another load that takes the table over waits for it, and holds no lock
+// meanwhile that is needed here.
 func (l *tableLoad) conclude(ctx context.Context, x *loadSession, note string) error {
-	t := l.from.Table
-	if _, err := x.ask(ctx, setNoteSQL, x.cfg.Pipeline, t.Schema, t.Name, note); err != nil {
-		return fmt.Errorf("note the end of the load: %w", err)
+	t, c := l.from.Table, l.claim()
+	noted := dial.Question{SQL: setNoteSQL, Args: []string{x.cfg.Pipeline, t.Schema, t.Name, note}}
+	inMode := func(m loadMode) dial.Question {
+		return dial.Question{SQL: setModeSQL, Args: []string{x.cfg.Pipeline, t.Schema, t.Name, string(m)}}
 	}
-	if l.plan.mode == modeDirect {
-		return x.settle(ctx, l.from, l.plan.made, modeFilled)
+	if l.plan.mode == modeDirect && l.plan.made == madeByOthers { // there is nothing more to do
+		return x.commit(ctx, c, dial.Question{SQL: "BEGIN"}, noted, inMode(modeFilled))
 	}
-	if l.plan.waits {
-		return x.setMode(ctx, t, modeStaged)
+	if _, err := x.begin(ctx, c, noted); err != nil {
+		return err
 	}
-	mode, err := x.merge(ctx, l.table)
+	mode, err := l.gather(ctx, x)
 	if err != nil {
 		return err
 	}
-	return x.settle(ctx, l.from, l.plan.made, mode)
+	return x.commit(ctx, c, inMode(mode))
+}
+
+// gather brings all rows into the table, unless they have to wait, and makes what
+// is made behind them.
+func (l *tableLoad) gather(ctx context.Context, x *loadSession) (loadMode, error) {
+	mode := modeFilled
+	if l.plan.mode != modeDirect {
+		if l.plan.waits {
+			return modeStaged, nil
+		}
+		var err error
+		if mode, err = x.merge(ctx, l.table); err != nil {
+			return "", err
+		}
+	}
+	return mode, x.furnish(ctx, l.from, l.plan.made)
 }
 
 // merge moves the rows of the stage into the table, and says how they are there.
@@ -48,17 +67,18 @@ func (x *loadSession) merge(ctx context.Context, t *targetTable) (loadMode, erro
 	return mode, x.run(ctx, "DROP TABLE "+stage)
 }
 
-// settle is for a table that has its rows.
-func (x *loadSession) settle(ctx context.Context, t entrain.SnapshotTable, made tableMaker, mode loadMode) error {
-	if made == madeByUs && t.Definition != nil {
-		if err := x.define(ctx, t.Table, t.Definition.After); err != nil {
-			return err
-		}
-		if err := x.run(ctx, "ANALYZE "+tableSQL(t.Table)); err != nil {
-			return fmt.Errorf("analyze: %w", err)
-		}
+// furnish makes what a table of ours gets when it has its rows.
+func (x *loadSession) furnish(ctx context.Context, t entrain.SnapshotTable, made tableMaker) error {
+	if made == madeByOthers || t.Definition == nil {
+		return nil
 	}
-	return x.setMode(ctx, t.Table, mode)
+	if err := x.define(ctx, t.Table, slices.Concat(t.Definition.Indexes, t.Definition.After)); err != nil {
+		return err
+	}
+	if err := x.run(ctx, "ANALYZE "+tableSQL(t.Table)); err != nil {
+		return fmt.Errorf("analyze: %w", err)
+	}
+	return nil
 }
 
 func (x *loadSession) setMode(ctx context.Context, t *entrain.Table, mode loadMode) error {
@@ -89,57 +109,45 @@ func (x *loadSession) define(ctx context.Context, t *entrain.Table, statements [
 // tables that we made; see [entrain.Loader]. Stages of tables that are not among
 // these stay as they are.
 func (s *Sink) Complete(ctx context.Context, tables []entrain.SnapshotTable) error {
-	by, ok := s.lease.get()
-	if !ok {
-		return errNoHolder
-	}
-	x, err := s.openLoad(ctx, by)
-	if err != nil {
-		return err
-	}
-	defer dial.Close(ctx, x.conn)
-	err = x.complete(ctx, tables)
-	const outOfSharedMemory = "53200"
-	if dial.SQLState(err) == outOfSharedMemory {
-		return &entrain.Stop{
-			Code: "locks_exhausted",
-			What: fmt.Sprintf("%s has not enough locks to merge the stages of all tables that refer to each other at once", x.server),
-			Why:  "each of them, its stage and its indexes take one until the transaction ends",
-			Next: "ALTER SYSTEM SET max_locks_per_transaction = 1024;   -- and restart the target; then: entrain run FILE",
-			Err:  err,
+	return s.asHolder(ctx, func(x *loadSession) error {
+		x.catalog.reset() // the tables may have changed since their loads began
+		err := x.complete(ctx, tables)
+		const outOfSharedMemory = "53200"
+		if dial.SQLState(err) == outOfSharedMemory {
+			return &entrain.Stop{
+				Code: "locks_exhausted",
+				What: fmt.Sprintf("%s has not enough locks to merge the stages of all tables that refer to each other at once", x.server),
+				Why:  "each of them, its stage and its indexes take one until the transaction ends",
+				Next: "ALTER SYSTEM SET max_locks_per_transaction = 1024;   -- and restart the target; then: entrain run FILE",
+				Err:  err,
+			}
 		}
-	}
-	if err != nil {
-		return fmt.Errorf("complete the load: %w", err)
-	}
-	return nil
+		if err != nil {
+			return fmt.Errorf("complete the load: %w", err)
+		}
+		return nil
+	})
 }
 
 // Notes returns the notes of the loads that were finished since the last
 // Complete; see [entrain.Loader].
 func (s *Sink) Notes(ctx context.Context) ([]string, error) {
-	by, ok := s.lease.get()
-	if !ok {
-		return nil, errNoHolder
-	}
-	x, err := s.openLoad(ctx, by)
-	if err != nil {
-		return nil, err
-	}
-	defer dial.Close(ctx, x.conn)
-	found, err := x.ask(ctx, hasLoadSQL)
-	if err != nil || found == nil {
-		return nil, err
-	}
-	rows, err := dial.QueryRows(ctx, x.conn, notesSQL, s.cfg.Pipeline)
-	if err != nil {
-		return nil, fmt.Errorf("read entrain.load: %w", err)
-	}
-	notes := make([]string, len(rows))
-	for i, row := range rows {
-		notes[i] = row[0]
-	}
-	return notes, nil
+	var notes []string
+	err := s.asHolder(ctx, func(x *loadSession) error {
+		found, err := x.ask(ctx, hasLoadSQL)
+		if err != nil || found == nil {
+			return err
+		}
+		rows, err := dial.QueryRows(ctx, x.conn, notesSQL, s.cfg.Pipeline)
+		if err != nil {
+			return fmt.Errorf("read entrain.load: %w", err)
+		}
+		for _, row := range rows {
+			notes = append(notes, row[0])
+		}
+		return nil
+	})
+	return notes, err
 }
 
 // waiting is a table for which something is left to be done.
@@ -150,7 +158,7 @@ type waiting struct {
 }
 
 func (x *loadSession) complete(ctx context.Context, tables []entrain.SnapshotTable) error {
-	if err := x.check(ctx, x.holder(), ""); err != nil {
+	if err := x.check(ctx, x.holder()); err != nil {
 		return err
 	}
 	found, err := x.ask(ctx, hasLoadSQL)
@@ -231,7 +239,10 @@ func (x *loadSession) mergeAll(ctx context.Context, staged []waiting) error {
 		return x.refused(ctx, err, nil)
 	}
 	for _, t := range targets {
-		if err := x.settle(ctx, from[t].from, from[t].made, modes[t]); err != nil {
+		if err := x.furnish(ctx, from[t].from, from[t].made); err != nil {
+			return err
+		}
+		if err := x.setMode(ctx, t.Table, modes[t]); err != nil {
 			return err
 		}
 	}
@@ -294,24 +305,13 @@ func (x *loadSession) refer(ctx context.Context, list []waiting) error {
 
 // Forget forgets the loads that are done; see [entrain.Loader].
 func (s *Sink) Forget(ctx context.Context) error {
-	by, ok := s.lease.get()
-	if !ok {
-		return errNoHolder
-	}
-	x, err := s.openLoad(ctx, by)
-	if err != nil {
-		return err
-	}
-	defer dial.Close(ctx, x.conn)
-	found, err := x.ask(ctx, hasLoadSQL)
-	if err != nil || found == nil {
-		return err
-	}
-	return x.transact(ctx, x.holder(), func() error {
-		if _, err := x.ask(ctx, forgetLoadsSQL, x.cfg.Pipeline); err != nil {
-			return fmt.Errorf("write down that the loads are done: %w", err)
+	return s.asHolder(ctx, func(x *loadSession) error {
+		found, err := x.ask(ctx, hasLoadSQL)
+		if err != nil || found == nil {
+			return err
 		}
-		return nil
+		return x.commit(ctx, x.holder(), dial.Question{SQL: "BEGIN"},
+			dial.Question{SQL: forgetLoadsSQL, Args: []string{x.cfg.Pipeline}})
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -171,6 +172,20 @@ func (r *serverRows) Read(context.Context) (*entrain.Batch, error) { return nil,
 func (r *serverRows) Close() error                                 { return nil }
 func (r *serverRows) CopyText(ctx context.Context, w io.Writer) (int64, error) {
 	tag, err := r.conn.CopyTo(ctx, w, "COPY ("+r.sql+") TO STDOUT")
+	return tag.RowsAffected(), err
+}
+
+// serverBinary does so in the binary form if it is asked for its types.
+type serverBinary struct {
+	serverRows
+	types []uint32
+	forms int // times it was taken
+}
+
+func (r *serverBinary) HasTypes(oids []uint32) bool { return slices.Equal(r.types, oids) }
+func (r *serverBinary) CopyBinary(ctx context.Context, w io.Writer, _ func(int64)) (int64, error) {
+	r.forms++
+	tag, err := r.conn.CopyTo(ctx, w, "COPY ("+r.sql+") TO STDOUT (FORMAT binary)")
 	return tag.RowsAffected(), err
 }
 

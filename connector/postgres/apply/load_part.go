@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector/postgres/dial"
+	"github.com/entrainsync/entrain/connector/postgres/pgbinary"
 )
 
 // textCopier is an [entrain.RowReader] that can also write its rows as
@@ -18,12 +20,45 @@ type textCopier interface {
 	CopyText(ctx context.Context, w io.Writer) (rows int64, err error)
 }
 
+// binaryCopier is a textCopier that can also write its rows in COPY's binary
+// form, which takes both ends less than text, if its columns have the types.
+type binaryCopier interface {
+	HasTypes(oids []uint32) bool
+	CopyBinary(ctx context.Context, w io.Writer, wrote func(rows int64)) (rows int64, err error)
+}
+
 // copyPart stores the rows of a part in the open transaction.
 func (l *tableLoad) copyPart(ctx context.Context, x *loadSession, r entrain.RowReader) (int64, error) {
-	if t, ok := r.(textCopier); ok && l.into.takesAll() {
-		return l.copyText(ctx, x, t)
+	if !l.into.takesAll() {
+		return l.copyRows(ctx, x, r)
+	}
+	if b, ok := r.(binaryCopier); ok && l.into.hasFixedTypes() && b.HasTypes(l.into.types()) {
+		if err := checkTypes(ctx, x.conn, l.into); err != nil {
+			return 0, x.refused(ctx, err, l.from.Table)
+		}
+		return l.pipe(ctx, x, copySQL(l.into)+" (FORMAT binary)", func(ctx context.Context, w io.Writer) (int64, error) {
+			return b.CopyBinary(ctx, w, func(int64) {})
+		})
+	}
+	if t, ok := r.(textCopier); ok {
+		return l.pipe(ctx, x, copySQL(l.into), t.CopyText)
 	}
 	return l.copyRows(ctx, x, r)
+}
+
+// hasFixedTypes reports whether the columns are of types whose binary form is
+// the same in all versions.
+func (t *targetTable) hasFixedTypes() bool {
+	return !slices.ContainsFunc(t.columns, func(c sinkColumn) bool { return pgbinary.Of(c.oid) == nil })
+}
+
+// types are those of the columns, domains resolved.
+func (t *targetTable) types() []uint32 {
+	oids := make([]uint32, len(t.columns))
+	for i := range t.columns {
+		oids[i] = t.columns[i].oid
+	}
+	return oids
 }
 
 // takesAll reports that the target generates none of the source's columns.
@@ -42,8 +77,8 @@ var errCopyOver = errors.New("the copy is over")
 // textChunk is what the driver takes at once.
 const textChunk = 1<<16 - 5
 
-// copyText pipes the source's text through.
-func (l *tableLoad) copyText(ctx context.Context, x *loadSession, r textCopier) (int64, error) {
+// pipe stores what the source writes.
+func (l *tableLoad) pipe(ctx context.Context, x *loadSession, sql string, write func(context.Context, io.Writer) (int64, error)) (int64, error) {
 	reading, cancel := context.WithCancel(ctx)
 	defer cancel()
 	out, in := io.Pipe()
@@ -53,7 +88,7 @@ func (l *tableLoad) copyText(ctx context.Context, x *loadSession, r textCopier) 
 	go func() {
 		defer close(done)
 		buf := bufio.NewWriterSize(in, textChunk)
-		if sent, fault = r.CopyText(reading, buf); fault == nil {
+		if sent, fault = write(reading, buf); fault == nil {
 			fault = buf.Flush()
 		}
 		if fault != nil && reading.Err() != nil {
@@ -61,7 +96,7 @@ func (l *tableLoad) copyText(ctx context.Context, x *loadSession, r textCopier) 
 		}
 		in.CloseWithError(fault) // nil is io.EOF
 	}()
-	tag, err := x.conn.CopyFrom(ctx, out, copySQL(l.into))
+	tag, err := x.conn.CopyFrom(ctx, out, sql)
 	out.CloseWithError(errCopyOver)
 	cancel()
 	<-done
@@ -77,6 +112,7 @@ func (l *tableLoad) copyText(ctx context.Context, x *loadSession, r textCopier) 
 // copyRows takes the source's batches.
 func (l *tableLoad) copyRows(ctx context.Context, x *loadSession, r entrain.RowReader) (int64, error) {
 	p := &x.rows
+	p.meet(l.from.Table)
 	if p.isBinary(l.into) {
 		if err := checkTypes(ctx, x.conn, l.into); err != nil {
 			return 0, x.refused(ctx, err, l.from.Table)

@@ -49,27 +49,33 @@ type loadPlan struct {
 // prepare finds or makes the table, removes what an earlier load has left, and
 // writes down what this one does.
 func (l *tableLoad) prepare(ctx context.Context, x *loadSession) error {
-	if err := x.ensureLoadTable(ctx); err != nil {
-		return err
+	if !l.sink.loads.isReady() {
+		if err := x.ensureLoadTable(ctx); err != nil {
+			return err
+		}
+		l.sink.loads.setReady()
 	}
-	return x.transact(ctx, x.holder(), func() error {
-		err := l.prepareTable(ctx, x)
-		return x.explain(ctx, err, l.from.Table)
-	})
+	return x.explain(ctx, l.prepareTable(ctx, x), l.from.Table)
 }
 
 func (l *tableLoad) prepareTable(ctx context.Context, x *loadSession) error {
 	t := l.from.Table
-	before, err := x.ask(ctx, claimLoadSQL, x.cfg.Pipeline, t.Schema, t.Name, l.id)
+	earlier, err := x.catalog.question(ctx, claimLoadSQL, x.cfg.Pipeline, t.Schema, t.Name, l.id)
 	if err != nil {
 		return fmt.Errorf("look for an earlier load: %w", err)
+	}
+	rows, err := x.begin(ctx, x.holder(), earlier)
+	x.catalog.noticed(claimLoadSQL, err)
+	if err != nil {
+		return err
 	}
 	table, made, err := x.findTable(ctx, l.from)
 	if err != nil {
 		return err
 	}
 	l.table, l.plan.made = table, made
-	if before != nil {
+	if len(rows[0]) > 0 {
+		before := rows[0][0]
 		l.plan.made = made || makerOf(before[1])
 		if err := l.undo(ctx, x, loadMode(before[0])); err != nil {
 			return fmt.Errorf("remove what an earlier load has left: %w", err)
@@ -85,10 +91,7 @@ func (l *tableLoad) prepareTable(ctx context.Context, x *loadSession) error {
 		}
 	}
 	args := []string{x.cfg.Pipeline, t.Schema, t.Name, string(l.plan.mode), fmt.Sprint(l.plan.made), l.id}
-	if _, err := x.ask(ctx, writeLoadSQL, args...); err != nil {
-		return fmt.Errorf("write the load down: %w", err)
-	}
-	return nil
+	return x.commit(ctx, x.holder(), dial.Question{SQL: writeLoadSQL, Args: args})
 }
 
 // findTable learns about the table and makes it if it is missing.
@@ -109,11 +112,13 @@ func (x *loadSession) findTable(ctx context.Context, from entrain.SnapshotTable)
 	return t, madeByUs, err
 }
 
-// describe reads the catalog.
+// describe reads the catalog. What it says of a table is not kept: a session is
+// there for many, and as long as they take.
 func (x *loadSession) describe(ctx context.Context, t *entrain.Table) (*targetTable, error) {
 	if err := x.catalog.learn(ctx, t); err != nil {
 		return nil, err
 	}
+	defer x.catalog.forget(t)
 	return x.catalog.table(t), nil
 }
 
@@ -139,9 +144,6 @@ func (l *tableLoad) undo(ctx context.Context, x *loadSession, mode loadMode) err
 // mayDelete refuses a DELETE that would change rows of others: a reference to
 // the table that acts on it.
 func (l *tableLoad) mayDelete(ctx context.Context, x *loadSession) error {
-	if !l.table.ActsOnDelete {
-		return nil
-	}
 	rows, err := dial.QueryRows(ctx, x.conn, actingChildrenSQL, fmt.Sprint(l.table.Relation))
 	if err != nil {
 		return fmt.Errorf("read what refers to the table: %w", err)

@@ -24,6 +24,13 @@ type partReader struct {
 	fault error          // of the source
 }
 
+// meet is called before begin. Of another table's values nothing is known yet.
+func (p *partReader) meet(table *entrain.Table) {
+	if p.table != table {
+		p.textOnly = false
+	}
+}
+
 // begin is called once a part.
 func (p *partReader) begin(ctx context.Context, from entrain.RowReader, table *entrain.Table) {
 	p.ctx, p.from, p.table = ctx, from, table

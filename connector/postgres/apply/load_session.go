@@ -50,8 +50,11 @@ WHERE p.pipeline = $1 AND p.source = $2 AND p.partition = 0 AND p.owner = $3::uu
 WHERE p.pipeline = $1 AND p.source = $2 AND p.partition = 0 AND p.owner = $3::uuid AND p.fence = $4::bigint
   AND l.pipeline = $1 AND l.schema_name = $5 AND l.table_name = $6 AND l.id = $7::uuid`
 
-	// heldSQL makes a claim last until the end of the transaction.
-	heldSQL = " FOR SHARE"
+	// heldSQL makes a claim last until the end of the transaction, and fails it
+	// where there is none: so that what follows needs no answer first.
+	heldSQL = `WITH held AS MATERIALIZED (%s FOR SHARE) SELECT 1 / count(*) FROM held`
+
+	stateDivision = "22012"
 )
 
 // loadSession is a session of a load. Between calls it is in no transaction.
@@ -69,14 +72,14 @@ type loadSession struct {
 }
 
 // openLoad opens a session for a load. Other than the writer's it reads whole
-// tables, for which the planner needs its sequential scans.
+// tables, for which the planner needs its sequential scans; the plans that it
+// makes once are of questions about single tables.
 func (s *Sink) openLoad(ctx context.Context, by holder) (*loadSession, error) {
 	cfg, err := s.parse("load")
 	if err != nil {
 		return nil, dial.FileChanges(err)
 	}
 	delete(cfg.RuntimeParams, "enable_seqscan")
-	delete(cfg.RuntimeParams, "plan_cache_mode")
 	conn, err := dial.Connect(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -101,27 +104,64 @@ func (l *tableLoad) claim() claim {
 // comes later (P2). Before that it is only looked at: a part can take hours,
 // for which nobody should have to wait.
 func (x *loadSession) transact(ctx context.Context, c claim, do func() error) error {
-	if err := x.run(ctx, "BEGIN"); err != nil {
-		return err
-	}
-	if err := x.check(ctx, c, ""); err != nil {
+	if _, err := x.begin(ctx, c); err != nil {
 		return err
 	}
 	if err := do(); err != nil {
 		return err
 	}
-	if err := x.check(ctx, c, heldSQL); err != nil {
-		return err
-	}
-	if err := x.run(ctx, "COMMIT"); err != nil {
-		x.unsettled = dial.SQLState(err) == ""
-		return fmt.Errorf("commit: %w", err)
-	}
-	return nil
+	return x.commit(ctx, c)
 }
 
-func (x *loadSession) check(ctx context.Context, c claim, lock string) error {
-	row, err := x.ask(ctx, c.sql+lock, c.args...)
+// begin is a transaction's first round trip, with questions that the claim does
+// not depend on, and returns their rows.
+func (x *loadSession) begin(ctx context.Context, c claim, questions ...dial.Question) ([][][]string, error) {
+	look, err := x.catalog.question(ctx, c.sql, c.args...)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := dial.QueryBatch(ctx, x.conn, append([]dial.Question{{SQL: "BEGIN"}, look}, questions...)...)
+	x.catalog.noticed(c.sql, err)
+	switch {
+	case len(rows) > 1 && len(rows[1]) == 0:
+		if err != nil && x.run(ctx, "ROLLBACK") != nil {
+			return nil, err
+		}
+		return nil, x.stopFenced(ctx)
+	case err != nil && len(rows) < 2:
+		return nil, fmt.Errorf("look at the position row: %w", err)
+	case err != nil:
+		return nil, err
+	}
+	return rows[2:], nil
+}
+
+// commit is a transaction's last round trip, behind what is left to be done: the
+// claim is held, then all is committed, and without the claim nothing.
+func (x *loadSession) commit(ctx context.Context, c claim, questions ...dial.Question) error {
+	sql := fmt.Sprintf(heldSQL, c.sql)
+	hold, err := x.catalog.question(ctx, sql, c.args...)
+	if err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return ctx.Err() // nothing was sent
+	}
+	_, err = dial.QueryBatch(ctx, x.conn, append(questions, hold, dial.Question{SQL: "COMMIT"})...)
+	if err == nil {
+		return nil
+	}
+	x.catalog.noticed(sql, err)
+	state := dial.SQLState(err)
+	x.unsettled = state == ""
+	if state == stateDivision && x.run(ctx, "ROLLBACK") == nil {
+		return x.stopFenced(ctx)
+	}
+	return fmt.Errorf("commit: %w", err)
+}
+
+func (x *loadSession) check(ctx context.Context, c claim) error {
+	row, err := x.ask(ctx, c.sql, c.args...)
 	if err != nil {
 		return fmt.Errorf("look at the position row: %w", err)
 	}

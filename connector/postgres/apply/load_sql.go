@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/entrainsync/entrain"
-	"github.com/entrainsync/entrain/connector/postgres/dial"
 )
 
 // What is under way at the target is written in the target. A row is there from
@@ -42,6 +41,10 @@ ON CONFLICT (pipeline, schema_name, table_name) DO UPDATE SET mode = EXCLUDED.mo
 	setModeSQL = `UPDATE entrain.load SET mode = $4 WHERE pipeline = $1 AND schema_name = $2 AND table_name = $3`
 
 	setNoteSQL = `UPDATE entrain.load SET note = $4 WHERE pipeline = $1 AND schema_name = $2 AND table_name = $3`
+
+	// madeHalfSQL has a row for a table that a load made and did not finish.
+	madeHalfSQL = `SELECT 1 FROM entrain.load WHERE pipeline = $1 AND schema_name = $2 AND table_name = $3
+  AND made_by_us AND mode IN ('direct', 'staging', 'staged')`
 
 	forgetLoadsSQL = `DELETE FROM entrain.load WHERE pipeline = $1 AND mode IN ('filled', 'merged')`
 
@@ -80,7 +83,7 @@ type enforced struct {
 }
 
 func (x *loadSession) references(ctx context.Context) ([]enforced, error) {
-	rows, err := dial.QueryRows(ctx, x.conn, enforcedSQL)
+	rows, err := x.catalog.ask(ctx, enforcedSQL)
 	if err != nil {
 		return nil, fmt.Errorf("read the target's foreign keys: %w", err)
 	}

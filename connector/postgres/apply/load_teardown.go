@@ -33,17 +33,26 @@ func (s *Sink) teardownLoads(ctx context.Context, conn *pgconn.PgConn) ([]entrai
 	if len(rows) == 0 {
 		return nil, nil
 	}
-	var names, statements []string
+	var names, half, statements []string
 	for _, row := range rows {
 		t := &entrain.Table{Schema: row[0], Name: row[1]}
 		names = append(names, t.String())
-		if mode := loadMode(row[2]); mode == modeStaging || mode == modeStaged {
+		mode := loadMode(row[2])
+		if makerOf(row[3]) == madeByUs && mode != modeFilled && mode != modeMerged {
+			half = append(half, t.String())
+		}
+		if mode == modeStaging || mode == modeStaged {
 			statements = append(statements, "DROP TABLE IF EXISTS "+stageName(s.cfg.Pipeline, t))
 		}
 	}
 	statements = append(statements, "DELETE FROM entrain.load WHERE pipeline = "+sqltext.Literal(s.cfg.Pipeline))
+	what := fmt.Sprintf("notes and stages of loads of pipeline %q in %s (rows that are in the tables already stay: TRUNCATE them before a new copy): %s",
+		s.cfg.Pipeline, dial.ServerName(s.conn), strings.Join(names, ", "))
+	if half != nil {
+		what += "; made and not finished, so without keys and indexes (DROP them before a new copy): " + strings.Join(half, ", ")
+	}
 	return []entrain.Removal{{
-		What: fmt.Sprintf("notes and stages of loads of pipeline %q in %s (rows that are in the tables already stay: TRUNCATE them before a new copy): %s", s.cfg.Pipeline, dial.ServerName(s.conn), strings.Join(names, ", ")),
+		What: what,
 		SQL:  strings.Join(statements, ";\n") + ";",
 		Do: func(ctx context.Context) error {
 			return dial.InSession(ctx, s.conn, func(conn *pgconn.PgConn) error {

@@ -3,25 +3,18 @@ package apply
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/entrainsync/entrain"
-	"github.com/entrainsync/entrain/connector/postgres/dial"
 )
 
 // MakeTable makes a table that is copied while the stream flows; see
 // [entrain.TableMaker]. Indexes and references are there from the beginning: what
 // comes in chunks comes beside changes, which need them.
 func (s *Sink) MakeTable(ctx context.Context, t entrain.ChunkTable) error {
-	by, ok := s.lease.get()
-	if !ok {
-		return errNoHolder
-	}
-	x, err := s.openLoad(ctx, by)
-	if err != nil {
-		return err
-	}
-	defer dial.Close(ctx, x.conn)
-	err = x.transact(ctx, x.holder(), func() error { return x.explain(ctx, x.makeWhole(ctx, t), t.Table) })
+	err := s.asHolder(ctx, func(x *loadSession) error {
+		return x.transact(ctx, x.holder(), func() error { return x.explain(ctx, x.makeWhole(ctx, t), t.Table) })
+	})
 	if err != nil {
 		return fmt.Errorf("make table %s: %w", t.Table, err)
 	}
@@ -29,15 +22,30 @@ func (s *Sink) MakeTable(ctx context.Context, t entrain.ChunkTable) error {
 }
 
 // makeWhole makes what is missing; where tables are not to be made it only says
-// so.
+// so. A table that a copy has made, and left without its indexes, gets them, too.
 func (x *loadSession) makeWhole(ctx context.Context, t entrain.ChunkTable) error {
 	from := entrain.SnapshotTable{Table: t.Table, Definition: t.Definition}
 	_, made, err := x.findTable(ctx, from)
-	if err != nil || made == madeByOthers {
+	if err == nil && made == madeByOthers {
+		made, err = x.madeHalf(ctx, t.Table)
+	}
+	if err != nil || made == madeByOthers || t.Definition == nil {
 		return err
 	}
-	if err := x.define(ctx, t.Table, t.Definition.After); err != nil {
+	if err := x.define(ctx, t.Table, slices.Concat(t.Definition.Indexes, t.Definition.After)); err != nil {
 		return err
 	}
 	return x.referTable(ctx, from)
+}
+
+// madeHalf reports whether it was an unfinished load of ours that made a table.
+func (x *loadSession) madeHalf(ctx context.Context, t *entrain.Table) (tableMaker, error) {
+	found, err := x.ask(ctx, readsLoadsSQL)
+	if err == nil && found != nil {
+		found, err = x.ask(ctx, madeHalfSQL, x.cfg.Pipeline, t.Schema, t.Name)
+	}
+	if err != nil {
+		return madeByOthers, fmt.Errorf("look for an earlier load: %w", err)
+	}
+	return tableMaker(found != nil), nil
 }

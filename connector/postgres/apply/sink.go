@@ -41,7 +41,8 @@ type Sink struct {
 	cfg   Config
 	conn  *pgconn.Config
 	lease *lease
-	said  sync.Map // what was said once: names of tables that had rows, references left out
+	loads loadPool
+	said  sync.Map // what was said once: names of tables, what a copy leaves there, references left out
 }
 
 // settings are for our sessions at the target. Every statement there finds

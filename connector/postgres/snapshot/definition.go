@@ -28,7 +28,6 @@ type defined struct {
 	def       *entrain.Definition
 	made      []string // what of Before comes ahead of the table
 	body      []string // the table's columns and constraints
-	identity  []string // what of Before comes behind the table
 }
 
 // define reads how the tables are made. A table gets the columns that the stream
@@ -67,7 +66,7 @@ func (c catalog) define(ctx context.Context, tables []*table) error {
 	}
 	for _, t := range d.byOID {
 		create := "CREATE TABLE IF NOT EXISTS " + t.name + " (\n  " + strings.Join(t.body, ",\n  ") + "\n)"
-		t.def.Before = slices.Concat(t.made, []string{create}, t.identity)
+		t.def.Before = append(t.made, create)
 	}
 	return nil
 }
@@ -181,10 +180,14 @@ func (d definitions) constraint(t *defined, r []string) error {
 	if !t.has(columns) {
 		return nil
 	}
+	byIndex := r[7] != ""
+	if byIndex {
+		def = r[7]
+	}
 	add := unless("EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = "+sqltext.Literal(t.name)+"::pg_catalog.regclass AND conname = "+
 		sqltext.Literal(r[8])+")", "ALTER TABLE "+t.name+" ADD CONSTRAINT "+name+" "+def)
-	switch identifies := r[7] == "true"; {
-	case kind == "p" || identifies:
+	switch {
+	case kind == "p" && !byIndex:
 		t.body = append(t.body, "CONSTRAINT "+name+" "+def)
 	case kind != "f":
 		t.def.After = append(t.def.After, add)
@@ -198,7 +201,7 @@ func (d definitions) constraint(t *defined, r []string) error {
 func (t *defined) index(r []string) error {
 	create, name, on, target, def := r[1], r[2], r[3], r[4], r[5]
 	var columns []string
-	if err := json.Unmarshal([]byte(r[7]), &columns); err != nil {
+	if err := json.Unmarshal([]byte(r[6]), &columns); err != nil {
 		return err
 	}
 	rest, ok := strings.CutPrefix(def, create+name+on)
@@ -209,10 +212,6 @@ func (t *defined) index(r []string) error {
 		return nil
 	}
 	sql := create + "IF NOT EXISTS " + name + " ON " + target + rest
-	if identifies := r[6] == "true"; identifies {
-		t.identity = append(t.identity, sql)
-		return nil
-	}
-	t.def.After = append(t.def.After, sql)
+	t.def.Indexes = append(t.def.Indexes, sql)
 	return nil
 }

@@ -27,24 +27,28 @@ LEFT JOIN LATERAL (SELECT q.* FROM pg_sequence q JOIN pg_depend p ON
 WHERE a.attrelid = ANY ($1::oid[]) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum`
 
 	// constraintsSQL leaves out those that the server makes beside a foreign key
-	// that leads to a partitioned table.
+	// that leads to a partitioned table. Those that can be put on an index that is
+	// there are described so, too.
 	constraintsSQL = `SELECT k.conrelid::text, quote_ident(k.conname), k.contype::text, pg_get_constraintdef(k.oid),
   coalesce(to_jsonb(k.conkey::text[]), '[]')::text, k.confrelid::text, coalesce(to_jsonb(k.confkey::text[]), '[]')::text,
-  coalesce((SELECT i.indisreplident FROM pg_index i WHERE i.indexrelid = k.conindid AND k.contype = 'u'), false)::text, k.conname
+  coalesce((SELECT CASE k.contype WHEN 'p' THEN 'PRIMARY KEY' ELSE 'UNIQUE' END || ' USING INDEX ' || quote_ident(c.relname)
+    || CASE WHEN k.condeferrable THEN ' DEFERRABLE' ELSE '' END || CASE WHEN k.condeferred THEN ' INITIALLY DEFERRED' ELSE '' END
+    FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+    WHERE i.indexrelid = k.conindid AND k.contype IN ('p', 'u') AND i.indisvalid AND NOT i.indisexclusion), ''), k.conname
 FROM pg_constraint k LEFT JOIN pg_constraint above ON above.oid = k.conparentid
 WHERE k.conrelid = ANY ($1::oid[]) AND k.contype IN ('p', 'u', 'x', 'c', 'f') AND above.conrelid IS DISTINCT FROM k.conrelid
 ORDER BY k.conrelid, k.conname`
 
-	// indexesSQL leaves out those that belong to a constraint. The columns of an
+	// indexesSQL leaves out those that are made with a constraint. The columns of an
 	// index are also those that its expressions look at.
 	indexesSQL = `SELECT i.indrelid::text, 'CREATE ' || CASE WHEN i.indisunique THEN 'UNIQUE ' ELSE '' END || 'INDEX ', quote_ident(c.relname),
   ' ON ' || CASE WHEN c.relkind = 'I' THEN 'ONLY ' ELSE '' END || quote_ident(n.nspname) || '.' || quote_ident(t.relname),
-  quote_ident(n.nspname) || '.' || quote_ident(t.relname), pg_get_indexdef(i.indexrelid), i.indisreplident::text,
+  quote_ident(n.nspname) || '.' || quote_ident(t.relname), pg_get_indexdef(i.indexrelid),
   (SELECT coalesce(jsonb_agg(DISTINCT num::text), '[]') FROM (
     SELECT unnest(i.indkey::int2[]) UNION SELECT p.refobjsubid FROM pg_depend p WHERE p.classid = 'pg_class'::regclass AND p.objid = i.indexrelid
       AND p.refclassid = 'pg_class'::regclass AND p.refobjid = i.indrelid) u(num) WHERE num <> 0)::text
 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace
-WHERE i.indrelid = ANY ($1::oid[]) AND i.indisvalid AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))
+WHERE i.indrelid = ANY ($1::oid[]) AND i.indisvalid AND NOT i.indisexclusion
 ORDER BY i.indrelid, c.relname`
 
 	// typesSQL lists the types that the columns consist of, the inner ones

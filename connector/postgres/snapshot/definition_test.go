@@ -71,6 +71,7 @@ func restore(t *testing.T, s entrain.Snapshot, url string, times int) {
 	t.Helper()
 	for _, step := range []func(d *entrain.Definition) []string{
 		func(d *entrain.Definition) []string { return d.Before },
+		func(d *entrain.Definition) []string { return d.Indexes },
 		func(d *entrain.Definition) []string { return d.After },
 		func(d *entrain.Definition) []string { return d.References },
 	} {
@@ -124,7 +125,7 @@ func TestDefinitionOfSome(t *testing.T) {
 		cfg := sourceConfig(t, url)
 		s := take(t, mustSource(t, cfg), entrain.SnapshotRequest{})
 		d := s.Tables()[index(t, s, "public.t")].Definition
-		all := strings.Join(slices.Concat(d.Before, d.After, d.References), "\n")
+		all := strings.Join(slices.Concat(d.Before, d.Indexes, d.After, d.References), "\n")
 		for _, not := range []string{"mood", "b integer", "(b + 1)", "a > b", "(a + b)", "t_a ", `"m"`, "t_o_fkey"} {
 			if strings.Contains(all, not) {
 				t.Errorf("%s in\n%s", not, all)

@@ -186,9 +186,10 @@ func (f *frames) interruptedBy(ctx context.Context) func() {
 // passBytes is about how much is written at once.
 const passBytes = 128 << 10
 
-// pass writes the payloads of all CopyData messages to w. They are moved
-// together in the buffer first, so that the writes are large.
-func (f *frames) pass(w io.Writer, limit int) error {
+// pass writes the payloads of all CopyData messages to w, and says how many
+// before it does so. They are moved together in the buffer first, so that the
+// writes are large.
+func (f *frames) pass(w io.Writer, limit int, wrote func(messages int64)) error {
 	for {
 		body, err := f.next(limit)
 		if errors.Is(err, io.EOF) {
@@ -199,12 +200,14 @@ func (f *frames) pass(w io.Writer, limit int) error {
 		}
 		start := f.from - len(body)
 		end := f.from
-		for end-start < passBytes && f.holds('d') {
+		n := int64(1)
+		for ; end-start < passBytes && f.holds('d'); n++ {
 			if body, err = f.next(limit); err != nil {
 				return err
 			}
 			end += copy(f.buf[end:], body)
 		}
+		wrote(n)
 		if _, err := w.Write(f.buf[start:end]); err != nil {
 			return fmt.Errorf("pass rows on: %w", err)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector/postgres/dial"
@@ -14,6 +15,7 @@ import (
 type rowReader struct {
 	snapshot *Snapshot
 	sess     *session // nil: there is nothing to read, or it was given back
+	part     part
 	table    *entrain.Table
 	tx       *entrain.Transaction
 	limit    int // of one row's bytes
@@ -33,7 +35,16 @@ const (
 	undecided mode = iota
 	decoded
 	raw
+	inBinary
 )
+
+// format is what a COPY says of it.
+func (m mode) format() string {
+	if m == inBinary {
+		return " (FORMAT binary)"
+	}
+	return ""
+}
 
 // Ordinals have bit 63, then the table, the part and the row, so that they are
 // apart from those of the stream and the same each time a part is read.
@@ -77,7 +88,8 @@ func (r *rowReader) Read(ctx context.Context) (*entrain.Batch, error) {
 	return c.hand(r.snapshot.pool), nil
 }
 
-// begin checks whether there is something to read, in that mode.
+// begin checks whether there is something to read, in that mode, and the first
+// time lets the server send it.
 func (r *rowReader) begin(ctx context.Context, m mode) error {
 	switch {
 	case ctx.Err() != nil:
@@ -88,8 +100,18 @@ func (r *rowReader) begin(ctx context.Context, m mode) error {
 		return fmt.Errorf("rows of table %s were taken in another form already", r.table)
 	case r.ended:
 		return io.EOF
+	case r.mode == m:
+		return nil
 	}
 	r.mode = m
+	within, cancel := r.snapshot.within(ctx)
+	defer cancel()
+	if err := r.sess.send(within, r.part.copySQL(m)); err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return r.fail(err)
+	}
 	return nil
 }
 
@@ -121,14 +143,38 @@ func (r *rowReader) fill(c *chunk) error {
 // COPY's text format, with the table's columns in order. It returns how many. It
 // cannot be used together with Read.
 func (r *rowReader) CopyText(ctx context.Context, w io.Writer) (rows int64, err error) {
-	if err := r.begin(ctx, raw); err != nil {
+	return r.copy(ctx, raw, w, func(int64) {})
+}
+
+// HasTypes reports whether the columns, in order, are of these types, domains
+// resolved.
+func (r *rowReader) HasTypes(oids []uint32) bool {
+	return r.part.leaf != nil && slices.EqualFunc(r.part.leaf.columns, oids, func(c leafColumn, oid uint32) bool { return c.base == oid })
+}
+
+// CopyBinary is CopyText in COPY's binary format. It says how many rows it
+// writes, as it does so.
+func (r *rowReader) CopyBinary(ctx context.Context, w io.Writer, wrote func(rows int64)) (rows int64, err error) {
+	said := int64(0)
+	rows, err = r.copy(ctx, inBinary, w, func(messages int64) { // each is a row; one is the end
+		said += messages
+		wrote(messages)
+	})
+	if err == nil {
+		wrote(rows - said)
+	}
+	return rows, err
+}
+
+func (r *rowReader) copy(ctx context.Context, m mode, w io.Writer, wrote func(rows int64)) (rows int64, err error) {
+	if err := r.begin(ctx, m); err != nil {
 		if errors.Is(err, io.EOF) {
 			err = nil
 		}
 		return 0, err
 	}
 	settle := r.sess.frames.interruptedBy(ctx)
-	err = r.sess.frames.pass(w, r.limit)
+	err = r.sess.frames.pass(w, r.limit, wrote)
 	settle()
 	switch {
 	case err == nil:

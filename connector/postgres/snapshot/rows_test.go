@@ -146,6 +146,46 @@ func TestCopyText(t *testing.T) {
 	})
 }
 
+// TestCopyBinary: rows in the binary form are counted as they are written, and
+// offered for the columns' own types only, domains resolved.
+func TestCopyBinary(t *testing.T) {
+	eachShared(t, func(t *testing.T, url string) {
+		pgtest.Exec(t, url, "CREATE DOMAIN d AS numeric(9,2)", "CREATE TABLE t (id int PRIMARY KEY, v text, n d, at timestamptz)",
+			"INSERT INTO t SELECT i, CASE WHEN i % 3 > 0 THEN 'é' || i END, i, 'epoch'::timestamptz + i * interval '1 s' FROM generate_series(1, 5000) i",
+			"INSERT INTO t VALUES (0, 'odd', 'NaN', 'infinity')", "CREATE TABLE copy (LIKE t INCLUDING ALL)")
+		s := take(t, newSource(t, url), entrain.SnapshotRequest{PartRows: 2000})
+		into := pgtest.Connect(t, url)
+		var total, counted int64
+		for n := range s.Tables()[index(t, s, "public.t")].Parts {
+			r, err := s.Read(t.Context(), entrain.SnapshotPart{Table: index(t, s, "public.t"), Number: n})
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := r.(interface {
+				HasTypes(oids []uint32) bool
+				CopyBinary(ctx context.Context, w io.Writer, wrote func(rows int64)) (rows int64, err error)
+			})
+			if !b.HasTypes([]uint32{23, 25, 1700, 1184}) || b.HasTypes([]uint32{23, 25, 1700, 1114}) || b.HasTypes([]uint32{23, 25, 1700}) {
+				t.Error("the types are others")
+			}
+			var form bytes.Buffer
+			rows, err := b.CopyBinary(t.Context(), &form, func(rows int64) { counted += rows })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := into.CopyFrom(t.Context(), &form, "COPY copy FROM STDIN (FORMAT binary)"); err != nil {
+				t.Fatal(err)
+			}
+			total += rows
+			r.Close()
+		}
+		equal(t, "copy", stored(t, url, "copy", "*"), stored(t, url, "t", "*"))
+		if total != 5001 || counted != total {
+			t.Errorf("%d rows, %d counted", total, counted)
+		}
+	})
+}
+
 // TestTwice: a part that is read again, also at the same time, has the same rows
 // with the same ids, though the table was changed.
 func TestTwice(t *testing.T) {

@@ -124,8 +124,8 @@ func (sess *session) settle() {
 // leave ends a session between two parts.
 func (sess *session) leave() { sess.once.Do(func() { dial.Close(sess.lasting, sess.conn) }) }
 
-// start begins the part's transaction, makes sure that the view can read the
-// table, and lets the server send the rows.
+// start begins the part's transaction and makes sure that the view can read the
+// table.
 func (sess *session) start(ctx context.Context, s *Snapshot, p part) error {
 	ctx, cancel := s.within(ctx)
 	defer cancel()
@@ -144,15 +144,17 @@ func (sess *session) start(ctx context.Context, s *Snapshot, p part) error {
 	case !slices.EqualFunc(g.columns, p.leaf.columns, same):
 		return p.rewritten("its columns are others")
 	}
+	return nil
+}
+
+// send lets the server send rows.
+func (sess *session) send(ctx context.Context, sql string) error {
 	if err := sess.conn.SyncConn(ctx); err != nil {
-		return dial.Classify(err)
+		return err
 	}
 	sess.copying = true
 	defer sess.frames.interruptedBy(ctx)()
-	if err := sess.frames.ask(p.copySQL()); err != nil {
-		return dial.Classify(err)
-	}
-	return nil
+	return sess.frames.ask(sql)
 }
 
 // gate is what gateSQL finds out.
@@ -194,7 +196,7 @@ func (p part) gateSQL() string {
 }
 
 // copySQL sends the rows of the part.
-func (p part) copySQL() string {
+func (p part) copySQL(m mode) string {
 	var where []string
 	if p.filter != "" {
 		where = append(where, "("+p.filter+")")
@@ -203,7 +205,7 @@ func (p part) copySQL() string {
 	if p.to > 0 {
 		where = append(where, fmt.Sprintf("ctid < '(%d,0)'", p.to))
 	}
-	return "COPY (SELECT " + p.leaf.list() + " FROM ONLY " + p.leaf.name() + " WHERE " + strings.Join(where, " AND ") + ") TO STDOUT"
+	return "COPY (SELECT " + p.leaf.list() + " FROM ONLY " + p.leaf.name() + " WHERE " + strings.Join(where, " AND ") + ") TO STDOUT" + m.format()
 }
 
 // rewritten is the error of a table that the view cannot read any more.

@@ -170,7 +170,7 @@ func (s *Snapshot) Read(ctx context.Context, p entrain.SnapshotPart) (entrain.Ro
 	part := t.parts[p.Number]
 	sess, err := s.take(ctx, t.shape.String())
 	if err == nil {
-		r.sess = sess
+		r.sess, r.part = sess, part
 		if err = sess.start(ctx, s, part); err != nil {
 			s.release(sess)
 		}
