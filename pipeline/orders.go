@@ -33,6 +33,21 @@ const (
 	OrderCancel Verb = "cancel"
 )
 
+// command is the verb as it is typed.
+func (v Verb) command() string {
+	switch v {
+	case OrderRefresh:
+		return "snapshot start"
+	case OrderHold:
+		return "snapshot pause"
+	case OrderCancel:
+		return "snapshot cancel"
+	case OrderAdd, OrderPause, OrderResume, OrderResync:
+		return "table " + string(v)
+	}
+	return string(v)
+}
+
 // Order is what a person wants done with a table while the pipeline runs.
 type Order struct {
 	Do Verb `json:"do"`
@@ -279,8 +294,8 @@ func (t *tables) order(ctx context.Context, o Order, name tableName, listed []en
 		return err
 	}
 	l, known := t.lives[name], t.lives[name] != nil
-	if l == nil && found == nil {
-		return stopUnreadable(name, nil)
+	if l == nil && (found == nil || do == OrderPause && found.Refused != "") {
+		return stopUnreadable(name, found) // it could not be resumed
 	}
 	if l == nil {
 		l = &life{TableLife: TableLife{Schema: name.schema, Name: name.name, State: TableStreaming}}
@@ -416,7 +431,7 @@ func (l *life) stopState(do Verb) error {
 	}
 	return &entrain.Stop{
 		Code: codeTableState,
-		What: fmt.Sprintf("table %s.%s is %s: %s makes no sense", l.Schema, l.Name, state, do),
+		What: fmt.Sprintf("table %s.%s is %s: %s makes no sense", l.Schema, l.Name, state, do.command()),
 		Next: "entrain table list FILE",
 	}
 }

@@ -22,6 +22,16 @@ func (p *Pipeline) renew(ctx context.Context, cause error) bool {
 	if !ok || p.renews {
 		return false // it has just been tried
 	}
+	listed, err := p.listTables(ctx)
+	for i := range listed {
+		if err == nil && listed[i].Refused != "" {
+			err = stopUnreadable(tableName{listed[i].Table.Schema, listed[i].Table.Name}, &listed[i])
+		}
+	}
+	if err != nil {
+		p.log.Error("the source has lost the position, and not all tables can be copied anew", "error", err)
+		return false
+	}
 	p.log.Warn("the source has lost the position: all tables are copied anew", "error", cause)
 	if err := renewer.Renew(ctx); err != nil {
 		p.log.Error("no new history can be begun at the source", "error", err)

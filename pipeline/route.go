@@ -139,50 +139,6 @@ func (t *tables) meets(e *entrain.Event, table *entrain.Table) (bool, error) {
 	return delivers, nil
 }
 
-// meetsShape takes the change of a table's shape, which the sink gets whatever the
-// state of the table, unless it has no such table yet.
-func (t *tables) meetsShape(e *entrain.Event) (bool, error) {
-	l := t.lives[tableName{e.Table.Schema, e.Table.Name}]
-	switch {
-	case l == nil && e.Schema.Resync != "":
-		return true, t.mend(e)
-	case l == nil:
-		return true, nil
-	case l.unmade:
-		return false, nil
-	case l.copy != nil && (l.Anew || e.Schema.Resync != "") && e.Table.Version != l.copy.Table().Version:
-		if err := t.reshaped(l, e.Table); err != nil {
-			return true, t.unfit(l, err)
-		}
-	}
-	return true, nil
-}
-
-// mend has the rows of a table delivered once more that have changed without a
-// word in the log, such as by a default that is another one for each row; mu is
-// held.
-func (t *tables) mend(e *entrain.Event) error {
-	name := e.Table.String()
-	_, reads := t.p.opt.Source.(entrain.Chunker)
-	if t.store == nil || !reads {
-		t.p.log.Warn("rows of a table have values that the log does not tell", "table", name, "reason", e.Schema.Resync)
-		return nil
-	}
-	l := &life{TableLife: TableLife{Schema: e.Table.Schema, Name: e.Table.Name, State: TableStreaming}}
-	if err := l.obey(Order{Do: OrderRefresh}, time.Now()); err != nil {
-		return err
-	}
-	if err := t.renew(l, e.Table); err != nil {
-		t.p.log.Warn("rows of a table have values that the log does not tell, and cannot be read by key", "table", name,
-			"reason", e.Schema.Resync, "error", err)
-		return nil
-	}
-	t.lives[tableName{e.Table.Schema, e.Table.Name}] = l
-	t.p.log.Info("the rows of a table are delivered once more", "table", name, "reason", e.Schema.Resync)
-	t.owed = true
-	return nil
-}
-
 // letsTruncate leaves out the tables of a truncate that are not to have it.
 func (t *tables) letsTruncate(e *entrain.Event) (bool, error) {
 	rest := *e.Truncate

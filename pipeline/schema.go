@@ -100,8 +100,49 @@ func (h *SchemaHistory) Change(i int) *entrain.SchemaChange {
 	}
 	s := &h.Shapes[i]
 	c := entrain.CompareTables(h.Table(i-1), h.Table(i), s.DDL, s.Facts)
-	c.Resync = s.resync(c)
+	if c.Resync = s.resync(c); c.Resync == "" {
+		c.Resync = h.cameBack(i, c)
+	}
 	return c
+}
+
+// cameBack says which column of shape number i the table had before and lost: a sink
+// may have kept the old one, and what it has there is not what the source has.
+func (h *SchemaHistory) cameBack(i int, c *entrain.SchemaChange) string {
+	for _, col := range c.Columns {
+		if col.Kind != entrain.ColumnAdded {
+			continue
+		}
+		for _, old := range h.Shapes[:i] {
+			if hasColumn(old.Columns, col.After.Name) {
+				return "column " + col.After.Name + " was dropped before and is another one now"
+			}
+		}
+	}
+	return ""
+}
+
+func hasColumn(columns []entrain.Column, name string) bool {
+	return slices.ContainsFunc(columns, func(c entrain.Column) bool { return c.Name == name })
+}
+
+// remade returns the column that statements since the last shape have dropped and
+// added again, if the table has it after d, empty if there is none: no row will show
+// another shape.
+func (h *SchemaHistory) remade(d entrain.DDL) string {
+	if len(h.Shapes) == 0 {
+		return ""
+	}
+	told := append(slices.Clone(h.Told), ToldDDL{DDL: d})
+	for _, t := range told {
+		for _, name := range t.DDL.Dropped {
+			again := slices.ContainsFunc(d.Columns, func(f entrain.ColumnFacts) bool { return f.Name == name })
+			if again && hasColumn(h.Shapes[len(h.Shapes)-1].Columns, name) {
+				return name
+			}
+		}
+	}
+	return ""
 }
 
 // at returns the last shape that begins at a place or before it, -1 if none does.

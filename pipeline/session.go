@@ -223,7 +223,16 @@ func (s *session) read(ctx context.Context) error {
 func (s *session) watched(ctx context.Context, b *entrain.Batch) error {
 	s.handing.Lock()
 	defer s.handing.Unlock()
-	return s.shapes.pass(ctx, b)
+	if err := s.shapes.pass(ctx, b); err != nil {
+		return err
+	}
+	for _, r := range s.shapes.remade {
+		if err := s.p.tables.remade(ctx, r); err != nil {
+			return err
+		}
+	}
+	s.shapes.remade = nil
+	return nil
 }
 
 // transform passes a batch through the hook, if there is one; after an error

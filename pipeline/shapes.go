@@ -122,6 +122,14 @@ type shapeWatch struct {
 	// is not there, or that stands for another, is looked up.
 	current map[*entrain.Table]*watched
 	names   map[tableName]*watched
+	// remade are tables whose rows changed without a word, since the last look.
+	remade []remade
+}
+
+// remade is a table that looks as it did, and why its rows do not.
+type remade struct {
+	table  *entrain.Table
+	reason string
 }
 
 // watched is a table and the shape that its last event had.
@@ -206,8 +214,12 @@ func (w *shapeWatch) is(t *entrain.Table) bool {
 func (w *shapeWatch) told(e *entrain.Event, changed map[*SchemaHistory]bool) {
 	for _, d := range e.Schema.DDL {
 		h := w.p.shapes.history(d.Schema, d.Table)
-		if h.tell(d, placeOf(e)) {
-			changed[h] = true
+		if !h.tell(d, placeOf(e)) {
+			continue
+		}
+		changed[h] = true
+		if name := h.remade(d); name != "" {
+			w.remade = append(w.remade, remade{h.Table(len(h.Shapes) - 1), "column " + name + " was dropped and another one of that name added"})
 		}
 	}
 }

@@ -90,6 +90,8 @@ type Status struct {
 	// Snapshot is the progress of copying existing rows, nil if this run has
 	// copied none.
 	Snapshot *SnapshotStatus `json:"snapshot,omitempty"`
+	// Tables counts the tables by state that are not simply streaming.
+	Tables map[TableState]int `json:"tables,omitempty"`
 	// Counts of the source and the sink by name.
 	Counts map[string]int64 `json:"counts"`
 	// Error that ended the last session, "" if none did.
@@ -192,13 +194,14 @@ func (p *Pipeline) totals() counts {
 
 // Status returns the pipeline's state now.
 func (p *Pipeline) Status() Status {
+	tables := p.tables.count()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
 	c := p.totals()
 	st := Status{
 		Phase: string(p.state.phase), LagBytes: -1,
-		Captured: c.captured, Applied: c.applied, Filtered: c.filtered, Counts: c.extra,
+		Captured: c.captured, Applied: c.applied, Filtered: c.filtered, Tables: tables, Counts: c.extra,
 	}
 	if st.Phase == "" {
 		st.Phase = string(phaseNew)

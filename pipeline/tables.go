@@ -229,6 +229,20 @@ func (t *tables) sorted() []*life {
 	})
 }
 
+// count counts the tables by state.
+func (t *tables) count() map[TableState]int {
+	if !t.some.Load() {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := map[TableState]int{}
+	for _, l := range t.lives {
+		n[l.State]++
+	}
+	return n
+}
+
 // durable notes which rows the sink has now, and saves how far that brings their
 // tables. The checkpoint is of a sink that does not keep the position itself.
 func (t *tables) durable(ctx context.Context, parts []*entrain.Batch, with func() *Checkpoint) error {

@@ -59,7 +59,7 @@ func (w *writer) alter(ctx context.Context, e *entrain.Event) error {
 		}
 	}
 	if a.code != "" {
-		return a.stop()
+		return about(e.Table, a.stop())
 	}
 	if e.Schema.Resync != "" {
 		w.log.Warn("rows at the target may differ from the source's since the table's shape has changed: they are to be copied anew",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -165,5 +166,5 @@ func (w *writer) outdated(err error) bool {
 		stateNotSupported, stateNoStatement, stateNoArbiter, stateInternal:
 		return true
 	}
-	return false
+	return strings.HasPrefix(dial.SQLState(err), "22") // data exception: a column may have another type by now
 }

@@ -240,7 +240,9 @@ func TestViewMeetsStream(t *testing.T) {
 		stop()
 		writers.Wait()
 		last := readChunk(t, s, entrain.ChunkQuery{Table: table, Rows: 1 << 20})
-		pgtest.Eventually(t, patience, "all has come", func() bool { return len(log.transactions()) == len(last.Rows) })
+		pgtest.Eventually(t, patience, "all has come", func() bool {
+			return len(log.transactions()) >= len(last.Rows) // an insert that was cut off may still have been made
+		})
 		txs, mixed := log.transactions(), 0
 		for _, c := range all {
 			in := map[string]bool{}
