@@ -263,3 +263,22 @@ func TestWhenNeeded(t *testing.T) {
 	launch(t, "run", "--until", "now", o.file.path).exit(t, exitOK)
 	o.agree(t, "SELECT count(*) || ' ' || sum(n) || ' ' || (SELECT count(*) FROM others) FROM items")
 }
+
+// A column that is dropped and comes back is another one: the rows that the target
+// has get what the source's have, also where one statement does both and the table
+// looks as it did, if the source tells of statements.
+func TestColumnComesBack(t *testing.T) {
+	o := startOrdered(t, itemsSQL)
+	pgtest.Exec(t, o.source, "ALTER TABLE items DROP COLUMN n", "INSERT INTO items VALUES (6000)",
+		"ALTER TABLE items ADD COLUMN n int NOT NULL DEFAULT 44", "INSERT INTO items VALUES (6001)")
+	o.agree(t, "SELECT count(*) || ' ' || sum(n) FROM items")
+	script := launch(t, "check", "--ddl", o.file.path)
+	script.exit(t, exitOK)
+	pgtest.Exec(t, o.source, script.stdout.String())
+	pgtest.Exec(t, o.source, "INSERT INTO items VALUES (6002)")
+	o.agree(t, "SELECT count(*) || ' ' || sum(n) FROM items")
+	pgtest.Exec(t, o.source, "ALTER TABLE items DROP COLUMN n, ADD COLUMN n int NOT NULL DEFAULT 45", "INSERT INTO items VALUES (6003)")
+	o.agree(t, "SELECT count(*) || ' ' || sum(n) FROM items")
+	pgtest.Exec(t, o.source, "ALTER TABLE items DROP COLUMN n", "ALTER TABLE items ADD COLUMN n int NOT NULL DEFAULT 46", "INSERT INTO items VALUES (6004)")
+	o.agree(t, "SELECT count(*) || ' ' || sum(n) FROM items")
+}
