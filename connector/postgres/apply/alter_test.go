@@ -297,3 +297,20 @@ func TestAdviceWithOddNames(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TestTypeChangedAtTarget: somebody widens a column of the target while the session
+// is up. What the new type takes is no refused row (P9).
+func TestTypeChangedAtTarget(t *testing.T) {
+	onMajors(t, func(t *testing.T, url string) {
+		pgtest.Exec(t, url, "CREATE TABLE item (id int8 PRIMARY KEY, a int4)")
+		shape := itemShape(col("a", "text"))
+		f := newFeed(t, url)
+		f.write(tx(ins(shape, "1", "1")))
+		pgtest.Exec(t, url, "ALTER TABLE item ALTER COLUMN a TYPE text")
+		f.write(tx(upd(shape, "1", "hello")))
+		f.bulk(tx(ins(shape, "2", "two")))
+		if got := pgtest.QueryOne(t, url, "SELECT string_agg(a, ' ' ORDER BY id) FROM item"); got != "hello two" {
+			t.Errorf("the rows have %q", got)
+		}
+	})
+}

@@ -13,7 +13,15 @@ import (
 // comes in chunks comes beside changes, which need them.
 func (s *Sink) MakeTable(ctx context.Context, t entrain.ChunkTable) error {
 	err := s.asHolder(ctx, func(x *loadSession) error {
-		return x.transact(ctx, x.holder(), func() error { return x.explain(ctx, x.makeWhole(ctx, t), t.Table) })
+		by := x.holder()
+		return x.transact(ctx, by, func() error {
+			// The writer's transactions lock this row first: waiting for them here, while
+			// nothing else is locked, is no deadlock with a table that both need.
+			if _, err := x.ask(ctx, by.sql+heldSQL, by.args...); err != nil {
+				return fmt.Errorf("hold the position row: %w", err)
+			}
+			return x.explain(ctx, x.makeWhole(ctx, t), t.Table)
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("make table %s: %w", t.Table, err)

@@ -104,12 +104,11 @@ func (r *rowReader) begin(ctx context.Context, m mode) error {
 		return nil
 	}
 	r.mode = m
-	within, cancel := r.snapshot.within(ctx)
+	// A command that is sent halfway could not be gone on with after ctx has ended;
+	// the end of the snapshot ends it.
+	within, cancel := r.snapshot.within(context.WithoutCancel(ctx))
 	defer cancel()
 	if err := r.sess.send(within, r.part.copySQL(m)); err != nil {
-		if ctx.Err() != nil {
-			err = ctx.Err()
-		}
 		return r.fail(err)
 	}
 	return nil
