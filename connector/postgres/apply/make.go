@@ -17,7 +17,7 @@ func (s *Sink) MakeTable(ctx context.Context, t entrain.ChunkTable) error {
 		return x.transact(ctx, by, func() error {
 			// The writer's transactions lock this row first: waiting for them here, while
 			// nothing else is locked, is no deadlock with a table that both need.
-			if _, err := x.ask(ctx, by.sql+heldSQL, by.args...); err != nil {
+			if _, err := x.ask(ctx, by.sql+" FOR SHARE", by.args...); err != nil {
 				return fmt.Errorf("hold the position row: %w", err)
 			}
 			return x.explain(ctx, x.makeWhole(ctx, t), t.Table)
