@@ -91,6 +91,7 @@ func itemState(t *testing.T, url string) string {
 // TestAlter: the target follows a change between the rows of one transaction, and
 // the same change once more does nothing.
 func TestAlter(t *testing.T) {
+	pgtest.AsOwner(t)
 	onMajors(t, func(t *testing.T, url string) {
 		for name, c := range followed {
 			pgtest.Exec(t, url, "DROP TABLE IF EXISTS item", itemSQL)
@@ -114,6 +115,7 @@ func TestAlter(t *testing.T) {
 // TestAlterInParts: rows, change and rows come in parts of one transaction; what
 // is not committed has no effect, neither rows nor shape.
 func TestAlterInParts(t *testing.T) {
+	pgtest.AsOwner(t)
 	onMajors(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, itemSQL)
 		wide := itemShape(sized("a", "varchar", 9), col("b", "int4"))
@@ -232,6 +234,7 @@ func TestAlterStops(t *testing.T) {
 // TestAlterRights: a role that does not own the table stops with the SQL for who
 // does; so does a type that is not there.
 func TestAlterRights(t *testing.T) {
+	pgtest.AsOwner(t)
 	onMajors(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, itemSQL)
 		wide := itemShape(sized("a", "varchar", 9), col("b", "int4"))

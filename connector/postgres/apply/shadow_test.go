@@ -291,6 +291,7 @@ func TestSinkDoubleTeardown(t *testing.T) {
 // TestSinkDoublesOfTwoTables: of two tables that a reference ties together, and that
 // are both made anew, either may be put in place first.
 func TestSinkDoublesOfTwoTables(t *testing.T) {
+	pgtest.AsOwner(t)
 	onMajors(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, `CREATE TABLE p (id int8 PRIMARY KEY); CREATE TABLE c (id int8 PRIMARY KEY, p int8 REFERENCES p)`)
 		p, c := describe(t, url, "public", "p"), describe(t, url, "public", "c")

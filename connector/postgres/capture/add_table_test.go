@@ -28,6 +28,7 @@ func member(t *testing.T, url, table string) bool {
 // complete as one that was there from the start; one that is captured is left as
 // it is.
 func TestAddTable(t *testing.T) {
+	pgtest.AsOwner(t)
 	eachShared(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, oneTable, "CREATE PUBLICATION pub FOR TABLE t")
 		src := newTestSource(t, url)
@@ -54,6 +55,7 @@ func TestAddTable(t *testing.T) {
 // TestAddTablePublishedByItself: what a publication of all tables or of a schema
 // has needs no adding.
 func TestAddTablePublishedByItself(t *testing.T) {
+	pgtest.AsOwner(t)
 	eachShared(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, oneTable, "CREATE TABLE bare (id int)", "CREATE PUBLICATION pub FOR ALL TABLES",
 			"CREATE TABLE m (id int PRIMARY KEY) PARTITION BY RANGE (id)", "CREATE TABLE m_1 PARTITION OF m DEFAULT")
@@ -117,6 +119,7 @@ func TestAddTableUnknown(t *testing.T) {
 // TestAddTableWithoutIdentity: PG-9. What would make UPDATE fail at the source is
 // not added before it is mended by the stop's SQL.
 func TestAddTableWithoutIdentity(t *testing.T) {
+	pgtest.AsOwner(t)
 	eachShared(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, "CREATE TABLE bare (id int)", "CREATE TABLE nothing (id int PRIMARY KEY)", "ALTER TABLE nothing REPLICA IDENTITY NOTHING",
 			"CREATE TABLE m (id int PRIMARY KEY) PARTITION BY RANGE (id)", "CREATE TABLE m_1 PARTITION OF m DEFAULT", "ALTER TABLE m_1 REPLICA IDENTITY NOTHING",
@@ -146,6 +149,7 @@ func TestAddTableWithoutIdentity(t *testing.T) {
 // TestAddPartitions: a partition is added as its partitioned table, and one of
 // which a part is left out only where the publication sends it as itself.
 func TestAddPartitions(t *testing.T) {
+	pgtest.AsOwner(t)
 	eachShared(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, "CREATE TABLE m (id int PRIMARY KEY) PARTITION BY RANGE (id)", "CREATE TABLE m_1 PARTITION OF m FOR VALUES FROM (0) TO (10)",
 			"CREATE TABLE m_2 PARTITION OF m DEFAULT", "CREATE PUBLICATION pub WITH (publish_via_partition_root = true)", "CREATE PUBLICATION leaves")

@@ -31,7 +31,7 @@ func TargetURL(raw string) string { return as(raw, applyRole) }
 
 func as(raw, role string) string {
 	u, err := url.Parse(raw)
-	if !least() || err != nil || u.User.Username() != "postgres" {
+	if !least() || os.Getenv(asOwner) != "" || err != nil || u.User.Username() != "postgres" {
 		return raw
 	}
 	u.User = url.User(role)
@@ -85,3 +85,11 @@ func GrantCreate(t testing.TB, url, database string) {
 		Exec(t, url, "GRANT CREATE ON DATABASE "+database+" TO "+captureRole+", "+applyRole)
 	}
 }
+
+// AsOwner has the test's pipelines run as superusers also where ENTRAIN_TEST_LEAST is
+// set: what it is about takes the rights of an owner, as the rights page says. It is
+// called first, and not in a parallel test.
+func AsOwner(t testing.TB) { t.Setenv(asOwner, "1") }
+
+// asOwner is set in tests of [AsOwner].
+const asOwner = "ENTRAIN_TEST_AS_OWNER"
