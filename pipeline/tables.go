@@ -293,14 +293,15 @@ func (t *tables) land(ctx context.Context, f flight) error {
 	return nil
 }
 
-// enter writes a table into the ledger: it has its rows.
+// enter writes a table into the ledger: it has its rows. A ledger that no first copy
+// has completed stays as it is: with tables in it, it would be one that was begun.
 func (t *tables) enter(ctx context.Context, l *life, tx entrain.Transaction) error {
 	store, keeps := t.p.opt.Store.(LedgerStore)
 	if !keeps {
 		return nil
 	}
 	ledger, err := store.LoadLedger(ctx)
-	if err != nil || ledger.find(l.Schema, l.Name) != nil {
+	if err != nil || !ledger.Complete || ledger.find(l.Schema, l.Name) != nil {
 		return err
 	}
 	ledger.Tables = append(ledger.Tables, CopiedTable{

@@ -282,3 +282,22 @@ func TestColumnComesBack(t *testing.T) {
 	pgtest.Exec(t, o.source, "ALTER TABLE items DROP COLUMN n", "ALTER TABLE items ADD COLUMN n int NOT NULL DEFAULT 46", "INSERT INTO items VALUES (6004)")
 	o.agree(t, "SELECT count(*) || ' ' || sum(n) FROM items")
 }
+
+// A table that is copied beside the stream of a pipeline without a first copy is no
+// first copy: the next run goes on as before.
+func TestRefreshWithoutFirstCopy(t *testing.T) {
+	srv := pgtest.Start(t, someMajor(t), nil)
+	o := ordered{source: pgtest.CreateDatabase(t, srv), target: pgtest.CreateDatabase(t, srv)}
+	pgtest.Exec(t, o.source, itemsSQL)
+	pgtest.Exec(t, o.target, "CREATE TABLE items (id int PRIMARY KEY, n int NOT NULL)")
+	o.file = writePipeline(t, pgtest.Name(t), fromPostgres(o.source), intoPostgres(o.target))
+	o.p = launch(t, "run", o.file.path)
+	o.file.until(t, "it streams", streaming)
+	launch(t, "snapshot", "start", o.file.path, "--table", "public.items").exit(t, exitOK)
+	o.agree(t, "SELECT count(*) || ' ' || sum(n) FROM items")
+	o.reaches(t, "public.items", pipeline.TableStreaming)
+	o.p.kill()
+	pgtest.Exec(t, o.source, "DELETE FROM items WHERE id < 10")
+	launch(t, "run", "--until", "now", o.file.path).exit(t, exitOK)
+	o.agree(t, "SELECT count(*) || ' ' || sum(n) FROM items")
+}

@@ -16,18 +16,7 @@ import (
 // making anything; what it says is zero if there is none. A state that a process
 // has open is an error, as is one that is damaged.
 func Peek(dir, name string) (l pipeline.Ledger, c pipeline.Checkpoint, err error) {
-	path := filepath.Join(Folder(dir, name), fileName)
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		return l, c, nil
-	}
-	if err := verifyFile(path); err != nil {
-		return l, c, fmt.Errorf("look into state file %s: %w", path, err)
-	}
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Millisecond})
-	if err != nil {
-		return l, c, fmt.Errorf("look into state file %s: %w", path, err)
-	}
-	err = db.View(func(tx *bbolt.Tx) (err error) {
+	_, err = peek(dir, name, func(tx *bbolt.Tx) (err error) {
 		b := tx.Bucket(bucketName)
 		if b == nil {
 			return nil
@@ -38,5 +27,31 @@ func Peek(dir, name string) (l pipeline.Ledger, c pipeline.Checkpoint, err error
 		l, err = readLedger(b)
 		return err
 	})
-	return l, c, errors.Join(err, db.Close())
+	return l, c, err
+}
+
+// PeekSchemas is [Peek] for the histories of the shapes of tables. found is false
+// if there is no state.
+func PeekSchemas(dir, name string) (all []pipeline.SchemaHistory, found bool, err error) {
+	found, err = peek(dir, name, func(tx *bbolt.Tx) (err error) {
+		all, err = readSchemas(tx)
+		return err
+	})
+	return all, found, err
+}
+
+// peek reads from a state, if there is one.
+func peek(dir, name string, read func(*bbolt.Tx) error) (found bool, err error) {
+	path := filepath.Join(Folder(dir, name), fileName)
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err := verifyFile(path); err != nil {
+		return true, fmt.Errorf("look into state file %s: %w", path, err)
+	}
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Millisecond})
+	if err != nil {
+		return true, fmt.Errorf("look into state file %s: %w", path, err)
+	}
+	return true, errors.Join(db.View(read), db.Close())
 }

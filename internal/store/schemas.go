@@ -3,11 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -79,25 +75,4 @@ func readSchemas(tx *bbolt.Tx) (all []pipeline.SchemaHistory, err error) {
 		return err
 	})
 	return all, err
-}
-
-// PeekSchemas is [Peek] for the histories of the shapes of tables. found is false
-// if there is no state.
-func PeekSchemas(dir, name string) (all []pipeline.SchemaHistory, found bool, err error) {
-	path := filepath.Join(Folder(dir, name), fileName)
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		return nil, false, nil
-	}
-	if err := verifyFile(path); err != nil {
-		return nil, true, fmt.Errorf("look into state file %s: %w", path, err)
-	}
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Millisecond})
-	if err != nil {
-		return nil, true, fmt.Errorf("look into state file %s: %w", path, err)
-	}
-	err = db.View(func(tx *bbolt.Tx) (err error) {
-		all, err = readSchemas(tx)
-		return err
-	})
-	return all, true, errors.Join(err, db.Close())
 }
