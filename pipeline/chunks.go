@@ -43,11 +43,18 @@ func (p *Pipeline) prepareTables(ctx context.Context) error {
 	if !t.some.Load() {
 		return nil
 	}
+	reading := t.reading()
 	listed, err := p.listTables(ctx)
+	if err != nil && len(reading) == 0 {
+		// Nothing is to be read: the tables that others are tied to are all that is
+		// not known, and a source that cannot be read beside its stream has none.
+		p.log.Info("which tables are tied together is not known", "error", err)
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("copy tables: %w", err)
 	}
-	for _, l := range t.reading() {
+	for _, l := range reading {
 		if err := t.adopt(ctx, l, listed); err != nil {
 			return err
 		}

@@ -225,3 +225,23 @@ func TestOrdersThatMakeNoSense(t *testing.T) {
 		})
 	})
 }
+
+// TestFailedTableOfPlainSource is the same with a source that cannot be read beside
+// its stream: the others flow on, also in the sessions behind it.
+func TestFailedTableOfPlainSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newLiving(0)
+		sink := newLivingSink(w)
+		sink.refuse[w.tables[1].String()] = true
+		o := pipeline.Options{Source: w.MemorySource, Sink: sink, Store: &tableStore{world: w}, OnTableError: pipeline.TableErrorResync}
+		process(t, 0, o, func(*pipeline.Pipeline) {
+			for range 10 {
+				w.commit(3)
+				<-time.After(time.Second)
+			}
+		})
+		if diff := sink.rows[w.tables[2].String()].Diff(w.states[len(w.states)-1][2]); diff != "" {
+			t.Errorf("another table did not flow on:\n%s", diff)
+		}
+	})
+}
