@@ -27,6 +27,10 @@ type SchemaChange struct {
 	// Resync, if not empty, says why rows that the sink has already may differ
 	// from the source's without an event that tells: they are to be copied anew.
 	Resync string
+	// Make, if not nil, makes the event's Table elsewhere: its rows come next. Only
+	// a durable stream has such events, with nothing else set, and only the engine
+	// that delivers from it sees them.
+	Make *Definition
 }
 
 // ColumnChangeKind is what happened to a column.
