@@ -346,27 +346,59 @@ func (r *countedRows) Read(ctx context.Context) (*entrain.Batch, error) {
 // transaction, whose end makes it durable together with the ledger.
 func (c *copying) write(ctx context.Context) error {
 	for i := range c.tables {
-		t := &c.tables[i]
-		if c.ledger.has(t.Table) {
-			continue
+		if !c.ledger.has(c.tables[i].Table) {
+			if err := c.writeGroup(ctx, c.lacking(i)); err != nil {
+				return err
+			}
 		}
-		rows, err := c.writeTable(ctx, i)
+	}
+	return nil
+}
+
+// lacking are the table and those tied to it that have no rows yet, in order. They
+// are written as one transaction, so that whoever has a part of them has all, of
+// one moment.
+func (c *copying) lacking(table int) []int {
+	tied := []int{table}
+	group := c.tables[table].Group
+	for i := table + 1; group != 0 && i < len(c.tables); i++ {
+		if c.tables[i].Group == group && !c.ledger.has(c.tables[i].Table) {
+			tied = append(tied, i)
+		}
+	}
+	return tied
+}
+
+// writeGroup makes the tables where the sink makes tables, and gives them their
+// rows. The last one's end makes all durable.
+func (c *copying) writeGroup(ctx context.Context, tables []int) error {
+	for _, i := range tables {
+		t := &c.tables[i]
+		err := c.p.makeTable(ctx, &entrain.ChunkTable{Table: t.Table, Rows: t.Rows, Group: t.Group, Definition: t.Definition})
 		if err != nil {
+			return fmt.Errorf("table %s: %w", t.Table, err)
+		}
+	}
+	rows := make([]int64, len(tables))
+	for n, i := range tables {
+		t := &c.tables[i]
+		var err error
+		if rows[n], err = c.writeTable(ctx, i); err != nil {
 			return fmt.Errorf("table %s: %w", t.Table, err)
 		}
 		shaped, err := c.shape(t)
 		if err != nil {
 			return err
 		}
-		if err := c.writer.Write(c.work, c.readEnd(shaped.Table, endOrdinal-1-uint64(i))); err != nil {
+		end := c.readEnd(shaped.Table, endOrdinal-1-uint64(i))
+		if n < len(tables)-1 {
+			end.Through = entrain.Position{}
+		}
+		if err := c.writer.Write(c.work, end); err != nil {
 			return fmt.Errorf("table %s: %w", t.Table, err)
 		}
-		with := c.checkpoint(c.ledger.From)
-		if err := c.finished(ctx, t.Table, rows, with); err != nil {
-			return err
-		}
 	}
-	return nil
+	return c.finished(ctx, tables, rows)
 }
 
 // writeTable reads the parts of a table on several goroutines and writes what

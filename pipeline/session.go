@@ -223,6 +223,11 @@ func (s *session) read(ctx context.Context) error {
 func (s *session) watched(ctx context.Context, b *entrain.Batch) error {
 	s.handing.Lock()
 	defer s.handing.Unlock()
+	if defines(b.Events) {
+		if err := s.define(ctx, b); err != nil {
+			return err
+		}
+	}
 	if err := s.shapes.pass(ctx, b); err != nil {
 		return err
 	}

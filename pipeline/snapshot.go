@@ -196,22 +196,30 @@ func (c *copying) copy(ctx context.Context) error {
 	return c.write(ctx)
 }
 
-// finished notes in the ledger that a table has its rows, together with the
+// finished notes in the ledger that tables have their rows, together with the
 // position that made them durable.
-func (c *copying) finished(ctx context.Context, t *entrain.Table, rows int64, with Checkpoint) error {
+func (c *copying) finished(ctx context.Context, tables []int, rows []int64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.p.copiedShapes(ctx, []*entrain.Table{t}, c.point); err != nil {
+	next := c.ledger
+	next.Tables = next.Tables[:len(next.Tables):len(next.Tables)]
+	var shapes []*entrain.Table
+	for n, i := range tables {
+		t := c.tables[i].Table
+		shapes = append(shapes, t)
+		next.Tables = append(next.Tables, c.entry(t, rows[n]))
+	}
+	if err := c.p.copiedShapes(ctx, shapes, c.point); err != nil {
 		return err
 	}
-	next := c.ledger
-	next.Tables = append(next.Tables[:len(next.Tables):len(next.Tables)],
-		c.entry(t, rows))
+	with := c.checkpoint(c.ledger.From)
 	if err := c.store.SaveLedger(ctx, next, &with); err != nil {
 		return err
 	}
 	c.ledger = next
-	c.p.log.Info("table copied", "table", t.String(), "rows", rows)
+	for n, t := range shapes {
+		c.p.log.Info("table copied", "table", t.String(), "rows", rows[n])
+	}
 	return nil
 }
 

@@ -46,6 +46,7 @@ func (r *reloader) read() (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
+	next.half, next.only = r.now.half, r.now.only
 	return next, sameHome(r.now, next)
 }
 
