@@ -29,6 +29,8 @@ type Env struct {
 	Copies func(schema, name string) bool
 	// Standalone: nothing is done but that; no changes are delivered.
 	Standalone bool
+	// Leased: other processes wait to take the source over from this one.
+	Leased bool
 }
 
 // Decode fills the connector's own configuration struct, strictly: an unknown

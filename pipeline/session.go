@@ -40,6 +40,13 @@ type session struct {
 func (p *Pipeline) session(ctx context.Context, delays *backoff) error {
 	work, cancel := p.workContext(ctx)
 	defer cancel()
+	if leaser, ok := p.opt.Source.(entrain.Leaser); ok && p.opt.Standby {
+		release, err := leaser.Lease(ctx)
+		if err != nil {
+			return fmt.Errorf("wait for the source: %w", err)
+		}
+		defer release()
+	}
 	writer, err := p.opt.Sink.Open(ctx)
 	if err != nil {
 		return fmt.Errorf("open sink: %w", err)

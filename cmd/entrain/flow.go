@@ -52,7 +52,9 @@ func (p *program) flow(l *loaded, state *store.Store) (*flow, error) {
 	f := &flow{log: l.log}
 	o := fanout.Options{Stream: l.log, Bounded: l.bounded, Log: p.log}
 	if l.half != deliverOnly && l.source != nil {
-		capture, err := pipeline.New(l.options(p, l.log, state))
+		captures := l.options(p, l.log, state)
+		captures.Standby = l.half == captureOnly
+		capture, err := pipeline.New(captures)
 		if err != nil {
 			return nil, err
 		}

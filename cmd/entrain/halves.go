@@ -56,7 +56,7 @@ func (p *program) deliverCommand() *cobra.Command {
 
 // loadHalf reads the file of a pipeline of which this process does one half.
 func (p *program) loadHalf(path string, h half) (*loaded, error) {
-	l, err := p.load(path)
+	l, err := p.loadAs(path, h)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,6 @@ func (p *program) loadHalf(path string, h half) (*loaded, error) {
 		return nil, usageError{errors.New("the halves of a pipeline meet in a stream that both reach: " +
 			"stream.type is to be kafka, nats or redis; entrain run FILE does both halves in one process")}
 	}
-	l.half = h
 	return l, nil
 }
 

@@ -37,16 +37,19 @@ type sinkEnd struct {
 
 // load reads a pipeline file and builds what it describes. Its errors are
 // mistakes in the file.
-func (p *program) load(path string) (*loaded, error) {
+func (p *program) load(path string) (*loaded, error) { return p.loadAs(path, both) }
+
+// loadAs is load for a process that does one half of what the file says.
+func (p *program) loadAs(path string, h half) (*loaded, error) {
 	file, err := p.loadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	l := &loaded{file: file}
+	l := &loaded{file: file, half: h}
 	if l.snapshot, err = snapshotOf(file); err != nil {
 		return nil, err
 	}
-	env := connector.Env{Pipeline: file.Name, State: store.Folder(file.State.Dir, file.Name), Log: p.log, Copies: copiesOf(file, l.snapshot),
+	env := connector.Env{Pipeline: file.Name, Leased: h == captureOnly, State: store.Folder(file.State.Dir, file.Name), Log: p.log, Copies: copiesOf(file, l.snapshot),
 		Standalone: l.snapshot.Mode == pipeline.SnapshotOnly}
 	if err := l.build(env); err != nil {
 		return nil, err
