@@ -54,6 +54,9 @@ func (p *program) flow(l *loaded, state *store.Store) (*flow, error) {
 	if l.half != deliverOnly && l.source != nil {
 		captures := l.options(p, l.log, state)
 		captures.Standby = l.half == captureOnly
+		if keeper, ok := l.log.(stream.Keeper); ok && l.file.External() {
+			captures.Store = store.In(keeper)
+		}
 		capture, err := pipeline.New(captures)
 		if err != nil {
 			return nil, err
