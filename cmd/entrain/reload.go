@@ -42,10 +42,11 @@ func (r *reloader) again() *work {
 func (r *reloader) read() (*loaded, error) {
 	at := r.p.place
 	defer func() { r.p.place = at }()
-	next, err := r.p.load(r.now.file.Path)
+	next, err := r.p.loadAs(r.now.file.Path, r.now.half)
 	if err != nil {
 		return nil, err
 	}
+	next.only = r.now.only
 	return next, sameHome(r.now, next)
 }
 

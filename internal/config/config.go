@@ -40,9 +40,18 @@ type File struct {
 	// on, until it is resynced, and lets the others flow.
 	OnTableError string
 
-	root         *node
-	source, sink section
-	rules        *node // of Transform; nil if the file has none
+	// Source is where the changes come from; nil in a file that only delivers from a
+	// stream.
+	Source *Section
+	// Stream is the durable stream in between; nil if there is none.
+	Stream *Section
+	// Sinks are where the changes go to, in the file's order, their names all
+	// different. There is more than one only behind a stream, and none only in a file
+	// that captures into one.
+	Sinks []*Section
+
+	root  *node
+	rules *node // of Transform; nil if the file has none
 }
 
 // Snapshot is the snapshot: section.
@@ -108,10 +117,12 @@ type Pipeline struct {
 // document is the file as it is written.
 type document struct {
 	Name      string           `yaml:"name"`
-	Source    section          `yaml:"source,required"`
+	Source    Section          `yaml:"source"`
 	Snapshot  Snapshot         `yaml:"snapshot"`
 	Transform []transform.Rule `yaml:"transform"`
-	Sink      section          `yaml:"sink,required"`
+	Stream    Section          `yaml:"stream"`
+	Sink      Section          `yaml:"sink"`
+	Sinks     []Section        `yaml:"sinks"`
 	State     State            `yaml:"state"`
 	Pipeline  Pipeline         `yaml:"pipeline"`
 	OnError   string           `yaml:"on_error"`
@@ -211,60 +222,11 @@ func (d *document) file(root *node) (*File, error) {
 	if _, err := d.Snapshot.Tables.Matcher(); err != nil {
 		return nil, root.find("snapshot", "tables").errorf("%s", err)
 	}
-	return &File{
+	f := &File{
 		Path: path, Name: d.Name, Snapshot: d.Snapshot, Transform: d.Transform, State: d.State,
-		Pipeline: d.Pipeline, OnError: d.OnError, OnTableError: d.OnTableError, root: root, source: d.Source, sink: d.Sink, rules: root.get("transform"),
-	}, nil
-}
-
-// Source returns the source's type and the strict decoder of the rest of its
-// section. Errors of the decoder are [*Error] values.
-func (f *File) Source() (string, connector.Decode) { return f.source.typ, f.source.decode }
-
-// Sink returns the sink's type and the strict decoder of the rest of its
-// section. Errors of the decoder are [*Error] values.
-func (f *File) Sink() (string, connector.Decode) { return f.sink.typ, f.sink.decode }
-
-// SourceError and SinkError give an error about a section as a whole, such as
-// an unknown type, its place in the file.
-func (f *File) SourceError(err error) error { return f.source.place(err) }
-
-// SinkError is [File.SourceError] for the sink.
-func (f *File) SinkError(err error) error { return f.sink.place(err) }
-
-// section is source: or sink:. Its type is known at once, the rest when the
-// connector decodes it.
-type section struct {
-	typ  string
-	node *node
-	into any // what the connector decoded into, for Show
-}
-
-func (s *section) decodeNode(n *node) error {
-	if n.kind != mapping {
-		return n.errorf("expected keys and values, found %s", n.describe())
+		Pipeline: d.Pipeline, OnError: d.OnError, OnTableError: d.OnTableError, root: root, rules: root.get("transform"),
 	}
-	typ := n.find("type")
-	if typ == n {
-		return n.errorf("the key \"type\" is missing here")
-	}
-	s.node = n
-	return decode(typ, &s.typ)
-}
-
-func (s *section) decode(into any) error {
-	s.into = into
-	return decode(s.node.without("type"), into)
-}
-
-func (s *section) place(err error) error {
-	var placed *Error
-	if err == nil || errors.As(err, &placed) {
-		return err
-	}
-	at := s.node.find("type").errorf("%s", err)
-	at.Err = err
-	return at
+	return f, f.takeSections(d)
 }
 
 // reason is err without the path that the message names already.

@@ -60,6 +60,9 @@ func (s *session) dial(ctx context.Context) (err error) {
 	if size := s.src.cfg.DecodingWorkMem; size > 0 {
 		s.cfg.RuntimeParams["logical_decoding_work_mem"] = strconv.FormatInt(int64(size)>>10, 10) + "kB"
 	}
+	if s.src.cfg.Leased {
+		s.cfg.RuntimeParams["wal_sender_timeout"] = strconv.FormatInt(leaseTimeout.Milliseconds(), 10) + "ms"
+	}
 	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 6,
 	}}

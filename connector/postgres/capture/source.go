@@ -68,6 +68,9 @@ type Config struct {
 	Copies func(schema, name string) bool `yaml:"-"`
 	// Standalone: no changes are captured after that.
 	Standalone bool `yaml:"-"`
+	// Leased: other processes wait for the slot; the server is asked to give it up
+	// 10 s after it last heard from this one.
+	Leased bool `yaml:"-"`
 }
 
 // Source captures the changes of one database. It implements entrain.Source,
@@ -190,7 +193,7 @@ func (s *Source) Bounded(target string) (*Source, error) {
 
 // Build builds a source from the source section of a pipeline file.
 func Build(env connector.Env, decode connector.Decode) (*Source, error) {
-	cfg := Config{Pipeline: env.Pipeline, Log: env.Log, Copies: env.Copies, Standalone: env.Standalone}.withDefaults()
+	cfg := Config{Pipeline: env.Pipeline, Log: env.Log, Copies: env.Copies, Standalone: env.Standalone, Leased: env.Leased}.withDefaults()
 	if err := decode(&cfg); err != nil {
 		return nil, err
 	}
