@@ -102,13 +102,23 @@ func Spec() connector.Spec {
 		Type: "kafka",
 		Sink: func(env connector.Env, decode connector.Decode) (entrain.Sink, error) {
 			yes := true
-			cfg := SinkConfig{Format: "native", TransactionalID: "entrain." + env.Pipeline, Create: &yes, ExactlyOnce: &yes}
+			cfg := SinkConfig{Format: "native", TransactionalID: producerName(env.Pipeline), Create: &yes, ExactlyOnce: &yes}
 			if err := decode(&cfg); err != nil {
 				return nil, err
 			}
 			return NewSink(cfg)
 		},
 	}
+}
+
+// producerName is the transactional id of a pipeline. What a topic's name cannot
+// have is replaced, and a hash of the whole name keeps two apart.
+func producerName(pipeline string) string {
+	name := encoding.TopicName(pipeline)
+	if name != pipeline {
+		name = fmt.Sprintf("%s-%08x", name, uint32(xxh64([]byte(pipeline))))
+	}
+	return "entrain." + name
 }
 
 // Open connects. Unless exactly_once is false, the writer is an
