@@ -61,6 +61,9 @@ type jsonForm struct {
 func (f *jsonForm) end(context.Context) error { return nil }
 
 func (f *jsonForm) event(ctx context.Context, e *entrain.Event) error {
+	if err := f.rememberStream(ctx, e.Tx.Stream); err != nil {
+		return err
+	}
 	switch e.Op {
 	case entrain.OpInsert, entrain.OpUpdate, entrain.OpDelete, entrain.OpRead:
 		return f.row(ctx, e)
@@ -290,6 +293,9 @@ func (f *jsonForm) send(s *slab, e *entrain.Event, t *target, of recordOf) *kgo.
 	if t.version != nil {
 		s.headers = append(s.headers, kgo.RecordHeader{Key: headerVersion, Value: t.version})
 	}
+	if flags := f.flags(e); flags != nil {
+		s.headers = append(s.headers, kgo.RecordHeader{Key: headerFlags, Value: flags})
+	}
 	if of.link != "" {
 		s.headers = append(s.headers, kgo.RecordHeader{Key: of.link, Value: of.linked})
 	}
@@ -297,6 +303,24 @@ func (f *jsonForm) send(s *slab, e *entrain.Event, t *target, of recordOf) *kgo.
 	r.Topic, r.Partition, r.Timestamp, r.Key = t.topic.name, of.partition, f.now, of.key
 	r.Headers = s.headers[first:len(s.headers):len(s.headers)]
 	return r
+}
+
+// The flags of an event that its JSON does not have.
+var flagTexts = [4][]byte{nil, []byte("settling"), []byte("shadow"), []byte("settling,shadow")}
+
+// flags returns the flags of an event of a log; nil for none.
+func (f *jsonForm) flags(e *entrain.Event) []byte {
+	n := 0
+	if !f.shape.log {
+		return nil
+	}
+	if e.Settling {
+		n |= 1
+	}
+	if e.Table != nil && e.Table.Shadow || e.Truncate != nil && len(e.Truncate.Tables) > 0 && e.Truncate.Tables[0].Shadow {
+		n |= 2
+	}
+	return flagTexts[n]
 }
 
 var opTexts = func() (texts [entrain.OpSchema + 1][]byte) {

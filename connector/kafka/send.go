@@ -68,17 +68,33 @@ func (w *writer) topic(ctx context.Context, name string) (*topic, error) {
 	return t, nil
 }
 
-// rememberShape puts the shape of a table beside the position, once.
+// rememberShape puts the shape of a table beside the position or the log, once.
 func (w *writer) rememberShape(ctx context.Context, t *entrain.Table) error {
 	version := fingerprint(t.Version)
 	if !w.exactly || w.state.shapes[version] {
 		return nil
 	}
+	to := w.own
+	if w.log != nil {
+		to = w.beside
+	}
 	w.state.shapes[version] = true
-	return w.remember(ctx, w.own, shapeKey+version, shapeRecord{
+	return w.remember(ctx, to, shapeKey+version, shapeRecord{
 		V: stateVersion, Schema: t.Schema, Table: t.Name, FullIdentity: t.FullIdentity, Columns: t.Columns,
 	})
 }
+
+// rememberStream puts beside a log what its events do not carry of their stream,
+// once a session.
+func (w *writer) rememberStream(ctx context.Context, s *entrain.Stream) error {
+	if w.log == nil || w.stream == s {
+		return nil
+	}
+	w.stream = s
+	return w.remember(ctx, w.beside, streamName(s), streamRecord{V: stateVersion, Database: s.Database})
+}
+
+func streamName(s *entrain.Stream) string { return streamKey + s.Source + "/" + s.Incarnation }
 
 // remember sends a record of the state.
 func (w *writer) remember(ctx context.Context, to *topic, key string, value any) error {

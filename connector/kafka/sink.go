@@ -108,6 +108,7 @@ func Spec() connector.Spec {
 			}
 			return NewSink(cfg)
 		},
+		Log: specLog,
 	}
 }
 

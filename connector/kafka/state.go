@@ -20,8 +20,9 @@ import (
 const (
 	positionKey = "position"
 	ownerKey    = "owner"
-	topicKey    = "topic/" // and the topic's name
-	shapeKey    = "shape/" // and the fingerprint
+	topicKey    = "topic/"  // and the topic's name
+	shapeKey    = "shape/"  // and the fingerprint
+	streamKey   = "stream/" // and source/incarnation; beside a log only
 )
 
 const stateVersion = 1
@@ -31,6 +32,7 @@ type state struct {
 	position entrain.Position
 	shapes   map[string]bool   // by fingerprint in hexadecimal
 	topics   map[string]string // ids of the topics that were written to
+	values   map[string][]byte // of a capture: see [Log.SaveValues]
 }
 
 type positionRecord struct {
@@ -61,7 +63,15 @@ type shapeRecord struct {
 	Columns      []entrain.Column `json:"columns"`
 }
 
-func newState() *state { return &state{shapes: map[string]bool{}, topics: map[string]string{}} }
+// streamRecord is what the events of a log do not carry of their stream.
+type streamRecord struct {
+	V        int    `json:"v"`
+	Database string `json:"database"`
+}
+
+func newState() *state {
+	return &state{shapes: map[string]bool{}, topics: map[string]string{}, values: map[string][]byte{}}
+}
 
 // take adds what a record says.
 func (s *state) take(r *kgo.Record) error {
@@ -75,6 +85,8 @@ func (s *state) take(r *kgo.Record) error {
 		}
 	case strings.HasPrefix(key, shapeKey):
 		s.shapes[key[len(shapeKey):]] = r.Value != nil
+	case strings.HasPrefix(key, valueKey):
+		s.values[key[len(valueKey):]] = r.Value
 	case strings.HasPrefix(key, topicKey):
 		var t topicRecord
 		delete(s.topics, key[len(topicKey):])

@@ -31,6 +31,11 @@ type writer struct {
 	state  *state
 	// own is the state topic; nil without transactions.
 	own *topic
+	// log is whose writer it is, nil for a sink's; beside is where the shapes of a
+	// log's tables are.
+	log    *Log
+	beside *topic
+	stream *entrain.Stream // of the last event of a log
 	// stop is the context of what Close does.
 	stop context.Context
 
@@ -68,6 +73,9 @@ func (w *writer) Write(ctx context.Context, b *entrain.Batch) error {
 
 func (w *writer) write(ctx context.Context, b *entrain.Batch) error {
 	w.now = time.Now()
+	if w.exactly && w.own == nil {
+		return errors.New("write to kafka: the position was not taken over")
+	}
 	err := w.begin()
 	for i := 0; i < len(b.Events) && err == nil; i++ {
 		if err = w.form.event(ctx, &b.Events[i]); err != nil {
@@ -204,8 +212,7 @@ func (w *exactWriter) Position(ctx context.Context) (entrain.Position, error) {
 	return w.state.position, nil
 }
 
-// takeOver writes who is the owner now, and reads the state up to that record:
-// it is the end, whatever compaction left of the topic.
+// takeOver fences all producers of an older session before it reads the state.
 func (w *exactWriter) takeOver(ctx context.Context) error {
 	if _, _, err := w.client.ProducerID(ctx); err != nil {
 		return err
@@ -214,8 +221,32 @@ func (w *exactWriter) takeOver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if w.log == nil {
+		return w.enter(ctx, own)
+	}
+	if w.beside, err = w.ensure(ctx, w.admin, w.compacted(w.log.name+shapesSuffix)); err != nil {
+		return err
+	}
+	v, err := openValues(ctx, w.production)
+	if err != nil {
+		return err
+	}
+	if err := w.enter(ctx, own); err != nil {
+		v.client.Close()
+		return err
+	}
+	v.all = w.state.values
+	w.state.shapes = map[string]bool{} // they are beside, and others may have removed them
+	w.log.keep(v)
+	return nil
+}
+
+// enter writes who is the owner now, and reads the state up to that record: it is
+// the end, whatever compaction left of the topic.
+func (w *exactWriter) enter(ctx context.Context, own *topic) error {
 	host, _ := os.Hostname()
 	r := &kgo.Record{Topic: own.name, Key: []byte(ownerKey)}
+	var err error
 	r.Value, err = appendJSON(nil, ownerRecord{V: stateVersion, Host: host, PID: os.Getpid(), Started: w.now.UTC()})
 	if err != nil {
 		return err
