@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,7 @@ type source struct {
 	log       *Log
 	cursor    string
 	partition stream.Partition
+	bounded   bool // readers end at what is finished when they open
 
 	mu   sync.Mutex
 	void span // what a marker said about messages that may still be there
@@ -62,6 +64,11 @@ func (s *source) open(ctx context.Context, seq *Sequence, from entrain.Position)
 		return nil, fmt.Errorf("read the stream of %s after message %d: %w", s.partition, after, err)
 	}
 	r := &reader{src: s, seq: seq, follower: f, from: from, read: after, finished: after}
+	if s.bounded {
+		if r.last, err = lastFinished(ctx, seq); err != nil {
+			return nil, errors.Join(fmt.Errorf("find the end of the stream of %s: %w", s.partition, err), f.Close())
+		}
+	}
 	r.handed.acked.number = after
 	r.at.Store(after)
 	r.heard.Store(time.Now().UnixMilli())
@@ -127,6 +134,7 @@ type reader struct {
 	pending  merged // frames of a batch that goes on
 	parts    bool   // a part of a transaction was handed out, its end was not
 	skipping bool   // messages are missing: the next finished one decides
+	last     uint64 // where a bounded session ends
 
 	at               atomic.Uint64 // read; from here on from any goroutine
 	end              atomic.Uint64 // bytes of the sequence through the last message read
@@ -141,6 +149,9 @@ func (r *reader) Read(ctx context.Context) (*entrain.Batch, error) {
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
+		}
+		if r.src.bounded && r.finished >= r.last {
+			return nil, io.EOF
 		}
 		m, err := r.follower.Next(ctx)
 		if err != nil {
