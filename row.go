@@ -107,3 +107,22 @@ func (b *RowBuilder) put(s State) {
 func (b *RowBuilder) End() (Row, []byte) {
 	return Row(b.buf[b.start:len(b.buf):len(b.buf)]), b.buf
 }
+
+// Valid reports whether r is a row of n columns whose layout can be read: the
+// check for bytes that come from outside. The missing row is not valid.
+func (r Row) Valid(n int) bool {
+	if r == nil || len(r) < n*rowWord {
+		return false
+	}
+	last, words := uint32(0), r[:n*rowWord]
+	for len(words) >= rowWord {
+		word := binary.LittleEndian.Uint32(words)
+		words = words[rowWord:]
+		end := word & endMask
+		if end < last || State(word>>stateBits) > Unchanged {
+			return false
+		}
+		last = end
+	}
+	return int(last) == len(r)-n*rowWord
+}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"sync/atomic"
 
@@ -340,105 +339,4 @@ func (r *countedRows) Read(ctx context.Context) (*entrain.Batch, error) {
 		r.p.copyingRead(r.table, n)
 	}
 	return b, err
-}
-
-// write copies through the writer, one table after the other: a table is one
-// transaction, whose end makes it durable together with the ledger.
-func (c *copying) write(ctx context.Context) error {
-	for i := range c.tables {
-		t := &c.tables[i]
-		if c.ledger.has(t.Table) {
-			continue
-		}
-		rows, err := c.writeTable(ctx, i)
-		if err != nil {
-			return fmt.Errorf("table %s: %w", t.Table, err)
-		}
-		shaped, err := c.shape(t)
-		if err != nil {
-			return err
-		}
-		if err := c.writer.Write(c.work, c.readEnd(shaped.Table, endOrdinal-1-uint64(i))); err != nil {
-			return fmt.Errorf("table %s: %w", t.Table, err)
-		}
-		with := c.checkpoint(c.ledger.From)
-		if err := c.finished(ctx, t.Table, rows, with); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// writeTable reads the parts of a table on several goroutines and writes what
-// they bring.
-func (c *copying) writeTable(ctx context.Context, table int) (int64, error) {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	parts := make(chan int, c.tables[table].Parts)
-	for n := range c.tables[table].Parts {
-		parts <- n
-	}
-	close(parts)
-	batches := make(chan *entrain.Batch)
-	var wg sync.WaitGroup
-	for range min(c.parallel(), c.tables[table].Parts) {
-		wg.Go(func() {
-			for n := range parts {
-				if err := c.readPart(ctx, entrain.SnapshotPart{Table: table, Number: n}, batches); err != nil {
-					stop(err)
-					return
-				}
-			}
-		})
-	}
-	go func() {
-		wg.Wait()
-		close(batches)
-	}()
-	var rows int64
-	var failed error
-	for b := range batches {
-		if failed == nil {
-			rows += int64(len(b.Events))
-			failed = c.writer.Write(c.work, b)
-		}
-		free(b)
-		if failed != nil {
-			stop(failed)
-		}
-	}
-	if failed == nil {
-		failed = context.Cause(ctx)
-	}
-	return rows, failed
-}
-
-// readPart sends the batches of a part; who receives them frees them.
-func (c *copying) readPart(ctx context.Context, part entrain.SnapshotPart, out chan<- *entrain.Batch) error {
-	if err := c.p.initial.wait(ctx); err != nil {
-		return err
-	}
-	rows, err := c.snap.Read(ctx, part)
-	if err != nil {
-		return err
-	}
-	defer closeQuietly(c.p, "part", rows)
-	counted := &countedRows{RowReader: rows, p: c.p, table: part.Table}
-	in := c.transformed(counted)
-	for {
-		b, err := in.Read(ctx)
-		if err == io.EOF {
-			c.p.copyingStored(part.Table, counted.rows, counted.rows)
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		select {
-		case out <- b:
-		case <-ctx.Done():
-			free(b)
-			return context.Cause(ctx)
-		}
-	}
 }

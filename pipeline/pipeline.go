@@ -40,6 +40,10 @@ type Options struct {
 	// Snapshot says whether the rows that are there already are copied first.
 	// Default: they are not.
 	Snapshot Snapshot
+	// Standby: another process may have the source; this one waits until it can take
+	// it over, if the source is an [entrain.Leaser], and an error that a new session
+	// may mend is retried from the beginning.
+	Standby bool
 	// OnTableError is what becomes of a table of which the sink refuses something.
 	// Default: the pipeline stops.
 	OnTableError TableError
@@ -146,7 +150,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 			}
 			continue
 		case ctx.Err() == nil && (p.tables.survive(ctx, err) || p.renew(ctx, err)):
-		case ctx.Err() != nil || !entrain.IsRetryable(err) || !p.wasUp():
+		case ctx.Err() != nil || !entrain.IsRetryable(err) || !p.wasUp() && !p.opt.Standby:
 			return errors.Join(err, p.become(phaseFailed, err))
 		}
 		wait := delays.next(err, rand.Float64())

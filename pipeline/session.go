@@ -40,6 +40,13 @@ type session struct {
 func (p *Pipeline) session(ctx context.Context, delays *backoff) error {
 	work, cancel := p.workContext(ctx)
 	defer cancel()
+	if leaser, ok := p.opt.Source.(entrain.Leaser); ok && p.opt.Standby {
+		release, err := leaser.Lease(ctx)
+		if err != nil {
+			return fmt.Errorf("wait for the source: %w", err)
+		}
+		defer release()
+	}
 	writer, err := p.opt.Sink.Open(ctx)
 	if err != nil {
 		return fmt.Errorf("open sink: %w", err)
@@ -223,6 +230,11 @@ func (s *session) read(ctx context.Context) error {
 func (s *session) watched(ctx context.Context, b *entrain.Batch) error {
 	s.handing.Lock()
 	defer s.handing.Unlock()
+	if defines(b.Events) {
+		if err := s.define(ctx, b); err != nil {
+			return err
+		}
+	}
 	if err := s.shapes.pass(ctx, b); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/entrainsync/entrain"
@@ -65,6 +66,13 @@ func (p *Pipeline) copyRows(ctx, work context.Context, w entrain.Writer, from en
 	p.gate = newGate(ledger)
 	only := p.opt.Snapshot.Mode == SnapshotOnly
 	switch {
+	case strings.HasPrefix(from.Offset, copyingOffset) && ledger.From.IsZero():
+		return from, &entrain.Stop{
+			Code: "snapshot_elsewhere",
+			What: "the copying of existing rows was begun and not finished, and this state knows nothing of it",
+			Why:  "another process, with another state folder, has begun it: which tables it has copied is known there",
+			Next: "entrain run FILE where it was begun, or here: entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
+		}
 	case ledger.Complete && only:
 		return from, errCopied
 	case ledger.Complete && ledger.From.IsZero() && from.IsZero():
@@ -92,7 +100,7 @@ func (p *Pipeline) copyRows(ctx, work context.Context, w entrain.Writer, from en
 	if err := p.become(phaseSnapshotting, nil); err != nil {
 		return from, err
 	}
-	c := &copying{p: p, store: store, ledger: ledger, writer: w, work: work}
+	c := &copying{p: p, store: store, ledger: ledger, writer: w, work: work, from: from}
 	copying, end := p.initial.begin(ctx)
 	defer end()
 	if err := c.run(copying); err != nil {
@@ -125,6 +133,7 @@ type copying struct {
 	fresh  []*entrain.Table // of what is more there
 	writer entrain.Writer
 	work   context.Context
+	from   entrain.Position // the sink's
 	snap   entrain.Snapshot
 	point  entrain.SnapshotPoint
 	tables []entrain.SnapshotTable
@@ -196,22 +205,30 @@ func (c *copying) copy(ctx context.Context) error {
 	return c.write(ctx)
 }
 
-// finished notes in the ledger that a table has its rows, together with the
+// finished notes in the ledger that tables have their rows, together with the
 // position that made them durable.
-func (c *copying) finished(ctx context.Context, t *entrain.Table, rows int64, with Checkpoint) error {
+func (c *copying) finished(ctx context.Context, tables []int, rows []int64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.p.copiedShapes(ctx, []*entrain.Table{t}, c.point); err != nil {
+	next := c.ledger
+	next.Tables = next.Tables[:len(next.Tables):len(next.Tables)]
+	var shapes []*entrain.Table
+	for n, i := range tables {
+		t := c.tables[i].Table
+		shapes = append(shapes, t)
+		next.Tables = append(next.Tables, c.entry(t, rows[n]))
+	}
+	if err := c.p.copiedShapes(ctx, shapes, c.point); err != nil {
 		return err
 	}
-	next := c.ledger
-	next.Tables = append(next.Tables[:len(next.Tables):len(next.Tables)],
-		c.entry(t, rows))
+	with := c.checkpoint(c.ledger.From)
 	if err := c.store.SaveLedger(ctx, next, &with); err != nil {
 		return err
 	}
 	c.ledger = next
-	c.p.log.Info("table copied", "table", t.String(), "rows", rows)
+	for n, t := range shapes {
+		c.p.log.Info("table copied", "table", t.String(), "rows", rows[n])
+	}
 	return nil
 }
 
@@ -225,7 +242,7 @@ func (c *copying) entry(t *entrain.Table, rows int64) CopiedTable {
 func (c *copying) noted(ctx context.Context) error {
 	loader, ok := c.p.opt.Sink.(entrain.Loader)
 	if !ok {
-		return nil
+		return c.notedInPosition()
 	}
 	notes, err := loader.Notes(ctx)
 	if err != nil {
@@ -334,16 +351,20 @@ func (c *copying) forget(ctx context.Context) {
 	}
 }
 
+// through is the position behind all rows.
+func (c *copying) through() entrain.Position {
+	if c.ledger.From.IsZero() { // no stream follows; what is written is to be durable all the same
+		return entrain.Position{Incarnation: c.point.Stream.Incarnation, Offset: "snapshot"}
+	}
+	return c.ledger.From
+}
+
 // readEnd is the marker behind the rows of a table, or of all.
 func (c *copying) readEnd(t *entrain.Table, ordinal uint64) *entrain.Batch {
-	through := c.ledger.From
-	if through.IsZero() { // no stream follows; what is written is to be durable all the same
-		through = entrain.Position{Incarnation: c.point.Stream.Incarnation, Offset: "snapshot"}
-	}
 	tx := &entrain.Transaction{Stream: c.point.Stream, Version: c.point.Version, CommitTime: c.point.Time}
 	return &entrain.Batch{
 		Events:  []entrain.Event{{Op: entrain.OpReadEnd, Ordinal: ordinal, Table: t, Tx: tx}},
-		Through: through,
+		Through: c.through(),
 	}
 }
 

@@ -61,3 +61,15 @@ type Assigner interface {
 type Cursorer interface {
 	Cursors(names []string)
 }
+
+// Keeper is a Log that keeps what the capture has to remember beside the events,
+// so that a process on another machine can take the capture over. Its methods may
+// be called beside the writer's, from any goroutine, after the writer's Position.
+type Keeper interface {
+	// LoadValues returns all values by key.
+	LoadValues(ctx context.Context) (map[string][]byte, error)
+	// SaveValues stores values that are at most some 100 kB each, and returns when
+	// they are durable: after a crash there are all of them or none. Those of a process
+	// that is fenced have no effect.
+	SaveValues(ctx context.Context, values map[string][]byte) error
+}

@@ -61,7 +61,11 @@ func (d *desk) Report() admin.Report {
 	d.mu.Lock()
 	e := d.engine
 	d.mu.Unlock()
-	return admin.Report{Pipeline: d.name, PID: os.Getpid(), Started: d.started, Status: e.Status()}
+	r := admin.Report{Pipeline: d.name, PID: os.Getpid(), Started: d.started, Status: e.Status()}
+	if f, ok := e.(*flow); ok {
+		r.Sinks = f.Sinks()
+	}
+	return r
 }
 
 // Tables implements admin.Engine.

@@ -52,6 +52,8 @@ func (p *program) rootCommand() *cobra.Command {
 		p.checkCommand(),
 		p.initCommand(),
 		p.runCommand(),
+		p.captureCommand(),
+		p.deliverCommand(),
 		p.demoCommand(),
 		p.statusCommand(),
 		p.tableCommand(),

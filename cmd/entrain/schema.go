@@ -230,8 +230,7 @@ func (p *program) printDDLScript(l *loaded, o checkOptions) error {
 	}
 	source, ok := l.source.(entrain.DDLScripter)
 	if !ok {
-		typ, _ := l.file.Source()
-		return usageError{fmt.Errorf("--ddl: a source of type %s cannot be made to tell of statements", typ)}
+		return usageError{fmt.Errorf("--ddl: a source of type %s cannot be made to tell of statements", l.sourceType())}
 	}
 	_, err := io.WriteString(p.stdout, source.DDLScript())
 	return err

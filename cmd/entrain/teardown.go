@@ -67,7 +67,7 @@ func (p *program) teardown(ctx context.Context, l *loaded, ask func(int) error) 
 // until everything else is gone.
 func (l *loaded) removals(ctx context.Context, held *store.Held) ([]entrain.Removal, error) {
 	var all []entrain.Removal
-	for _, end := range []any{l.source, l.sink} {
+	for _, end := range l.ends() {
 		t, ok := end.(entrain.Teardowner)
 		if !ok {
 			continue

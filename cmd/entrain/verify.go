@@ -17,6 +17,7 @@ import (
 type verifyOptions struct {
 	output  string
 	tables  []string
+	sink    string
 	timeout time.Duration
 }
 
@@ -42,6 +43,7 @@ func (p *program) verifyCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "table or json")
 	cmd.Flags().StringArrayVar(&o.tables, "table", nil, "compare only this `schema.table` of the source; * and ? match; may be repeated")
+	addSink(cmd, &o.sink)
 	cmd.Flags().DurationVar(&o.timeout, "timeout", time.Minute, "how long to wait for the sink to come to where the source was")
 	return cmd
 }
@@ -57,7 +59,7 @@ func (p *program) verify(ctx context.Context, l *loaded, o verifyOptions) error 
 	if options.Wants, err = wanted(o.tables); err != nil {
 		return err
 	}
-	source, sink, err := l.digesters()
+	source, sink, err := l.digesters(o.sink)
 	if err != nil {
 		return err
 	}
@@ -84,16 +86,18 @@ func (p *program) verify(ctx context.Context, l *loaded, o verifyOptions) error 
 }
 
 // digesters are both ends, if they can be compared.
-func (l *loaded) digesters() (source, sink entrain.Digester, err error) {
+func (l *loaded) digesters(name string) (source, sink entrain.Digester, err error) {
 	source, canSource := l.source.(entrain.Digester)
-	sink, canSink := l.sink.(entrain.Digester)
+	end, err := l.sinkNamed("verify", name)
+	if err != nil {
+		return nil, nil, err
+	}
+	sink, canSink := end.sink.(entrain.Digester)
 	if !canSource {
-		typ, _ := l.file.Source()
-		return nil, nil, usageError{fmt.Errorf("verify: the rows of a source of type %s cannot be compared", typ)}
+		return nil, nil, usageError{fmt.Errorf("verify: the rows of a source of type %s cannot be compared", l.sourceType())}
 	}
 	if !canSink {
-		typ, _ := l.file.Sink()
-		return nil, nil, usageError{fmt.Errorf("verify: the rows of a sink of type %s cannot be compared: it keeps changes, not rows", typ)}
+		return nil, nil, usageError{fmt.Errorf("verify: the rows of a sink of type %s cannot be compared: it keeps changes, not rows", end.section.Type)}
 	}
 	return source, sink, nil
 }

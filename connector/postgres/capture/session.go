@@ -60,6 +60,9 @@ func (s *session) dial(ctx context.Context) (err error) {
 	if size := s.src.cfg.DecodingWorkMem; size > 0 {
 		s.cfg.RuntimeParams["logical_decoding_work_mem"] = strconv.FormatInt(int64(size)>>10, 10) + "kB"
 	}
+	if s.src.cfg.Leased {
+		s.cfg.RuntimeParams["wal_sender_timeout"] = strconv.FormatInt(leaseTimeout.Milliseconds(), 10) + "ms"
+	}
 	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 6,
 	}}
@@ -234,6 +237,9 @@ func (s *session) synchronous() bool {
 
 // open checks the history, starts the stream and returns its reader.
 func (s *session) open(ctx context.Context, from entrain.Position) (entrain.Reader, error) {
+	if err := s.src.givenUp(ctx, from); err != nil {
+		return nil, err
+	}
 	if err := s.ensurePublication(ctx, from); err != nil {
 		return nil, err
 	}
