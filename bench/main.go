@@ -1,6 +1,6 @@
 // Command bench measures entrain against its real peers, on servers of its own:
 //
-//	go run ./bench decode|apply|latency|snapshot|all [--rows N] [--seconds N] [--runs N] [-o table|json]
+//	go run ./bench decode|apply|latency|snapshot|kafka|all [--rows N] [--seconds N] [--runs N] [-o table|json]
 //
 // decode reads the same log again and again, by turns with pg_recvlogical and
 // with `entrain run` into native JSON; apply feeds a second server by turns by
@@ -55,9 +55,10 @@ var works = []struct {
 	{"apply", apply},
 	{"latency", latency},
 	{"snapshot", snapshot},
+	{"kafka", kafka},
 }
 
-var errUsage = errors.New("usage: bench decode|apply|latency|snapshot|all [--rows N] [--seconds N] [--runs N] [-o table|json]")
+var errUsage = errors.New("usage: bench decode|apply|latency|snapshot|kafka|all [--rows N] [--seconds N] [--runs N] [-o table|json]")
 
 const (
 	exitFailed = 1

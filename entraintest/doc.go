@@ -37,5 +37,7 @@
 // when it is freed, the sink refuses to apply a change twice and remembers
 // which events took effect in which order.
 //
-// The package imports the standard library and package entrain only.
+// [TestStream] is the suite for durable streams, package stream.
+//
+// The package imports the standard library and packages entrain and stream only.
 package entraintest

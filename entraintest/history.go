@@ -255,7 +255,7 @@ func (s *session) bounds(e *entrain.Event, b *entrain.Batch) {
 		s.t.Fatalf("%s: the event names no transaction or no stream", s.place())
 	case b.Through.IsZero() && e.Tx.Version != first.Tx.Version:
 		s.t.Fatalf("%s: a fragment holds events of two transactions", s.place())
-	case !b.Through.IsZero() && e.Tx.Stream.Incarnation != b.Through.Incarnation:
+	case !s.h.elsewhere && !b.Through.IsZero() && e.Tx.Stream.Incarnation != b.Through.Incarnation:
 		s.t.Fatalf("%s: incarnation %q ends with position of %q", s.place(), e.Tx.Stream.Incarnation, b.Through.Incarnation)
 	case e.Op == entrain.OpMessage:
 		return

@@ -28,6 +28,9 @@ type SourceHarness struct {
 	// Patience is how long the suite waits for what must happen; 0 means 20
 	// seconds.
 	Patience time.Duration
+	// elsewhere: positions are of a stream between the source and its reader, not of
+	// the history that events name.
+	elsewhere bool
 }
 
 func (h SourceHarness) patience() time.Duration { return patience(h.Patience) }

@@ -87,7 +87,12 @@ func (p *program) check(ctx context.Context, l *loaded, o checkOptions) error {
 		parts[i].keep(o.only)
 		parts[i].fill(p.place)
 	}
-	if err := p.printParts(parts, o); err != nil {
+	if o.output == "table" && !o.fixSQL && len(o.only) == 0 {
+		if err := l.writeGuarantees(p.stdout); err != nil {
+			return err
+		}
+	}
+	if err := p.printParts(parts, o, l); err != nil {
 		return err
 	}
 	return verdict(parts)

@@ -56,6 +56,7 @@ func sameHome(now, next *loaded) error {
 	for _, c := range []struct{ key, now, next string }{
 		{"name", now.file.Name, next.file.Name},
 		{"state.dir", now.file.State.Dir, next.file.State.Dir},
+		{"monitoring.listen", now.listen(), next.listen()},
 	} {
 		if c.now != c.next {
 			return fmt.Errorf("%s: %s cannot change from %q to %q while the pipeline runs: stop it first, or undo that",

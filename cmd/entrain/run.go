@@ -76,6 +76,10 @@ func (p *program) runPipeline(ctx context.Context, l *loaded) error {
 	if err != nil {
 		return errors.Join(err, state.Close())
 	}
+	monitor, err := p.monitor(l, d)
+	if err != nil {
+		return errors.Join(err, server.Close(), state.Close())
+	}
 	p.log.Info("pipeline starts", "pipeline", l.file.Name, "pid", os.Getpid(), "state", state.Folder())
 	var reload func() *work
 	if !l.bounded {
@@ -90,7 +94,7 @@ func (p *program) runPipeline(ctx context.Context, l *loaded) error {
 		st := d.Report().Status
 		p.log.Info("pipeline stopped", "pipeline", l.file.Name, "position", st.Position, "applied", st.Applied)
 	}
-	return errors.Join(err, server.Close(), state.Close())
+	return errors.Join(err, monitor.Close(), server.Close(), state.Close())
 }
 
 // work is the engine that the file describes.

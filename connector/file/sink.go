@@ -172,3 +172,15 @@ func (s *Sink) openFIFO(ctx context.Context, lines *lines) (entrain.Writer, erro
 		}
 	}
 }
+
+// Guarantees implements [entrain.Guarantor]. Lines can be read before their
+// transaction is complete.
+func (s *Sink) Guarantees() entrain.Guarantees {
+	if s.path == "-" {
+		return entrain.Guarantees{Why: "what was written to standard output cannot be taken back: after a crash lines come again, with the same ids"}
+	}
+	if info, err := os.Stat(s.path); err == nil && !info.Mode().IsRegular() {
+		return entrain.Guarantees{Why: "what was written to " + s.path + " cannot be taken back: after a crash lines come again, with the same ids"}
+	}
+	return entrain.Guarantees{Once: true, Why: "lines can be read before their transaction is complete"}
+}

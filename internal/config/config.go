@@ -7,10 +7,12 @@ package config
 
 import (
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,6 +35,8 @@ type File struct {
 	State State
 	// Pipeline tunes the engine.
 	Pipeline Pipeline
+	// Monitoring says where metrics are shown; nil for nowhere.
+	Monitoring *Monitoring
 	// OnError is what happens when an event is refused: "stop".
 	OnError string
 	// OnTableError is what becomes of a table of which the sink refuses something:
@@ -114,6 +118,16 @@ type Pipeline struct {
 	ShutdownTimeout time.Duration `yaml:"shutdown_timeout"`
 }
 
+// Monitoring is the monitoring: section. With it, a pipeline that runs answers
+// GET /metrics in Prometheus' text format.
+type Monitoring struct {
+	// Listen is where, host:port. Default 127.0.0.1:9464.
+	Listen string `yaml:"listen"`
+}
+
+// defaultListen is the port that OpenTelemetry's exporters for Prometheus use.
+const defaultListen = "127.0.0.1:9464"
+
 // document is the file as it is written.
 type document struct {
 	Name      string           `yaml:"name"`
@@ -125,7 +139,9 @@ type document struct {
 	Sinks     []Section        `yaml:"sinks"`
 	State     State            `yaml:"state"`
 	Pipeline  Pipeline         `yaml:"pipeline"`
-	OnError   string           `yaml:"on_error"`
+	// Monitoring shows metrics to Prometheus. Default: none are.
+	Monitoring *Monitoring `yaml:"monitoring"`
+	OnError    string      `yaml:"on_error"`
 	// OnTableError is what becomes of a table of which the sink refuses something.
 	// "stop", the default, ends the pipeline. "resync" leaves the table's changes
 	// out from then on, until "entrain table resync" is typed; the other tables
@@ -184,7 +200,17 @@ func parse(path string, text []byte, lookup func(string) (string, bool)) (*File,
 	if err := decode(root, &doc); err != nil {
 		return nil, err
 	}
+	if doc.Monitoring != nil && doc.Monitoring.Listen == "" {
+		doc.Monitoring.Listen = defaultListen
+	}
 	return doc.file(root)
+}
+
+// validAddress reports whether text is host:port.
+func validAddress(text string) bool {
+	_, port, err := net.SplitHostPort(text)
+	n, bad := strconv.Atoi(port)
+	return err == nil && bad == nil && n >= 0 && n < 1<<16
 }
 
 // file checks what types alone cannot say.
@@ -216,6 +242,8 @@ func (d *document) file(root *node) (*File, error) {
 		return nil, root.find("pipeline", "buffer").errorf("too small: expected at least %s, such as 16MB", leastBuffer)
 	case d.Pipeline.Batch < leastBatch:
 		return nil, root.find("pipeline", "batch").errorf("too small: expected at least %s, such as 4MB", leastBatch)
+	case d.Monitoring != nil && !validAddress(d.Monitoring.Listen):
+		return nil, root.find("monitoring", "listen").errorf("expected host:port, such as %s", defaultListen)
 	case d.Pipeline.ShutdownTimeout <= 0:
 		return nil, root.find("pipeline", "shutdown_timeout").errorf("expected a duration above zero, such as 20s")
 	}
@@ -224,7 +252,7 @@ func (d *document) file(root *node) (*File, error) {
 	}
 	f := &File{
 		Path: path, Name: d.Name, Snapshot: d.Snapshot, Transform: d.Transform, State: d.State,
-		Pipeline: d.Pipeline, OnError: d.OnError, OnTableError: d.OnTableError, root: root, rules: root.get("transform"),
+		Pipeline: d.Pipeline, Monitoring: d.Monitoring, OnError: d.OnError, OnTableError: d.OnTableError, root: root, rules: root.get("transform"),
 	}
 	return f, f.takeSections(d)
 }

@@ -32,6 +32,9 @@ func (f *File) Show() string {
 	w.sinks(f)
 	w.section("state", f.State)
 	w.section("pipeline", f.Pipeline)
+	if f.Monitoring != nil {
+		w.section("monitoring", *f.Monitoring)
+	}
 	w.line("on_error: " + quote(f.OnError))
 	w.line("on_table_error: " + quote(f.OnTableError))
 	return w.out.String()

@@ -28,7 +28,12 @@ type sink struct {
 // part is the delivery of one partition.
 type part struct {
 	engine *pipeline.Pipeline // the last one, nil before the first
-	failed error              // why it was given up; nil while it runs
+	failed error              // why the last try was given up
+}
+
+// mended reports whether the try at hand has got further than the last one.
+func mended(st pipeline.Status) bool {
+	return st.Applied > 0 || st.Phase == "streaming" && st.Waiting == "source" && st.WaitingSeconds >= 1
 }
 
 // lookEvery is how often a log that does not assign its partitions is asked for
@@ -130,7 +135,11 @@ func (s *sink) once(ctx context.Context, p stream.Partition, source entrain.Sour
 		return err
 	}
 	s.mu.Lock()
-	s.parts[p] = &part{engine: d.Engine}
+	now := &part{engine: d.Engine}
+	if before := s.parts[p]; before != nil {
+		now.failed = before.failed
+	}
+	s.parts[p] = now
 	s.mu.Unlock()
 	err = d.Engine.Run(ctx)
 	if d.Close != nil {
@@ -167,7 +176,7 @@ func (s *sink) status() []SinkStatus {
 		if p.engine != nil {
 			one.Status = p.engine.Status()
 		}
-		if p.failed != nil {
+		if p.failed != nil && !mended(one.Status) {
 			one.Failed = p.failed.Error()
 		}
 		all = append(all, one)

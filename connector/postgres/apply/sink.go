@@ -135,3 +135,6 @@ func (s *Sink) Open(ctx context.Context) (entrain.Writer, error) {
 	w.catalog = newCatalog(conn)
 	return w, nil
 }
+
+// Guarantees implements entrain.Guarantor.
+func (s *Sink) Guarantees() entrain.Guarantees { return entrain.Guarantees{Once: true, Whole: true} }

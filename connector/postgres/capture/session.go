@@ -237,6 +237,9 @@ func (s *session) synchronous() bool {
 
 // open checks the history, starts the stream and returns its reader.
 func (s *session) open(ctx context.Context, from entrain.Position) (entrain.Reader, error) {
+	if err := s.src.givenUp(ctx, from); err != nil {
+		return nil, err
+	}
 	if err := s.ensurePublication(ctx, from); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,60 @@
+package packed
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/stream"
+	"github.com/entrainsync/entrain/stream/frame"
+)
+
+// restart begins a delivery anew where what it needs is gone from the stream.
+const restart = "entrain teardown FILE; empty the tables at the target (TRUNCATE …), since rows that were deleted meanwhile would stay; entrain run FILE"
+
+func stopRecreated(p stream.Partition, from entrain.Position, why string) error {
+	return &entrain.Stop{
+		Code: "stream_recreated", Lost: true,
+		What: fmt.Sprintf("the stream of %s is another one than that whose message %s was delivered last", p, from),
+		Why:  why + "; what was written in between is not known",
+		Next: restart,
+	}
+}
+
+func stopOverrun(p stream.Partition, from entrain.Position, first uint64) error {
+	what := fmt.Sprintf("the stream of %s has no longer what follows message %s: it begins with message %d", p, from, first)
+	if from.IsZero() {
+		what = fmt.Sprintf("the stream of %s has no longer its beginning, which this sink has not read: it begins with message %d", p, first)
+	}
+	return &entrain.Stop{
+		Code: "stream_overrun", Lost: true,
+		What: what,
+		Why: "messages were removed by the retention while this sink was not among the stream's readers in FILE, " +
+			"or by somebody at the server",
+		Next: restart,
+	}
+}
+
+// unreadable makes a stop of what cannot be decoded.
+func unreadable(p stream.Partition, number uint64, err error) error {
+	stop := &entrain.Stop{
+		Code: "stream_damaged", Lost: true,
+		What: fmt.Sprintf("message %d of the stream of %s cannot be read", number, p),
+		Why:  "it was damaged where it is stored, or written by another program",
+		Next: restart,
+		Err:  err,
+	}
+	if errors.Is(err, frame.ErrVersion) {
+		stop.Code, stop.Lost = "stream_version", false
+		stop.Why = "a newer version of entrain wrote it, or another program"
+		stop.Next = "install that version here, too; entrain run FILE"
+	}
+	return stop
+}
+
+// stopProducer is for a writer that found messages that are none of ours.
+func stopProducer(producer string, number uint64, err error) error {
+	stop := unreadable(stream.Partition(producer), number, err)
+	stop.(*entrain.Stop).Lost = false
+	return stop
+}
