@@ -9,21 +9,24 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-	"go.uber.org/goleak"
 
 	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/internal/kafkaserver/kafkatest"
+	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if id := os.Getenv(childEnv); id != "" {
+		child(id)
+		return
+	}
+	pgtest.Main(m, kafkatest.Remove)
+}
 
 // broker returns the address of a real broker.
 func broker(t testing.TB) string {
 	t.Helper()
-	address := os.Getenv("ENTRAIN_TEST_KAFKA")
-	if address == "" {
-		t.Skip("no broker: ENTRAIN_TEST_KAFKA is not set")
-	}
-	return address
+	return kafkatest.Start(t).Addr()
 }
 
 var names atomic.Int64
