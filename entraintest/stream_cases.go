@@ -277,7 +277,7 @@ func streamLarge(t testing.TB, h StreamHarness) {
 		if err := p.read(ctx); err != nil {
 			t.Fatalf("read after event %d: %v", p.next, err)
 		}
-		if n%8 == 0 {
+		if n%32 == 0 {
 			peak = max(peak, heap())
 		}
 	}

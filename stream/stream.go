@@ -62,6 +62,12 @@ type Cursorer interface {
 	Cursors(names []string)
 }
 
+// Tracer is a Log whose positions tell what the source's position was there.
+type Tracer interface {
+	// SourcePosition returns it; false if the position does not tell.
+	SourcePosition(at entrain.Position) (entrain.Position, bool)
+}
+
 // Keeper is a Log that keeps what the capture has to remember beside the events,
 // so that a process on another machine can take the capture over. Its methods may
 // be called beside the writer's, from any goroutine, after the writer's Position.

@@ -71,6 +71,9 @@ func (p *program) verify(ctx context.Context, l *loaded, o verifyOptions) error 
 		return unexamined{fmt.Errorf("sink: %w", err)}
 	}
 	defer options.Sink.Close()
+	if options.Sink, err = l.trace(options.Sink); err != nil {
+		return err
+	}
 	tables, err := verify.Run(ctx, options)
 	var behind *verify.ErrBehind
 	if err != nil && !errors.As(err, &behind) {

@@ -85,11 +85,11 @@ func (s *source) locate(ctx context.Context, seq *Sequence, from entrain.Positio
 		if from.Incarnation != seq.ID {
 			return 0, stopRecreated(s.partition, from, "it was removed and made anew, or FILE leads to another server or folder")
 		}
-		n, err := strconv.ParseUint(from.Offset, 10, 64)
+		p, err := parsePlace(from.Offset)
 		if err != nil {
 			return 0, stopRecreated(s.partition, from, "the position is none of this stream")
 		}
-		after = n
+		after = p.number
 	}
 	stat, err := seq.State.Stat(ctx)
 	if err != nil {
@@ -135,12 +135,15 @@ type reader struct {
 	parts    bool   // a part of a transaction was handed out, its end was not
 	skipping bool   // messages are missing: the next finished one decides
 	last     uint64 // where a bounded session ends
+	rested   place  // what atRest has handed out
 
 	at               atomic.Uint64 // read; from here on from any goroutine
 	end              atomic.Uint64 // bytes of the sequence through the last message read
 	ahead            atomic.Int64  // about how many bytes are there that were not read yet
 	committed, heard atomic.Int64  // times
 	handed           handed
+	idle             atomic.Pointer[place] // where the source was when nothing came from it
+	wake             atomic.Pointer[context.CancelFunc]
 	stored           uint64 // the cursor, for keep and then Close
 }
 
@@ -153,7 +156,10 @@ func (r *reader) Read(ctx context.Context) (*entrain.Batch, error) {
 		if r.src.bounded && r.finished >= r.last {
 			return nil, io.EOF
 		}
-		m, err := r.follower.Next(ctx)
+		if b := r.atRest(); b != nil {
+			return b, nil
+		}
+		m, err := r.next(ctx)
 		if err != nil {
 			if r.ctx.Err() != nil {
 				return nil, errors.New("the session with the stream was closed")
@@ -207,11 +213,11 @@ func (r *reader) take(m Message) (*entrain.Batch, error) {
 	if !h.Committed.IsZero() {
 		r.committed.Store(h.Committed.UnixMicro())
 	}
-	return r.hand(&v, m.Number, b), nil
+	return r.hand(&v, place{m.Number, h.Through}, b), nil
 }
 
 // hand returns the batch that the frame completes; nil if more belongs to it.
-func (r *reader) hand(v *envelope, number uint64, b *entrain.Batch) *entrain.Batch {
+func (r *reader) hand(v *envelope, at place, b *entrain.Batch) *entrain.Batch {
 	r.pending.add(b)
 	if v.flags&flagMore != 0 {
 		return nil
@@ -221,9 +227,9 @@ func (r *reader) hand(v *envelope, number uint64, b *entrain.Batch) *entrain.Bat
 		r.parts = true
 		return b
 	}
-	b.Through = entrain.Position{Incarnation: r.seq.ID, Offset: strconv.FormatUint(number, 10)}
-	r.finished, r.parts = number, false
-	r.handed.add(handedEnd{number, r.end.Load()})
+	b.Through = entrain.Position{Incarnation: r.seq.ID, Offset: at.offset()}
+	r.finished, r.parts = at.number, false
+	r.handed.add(handedEnd{at.number, r.end.Load()})
 	return b
 }
 
