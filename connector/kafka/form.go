@@ -61,7 +61,7 @@ type jsonForm struct {
 func (f *jsonForm) end(context.Context) error { return nil }
 
 func (f *jsonForm) event(ctx context.Context, e *entrain.Event) error {
-	if err := f.rememberStream(ctx, e.Tx.Stream); err != nil {
+	if err := f.rememberStream(ctx, e.Tx); err != nil {
 		return err
 	}
 	switch e.Op {

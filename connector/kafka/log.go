@@ -78,6 +78,7 @@ type Log struct {
 
 	mu      sync.Mutex
 	values  *values
+	writer  *writer                // the current one
 	members map[string]*kgo.Client // of groups, by cursor
 }
 
@@ -85,6 +86,8 @@ var (
 	_ stream.Log      = (*Log)(nil)
 	_ stream.Assigner = (*Log)(nil)
 	_ stream.Keeper   = (*Log)(nil)
+
+	_ entrain.TableMaker = (*Log)(nil)
 )
 
 // NewLog checks the configuration; it does not dial. Topic and transactional id
@@ -130,6 +133,7 @@ func (l *Log) Open(ctx context.Context) (entrain.Writer, error) {
 		return nil, err
 	}
 	w.log = l
+	l.wrote(w, nil)
 	return &exactWriter{w}, nil
 }
 

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/entrainsync/entrain"
@@ -48,44 +48,45 @@ func producer(t testing.TB, l *Log) (entrain.Writer, entrain.Position) {
 	return w, at
 }
 
-// The reading end keeps all contracts of a source: what the writing end took
-// comes out as it was.
-func TestLogIsASource(t *testing.T) {
+// TestStream: the log keeps the contracts of a stream (P1 to P6).
+func TestStream(t *testing.T) {
 	address := broker(t)
-	var w entrain.Writer
-	var version uint64
-	entraintest.TestSource(t, entraintest.SourceHarness{
-		New: func(t testing.TB) entrain.Source {
-			l := newTestLog(t, address, unique(), nil)
-			w, _ = producer(t, l)
-			version = 0
-			return l.Read("cursor", l.partition(0))
+	var id string
+	entraintest.TestStream(t, entraintest.StreamHarness{
+		New: func(testing.TB) { id = unique() },
+		Log: func(t testing.TB, c entraintest.StreamConfig) stream.Log {
+			producer := c.Producer
+			return newTestLog(t, address, id+"."+producer, func(c *LogConfig) { c.Topic, c.MaxMessageBytes = id+"."+producer, 8<<20 })
 		},
-		Commit: func(t testing.TB, events ...entrain.Event) {
-			version++
-			write(t, w, batchOf(version, slices.Clone(events)...))
+		Partition: func(producer string) stream.Partition { return stream.Partition(id + "." + producer + "/0") },
+		Remake: func(t testing.TB) {
+			admin(t, address, func(ctx context.Context, adm *kadm.Client) error {
+				topics, err := adm.ListTopics(ctx)
+				if err != nil {
+					return err
+				}
+				for _, name := range topics.Names() {
+					if strings.HasPrefix(name, id) {
+						remove(ctx, t, adm, name)
+					}
+				}
+				return nil
+			})
 		},
-		FragmentRows: 3000,
 	})
 }
 
-// The writing end keeps all contracts of a sink.
-func TestLogIsASink(t *testing.T) {
-	address := broker(t)
-	var id string
-	entraintest.TestSink(t, entraintest.SinkHarness{
-		New: func(t testing.TB) entrain.Sink {
-			id = unique()
-			return newTestLog(t, address, id, nil)
-		},
-		Rows: func(t testing.TB) entraintest.Rows {
-			settle(t, address, id)
-			return replay(t, address, id+".changes")
-		},
-		Keeps:        entraintest.KeepsPosition,
-		NoDoubles:    true,
-		KeepsChanges: true,
-	})
+// remove deletes a topic and waits until the broker knows it.
+func remove(ctx context.Context, t testing.TB, adm *kadm.Client, name string) {
+	t.Helper()
+	if _, err := adm.DeleteTopics(ctx, name); err != nil {
+		t.Fatal(err)
+	}
+	for ctx.Err() == nil {
+		if _, err := look(ctx, adm, name); errors.Is(err, kerr.UnknownTopicOrPartition) {
+			return
+		}
+	}
 }
 
 // drain reads a partition to its end.
@@ -326,75 +327,82 @@ func TestLogValues(t *testing.T) {
 	}
 }
 
+// share is who has which partition.
+type share struct {
+	t       testing.TB
+	mu      sync.Mutex
+	held    map[stream.Partition]string
+	changed chan struct{}
+}
+
+// work is the work of one process: it holds the partition.
+func (s *share) work(who string) func(ctx context.Context, p stream.Partition) error {
+	return func(ctx context.Context, p stream.Partition) error {
+		s.mu.Lock()
+		if s.held[p] != "" {
+			s.t.Errorf("%s and %s have %s", s.held[p], who, p)
+		}
+		s.held[p] = who
+		s.mu.Unlock()
+		s.changed <- struct{}{}
+		<-ctx.Done()
+		s.mu.Lock()
+		delete(s.held, p)
+		s.mu.Unlock()
+		return nil
+	}
+}
+
+// becomes waits until the partitions are shared so.
+func (s *share) becomes(want map[string]int) {
+	s.t.Helper()
+	deadline := time.After(60 * time.Second)
+	for {
+		s.mu.Lock()
+		got := map[string]int{}
+		for _, who := range s.held {
+			got[who]++
+		}
+		s.mu.Unlock()
+		if fmt.Sprint(got) == fmt.Sprint(want) {
+			return
+		}
+		select {
+		case <-s.changed:
+		case <-time.After(100 * time.Millisecond):
+		case <-deadline:
+			s.t.Fatalf("the partitions are shared as %v, want %v", got, want)
+		}
+	}
+}
+
 // TestAssign: two processes share the partitions; when one leaves, the other gets
 // its, and at no time do both have one.
 func TestAssign(t *testing.T) {
 	address, id := broker(t), unique()
 	for _, protocol := range []string{"classic", "consumer"} {
 		t.Run(protocol, func(t *testing.T) {
-			l := newTestLog(t, address, id, func(c *LogConfig) { c.Partitions, c.GroupProtocol = 4, protocol })
-			var mu sync.Mutex
-			held := map[stream.Partition]string{}
-			changed := make(chan struct{}, 1000)
-			take := func(who string) func(ctx context.Context, p stream.Partition) error {
-				return func(ctx context.Context, p stream.Partition) error {
-					mu.Lock()
-					if held[p] != "" {
-						t.Errorf("%s and %s have %s", held[p], who, p)
-					}
-					held[p] = who
-					mu.Unlock()
-					changed <- struct{}{}
-					<-ctx.Done()
-					mu.Lock()
-					delete(held, p)
-					mu.Unlock()
-					return nil
-				}
-			}
-			waitFor := func(want map[string]int) {
-				deadline := time.After(40 * time.Second)
-				for {
-					mu.Lock()
-					got := map[string]int{}
-					for _, who := range held {
-						got[who]++
-					}
-					mu.Unlock()
-					if fmt.Sprint(got) == fmt.Sprint(want) {
-						return
-					}
-					select {
-					case <-changed:
-					case <-time.After(100 * time.Millisecond):
-					case <-deadline:
-						t.Fatalf("the partitions are shared as %v, want %v", got, want)
-					}
-				}
-			}
+			s := &share{t: t, held: map[stream.Partition]string{}, changed: make(chan struct{}, 1000)}
 			var work sync.WaitGroup
 			defer work.Wait()
-			one, endOne := context.WithCancel(t.Context())
+			join := func(who string) context.CancelFunc {
+				l := newTestLog(t, address, id, func(c *LogConfig) { c.Partitions, c.GroupProtocol = 4, protocol })
+				ctx, cancel := context.WithCancel(t.Context())
+				work.Go(func() {
+					if err := l.Assign(ctx, id+"-"+protocol, s.work(who)); err != nil {
+						t.Error(err)
+					}
+				})
+				return cancel
+			}
+			endOne := join("one")
 			defer endOne()
-			cursor := id + "-" + protocol
-			work.Go(func() {
-				if err := l.Assign(one, cursor, take("one")); err != nil {
-					t.Error(err)
-				}
-			})
-			waitFor(map[string]int{"one": 4})
-			two, endTwo := context.WithCancel(t.Context())
+			s.becomes(map[string]int{"one": 4})
+			endTwo := join("two")
 			defer endTwo()
-			other := newTestLog(t, address, id, func(c *LogConfig) { c.Partitions, c.GroupProtocol = 4, protocol })
-			work.Go(func() {
-				if err := other.Assign(two, cursor, take("two")); err != nil {
-					t.Error(err)
-				}
-			})
-			waitFor(map[string]int{"one": 2, "two": 2})
+			s.becomes(map[string]int{"one": 2, "two": 2})
 			endOne()
-			waitFor(map[string]int{"two": 4})
-			endTwo()
+			s.becomes(map[string]int{"two": 4})
 		})
 	}
 }

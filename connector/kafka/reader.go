@@ -107,8 +107,8 @@ func transactionOf(rec *kgo.Record) []byte {
 	return nil
 }
 
-// batch makes a batch of the queue: whole transactions, or a part of one where it
-// is too large; nil if the queue has no end of one yet.
+// batch makes a batch of the queue: whole transactions up to a marker, or a part of
+// one where it is too large; nil if the queue has no end of one yet.
 func (r *reader) batch(ctx context.Context) (*entrain.Batch, error) {
 	taken, through, size := 0, int64(-1), 0
 	for taken < len(r.queue) && size < batchBytes {
@@ -129,7 +129,11 @@ func (r *reader) batch(ctx context.Context) (*entrain.Batch, error) {
 		if !whole {
 			break
 		}
-		through = r.queue[taken-1].Offset + 1
+		last := r.queue[taken-1]
+		through = last.Offset + 1
+		if last.Attrs.IsControl() {
+			break
+		}
 	}
 	if taken == 0 {
 		return nil, nil
@@ -146,6 +150,9 @@ func (r *reader) run(from, limit int) (n int, whole bool) {
 		return 1, true
 	}
 	tx, size := transactionOf(first), 0
+	if tx == nil {
+		return 1, true // it is none of ours
+	}
 	for n = 1; from+n < len(r.queue); n++ {
 		rec := r.queue[from+n]
 		switch {
@@ -200,6 +207,9 @@ func (r *reader) add(ctx context.Context, rec *kgo.Record) error {
 	e, err := r.decoder.Add(rec.Value)
 	if err != nil {
 		return r.foreign(rec, err)
+	}
+	if e.Message != nil && len(e.Message.Content) == 0 {
+		e.Message.Content = nil
 	}
 	for i := range rec.Headers {
 		if h := &rec.Headers[i]; h.Key == headerFlags {

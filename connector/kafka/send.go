@@ -86,7 +86,9 @@ func (w *writer) rememberShape(ctx context.Context, t *entrain.Table) error {
 
 // rememberStream puts beside a log what its events do not carry of their stream,
 // once a session.
-func (w *writer) rememberStream(ctx context.Context, s *entrain.Stream) error {
+func (w *writer) rememberStream(ctx context.Context, tx *entrain.Transaction) error {
+	s := tx.Stream
+	w.version = tx.Version
 	if w.log == nil || w.stream == s {
 		return nil
 	}

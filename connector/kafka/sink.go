@@ -151,6 +151,7 @@ func (s *Sink) open(ctx context.Context) (*writer, error) {
 	w := &writer{
 		production: &s.production, shape: &s.shape, client: client, admin: kadm.NewClient(client),
 		stop: context.WithoutCancel(ctx), topics: map[string]*topic{}, state: newState(),
+		turn: make(chan struct{}, 1),
 	}
 	w.pool = newSlabPool(w.refuse)
 	if w.form, err = newForm(w); err != nil {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/entrainsync/entrain"
@@ -260,7 +259,7 @@ func TestTooLarge(t *testing.T) {
 	if !strings.Contains(stop.Next, advice) {
 		t.Fatalf("the advice is %s", stop.Next)
 	}
-	alter(t, address, topic, "max.message.bytes", "2097152")
+	alter(t, address, topic, map[string]string{"max.message.bytes": "2097152"})
 	w, at := open(t, newTestSink(t, address, id, func(c *SinkConfig) { c.MaxMessageBytes = 2097152 }))
 	if at.Offset != "1" {
 		t.Errorf("the position is %v, want 1", at)
@@ -269,10 +268,14 @@ func TestTooLarge(t *testing.T) {
 }
 
 // alter sets what kafka-configs.sh --alter would.
-func alter(t testing.TB, address, topic, name, value string) {
+func alter(t testing.TB, address, topic string, set map[string]string) {
 	t.Helper()
 	admin(t, address, func(ctx context.Context, adm *kadm.Client) error {
-		done, err := adm.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Op: kadm.SetConfig, Name: name, Value: &value}}, topic)
+		var configs []kadm.AlterConfig
+		for name, value := range set {
+			configs = append(configs, kadm.AlterConfig{Op: kadm.SetConfig, Name: name, Value: &value})
+		}
+		done, err := adm.AlterTopicConfigs(ctx, configs, topic)
 		if err == nil {
 			err = done[0].Err
 		}
@@ -349,14 +352,8 @@ func TestTopicMadeAnew(t *testing.T) {
 	write(t, w, batchOf(1, row("1")))
 	w.Close()
 	admin(t, address, func(ctx context.Context, adm *kadm.Client) error {
-		if _, err := adm.DeleteTopics(ctx, topic); err != nil {
-			return err
-		}
-		for { // until the broker knows it
-			if _, err := look(ctx, adm, topic); err == kerr.UnknownTopicOrPartition {
-				return nil
-			}
-		}
+		remove(ctx, t, adm, topic)
+		return nil
 	})
 	w, _ = open(t, sink)
 	wantStop(t, w.Write(t.Context(), batchOf(2, row("2"))), "topic_recreated")

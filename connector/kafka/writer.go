@@ -35,7 +35,14 @@ type writer struct {
 	// log's tables are.
 	log    *Log
 	beside *topic
-	stream *entrain.Stream // of the last event of a log
+	// stream and version are those of the last event of a log, defined counts its
+	// definitions, and waiting are those that wait for the end of a transaction.
+	stream  *entrain.Stream
+	version uint64
+	defined uint64
+	waiting []definition
+	// turn has a token in it while a goroutine uses the writer.
+	turn chan struct{}
 	// stop is the context of what Close does.
 	stop context.Context
 
@@ -58,6 +65,11 @@ func (w *writer) Counts() map[string]int64 { return map[string]int64{"records": 
 
 // Write implements [entrain.Writer].
 func (w *writer) Write(ctx context.Context, b *entrain.Batch) error {
+	if err := w.enter(ctx); err != nil {
+		w.over = errClosed
+		return err
+	}
+	defer w.leave()
 	if w.over != nil {
 		return fmt.Errorf("write to kafka: %w", w.over)
 	}
@@ -65,8 +77,11 @@ func (w *writer) Write(ctx context.Context, b *entrain.Batch) error {
 	if err == nil {
 		err = w.write(ctx, b)
 	}
+	if err == nil && !w.open {
+		err = w.defineWaiting(ctx)
+	}
 	if err != nil {
-		w.over = errClosed
+		w.giveUp()
 	}
 	return err
 }
@@ -204,6 +219,10 @@ func (w *exactWriter) Position(ctx context.Context) (entrain.Position, error) {
 		return entrain.Position{}, fmt.Errorf("position at kafka: %w", w.over)
 	}
 	w.now = time.Now()
+	if err := w.enter(ctx); err != nil {
+		return entrain.Position{}, err
+	}
+	defer w.leave()
 	err := bounded(ctx, 2*patience, w.takeOver)
 	if err != nil {
 		w.over = errClosed
@@ -222,7 +241,7 @@ func (w *exactWriter) takeOver(ctx context.Context) error {
 		return err
 	}
 	if w.log == nil {
-		return w.enter(ctx, own)
+		return w.introduce(ctx, own)
 	}
 	if w.beside, err = w.ensure(ctx, w.admin, w.compacted(w.log.name+shapesSuffix)); err != nil {
 		return err
@@ -231,7 +250,7 @@ func (w *exactWriter) takeOver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.enter(ctx, own); err != nil {
+	if err := w.introduce(ctx, own); err != nil {
 		v.client.Close()
 		return err
 	}
@@ -241,9 +260,9 @@ func (w *exactWriter) takeOver(ctx context.Context) error {
 	return nil
 }
 
-// enter writes who is the owner now, and reads the state up to that record: it is
+// introduce writes who is the owner now, and reads the state up to that record: it is
 // the end, whatever compaction left of the topic.
-func (w *exactWriter) enter(ctx context.Context, own *topic) error {
+func (w *exactWriter) introduce(ctx context.Context, own *topic) error {
 	host, _ := os.Hostname()
 	r := &kgo.Record{Topic: own.name, Key: []byte(ownerKey)}
 	var err error
@@ -269,10 +288,15 @@ func (w *exactWriter) enter(ctx context.Context, own *topic) error {
 // Close rolls back what is not durable: consumers of committed records need not
 // wait for the transaction to time out.
 func (w *writer) Close() error {
+	w.turn <- struct{}{}
+	defer w.leave()
+	w.giveUp()
 	if w.client == nil {
 		return nil
 	}
-	w.over = errClosed
+	if w.log != nil {
+		w.log.wrote(nil, w)
+	}
 	if w.open {
 		ctx, cancel := context.WithTimeout(w.stop, closing)
 		defer cancel()
