@@ -27,6 +27,7 @@ type schemaMaker struct {
 
 // configFolders are where the types of the configuration are.
 var configFolders = []string{".", "../../connector/postgres/capture", "../../connector/postgres/apply", "../../connector/file",
+	"../../connector/kafka",
 	"../../encoding", "../../transform"}
 
 // choices are the words that a field takes.
@@ -36,6 +37,14 @@ var choices = map[string][]any{
 	"config.document.OnTableError":                 {"stop", "resync"},
 	"transform.Rule.OldUnknown":                    {"stop", "replace"},
 	"file.SinkConfig.Format":                       {"native", "debezium", "flat"},
+	"kafka.SinkConfig.Format":                      {"native", "debezium", "flat"},
+	"kafka.SinkConfig.Compression":                 {"lz4", "zstd", "snappy", "gzip", "none"},
+	"kafka.SinkConfig.Partitioner":                 {"xxh64", "murmur2"},
+	"kafka.SinkConfig.Acks":                        {"all"},
+	"kafka.LogConfig.Compression":                  {"lz4", "zstd", "snappy", "gzip", "none"},
+	"kafka.LogConfig.Partitioner":                  {"xxh64", "murmur2"},
+	"kafka.LogConfig.GroupProtocol":                {"classic", "consumer"},
+	"kafka.SASLConfig.Mechanism":                   {"SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"},
 	"encoding.DebeziumOptions.DecimalHandlingMode": {"precise", "string", "double"},
 	"encoding.DebeziumOptions.TimePrecisionMode": {"adaptive", "adaptive_time_microseconds", "connect",
 		"isostring", "microseconds", "nanoseconds"},
