@@ -105,8 +105,11 @@ func checkOneBad(t *testing.T, url string, number, around int) {
 	if !strings.Contains(stop.What, "public.orders") || !strings.Contains(stop.Why, c.state) {
 		t.Errorf("%s: %v", c.name, stop)
 	}
-	query, _, _ := strings.Cut(strings.TrimPrefix(stop.Next, "compare: "), "; mend")
-	pgtest.Exec(t, url, query)
+	place := fmt.Sprintf("at commit LSN 0/%X, ordinal 1 (event source/i1/%d/1); everything through %s is applied", 11+around, 11+around, start)
+	if !strings.Contains(stop.What, place) {
+		t.Errorf("%s: %s does not say %s", c.name, stop.What, place)
+	}
+	leadsOn(t, url, stop)
 	wantRows(t, url, `SELECT * FROM orders`, "1|one|1")
 	pgtest.Exec(t, url, c.mend)
 	if pos := f.open(); pos != start {
@@ -115,6 +118,16 @@ func checkOneBad(t *testing.T, url string, number, around int) {
 	if err := f.w.Write(t.Context(), b); err != nil {
 		t.Fatalf("%s: after mending: %v", c.name, err)
 	}
+}
+
+// leadsOn executes what a stop about rows says, which ends with the command that
+// starts the pipeline.
+func leadsOn(t *testing.T, url string, stop *entrain.Stop) {
+	t.Helper()
+	if !strings.Contains(stop.Next, "\n-- then: entrain run FILE") {
+		t.Errorf("%s: next has no command: %s", stop.Code, stop.Next)
+	}
+	pgtest.Exec(t, url, stop.Next)
 }
 
 // TestSinkRefusedFragment proves P4: a bad row in the last part of a transaction
@@ -223,6 +236,10 @@ func TestSinkLostUniqueIndex(t *testing.T) {
 		f.write(tx(ins(o, "1", "a", "1"), upd(o, "1", "b", "1")))
 		pgtest.Exec(t, url, `ALTER TABLE orders DROP CONSTRAINT orders_pkey; INSERT INTO orders VALUES (1, 'twin', 1)`)
 		stop := wantStop(t, f.w.Write(t.Context(), f.batch(tx(upd(o, "1", "c", "2")))), "key_not_unique")
+		if !strings.Contains(stop.What, `row "id" = '1', changed several rows at the target, at commit LSN 0/`) {
+			t.Error(stop.What)
+		}
+		leadsOn(t, url, stop)
 		if !strings.Contains(stop.What, "everything through "+position(2).String()) || !strings.Contains(stop.What, "source/i1/2/0") {
 			t.Errorf("the stop does not say what is applied: %s", stop.What)
 		}

@@ -3,7 +3,10 @@ package apply
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector/postgres/applyplan"
@@ -90,19 +93,30 @@ func (w *writer) stopRefused(e *entrain.Event, item applyplan.Item, err error) e
 	failed := entrain.FailedEvent{ID: e.ID(), Op: e.Op, Err: err}
 	stop := &entrain.Stop{Code: "row_refused", Data: true}
 	if item.Target == nil {
-		w.explainTruncate(stop, &failed, e.Truncate)
+		w.explainTruncate(stop, &failed, e)
 	} else {
 		failed.Table, stop.Table = e.Table.String(), e.Table
 		where := w.catalog.table(e.Table).describeRow(item)
-		stop.What = fmt.Sprintf("the target refused the %s of %s, row %s (event %s)", item.Op, failed.Table, where, failed.ID)
-		stop.Next = fmt.Sprintf("compare: SELECT * FROM %s WHERE %s; mend the table or the row at the target, then start the pipeline again",
-			sqltext.Table(e.Table.Schema, e.Table.Name), where)
+		stop.What = fmt.Sprintf("the target refused the %s of %s, row %s, %s", item.Op, failed.Table, where, w.placeOf(e))
+		stop.Next = compareRow(e.Table, where, "mend the table or the row at the target")
 	}
 	if stop.Why == "" {
 		stop.Why = inWords(err)
 	}
 	stop.Err = &entrain.BatchError{Failed: []entrain.FailedEvent{failed}}
 	return stop
+}
+
+// placeOf says where in the source's log an event is, as its servers write it, and
+// how far the target has come. Versions of PostgreSQL are LSNs of commit records.
+func (w *writer) placeOf(e *entrain.Event) string {
+	return fmt.Sprintf("at commit LSN %X/%X, ordinal %d (event %s); everything through %s is applied",
+		e.Tx.Version>>32, uint32(e.Tx.Version), e.Ordinal, e.ID(), w.pos)
+}
+
+// compareRow is the SQL that shows the row, what to do about it, and what then leads on.
+func compareRow(t *entrain.Table, where, mend string) string {
+	return fmt.Sprintf("SELECT * FROM %s WHERE %s;   -- at both ends: compare, and %s\n%s", tableSQL(t), where, mend, thenRun)
 }
 
 // refusals say what the classes of SQLSTATEs mean that a target refuses rows
@@ -130,7 +144,8 @@ func inWords(err error) string {
 
 // explainTruncate names the references from tables that the event does not
 // empty: the server refuses a truncate because of them, even if they are empty.
-func (w *writer) explainTruncate(stop *entrain.Stop, failed *entrain.FailedEvent, tr *entrain.Truncate) {
+func (w *writer) explainTruncate(stop *entrain.Stop, failed *entrain.FailedEvent, e *entrain.Event) {
+	tr := e.Truncate
 	names := make([]string, len(tr.Tables))
 	emptied := map[string]string{} // name by oid
 	for i, t := range tr.Tables {
@@ -138,8 +153,8 @@ func (w *writer) explainTruncate(stop *entrain.Stop, failed *entrain.FailedEvent
 		emptied[fmt.Sprint(w.catalog.table(t).Relation)] = names[i]
 	}
 	failed.Table = strings.Join(names, ", ")
-	stop.What = fmt.Sprintf("the target refused to truncate %s (event %s)", failed.Table, failed.ID)
-	stop.Next = "look at what refers to the tables at the target, then start the pipeline again"
+	stop.What = fmt.Sprintf("the target refused to truncate %s, %s", failed.Table, w.placeOf(e))
+	stop.Next = "look at what refers to the tables at the target\n" + thenRun
 	if dial.SQLState(failed.Err) != stateNotSupported {
 		return
 	}
@@ -155,7 +170,7 @@ func (w *writer) explainTruncate(stop *entrain.Stop, failed *entrain.FailedEvent
 	if drops != nil {
 		stop.Code = "truncate_referenced"
 		stop.Why = "only the tables that the source emptied are emptied; CASCADE would take rows of others"
-		stop.Next = strings.Join(drops, "\n") + "\n-- then start the pipeline again; the other tables keep their rows"
+		stop.Next = strings.Join(drops, "\n") + "\n" + thenRun + "   (the other tables keep their rows)"
 	}
 }
 
@@ -165,12 +180,10 @@ func (w *writer) stopSeveralRows(e *entrain.Event, item applyplan.Item) error {
 	where := w.catalog.table(e.Table).describeRow(item)
 	return &entrain.Stop{
 		Code: "key_not_unique",
-		What: fmt.Sprintf("the %s of %s (event %s) changed several rows at the target, and everything through %s is applied",
-			item.Op, e.Table, e.ID(), w.pos),
-		Why: "the target lost its unique index on the key while the session ran",
-		Next: fmt.Sprintf("compare: SELECT * FROM %s WHERE %s; mend the rows, make the key unique at the target, then start the pipeline again",
-			sqltext.Table(e.Table.Schema, e.Table.Name), where),
-		Err: errTooManyRows,
+		What: fmt.Sprintf("the %s of %s, row %s, changed several rows at the target, %s", item.Op, e.Table, where, w.placeOf(e)),
+		Why:  "the target lost its unique index on the key while the session ran",
+		Next: compareRow(e.Table, where, "mend the rows and make the key unique at the target"),
+		Err:  errTooManyRows,
 	}
 }
 
@@ -181,14 +194,48 @@ func (w *writer) stopTransaction(e *entrain.Event, err error) error {
 	if e.Table != nil {
 		failed.Table = e.Table.String()
 	}
+	what, next := "a deferred constraint of the target", "mend the rows that the constraint names at the target\n"+thenRun
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && refused.TableName != "" {
+		what = fmt.Sprintf("the deferred constraint %s of table %s at the target", sqltext.Ident(refused.ConstraintName),
+			sqltext.Table(refused.SchemaName, refused.TableName))
+		next = mendBy(refused)
+	}
 	return &entrain.Stop{
 		Code: "transaction_refused",
 		Data: true,
-		What: fmt.Sprintf("a deferred constraint of the target refuses the source transaction that ends with event %s", failed.ID),
+		What: fmt.Sprintf("%s refuses the source transaction that ends %s%s", what, w.placeOf(e), keyOf(err)),
 		Why:  inWords(err),
-		Next: "mend the rows that the constraint names at the target, then start the pipeline again",
+		Next: next,
 		Err:  &entrain.BatchError{Failed: []entrain.FailedEvent{failed}},
 	}
+}
+
+// keyDetail is how the server names the key of a row that it refuses. What else
+// it says about a row, its values, is nobody's business.
+var keyDetail = regexp.MustCompile(`^Key \((.*?)\)=\((.*?)\)`)
+
+// maxValue is the longest value of a key that a message shows.
+const maxValue = 80
+
+// keyOf is the key that the server's error names, for the end of a sentence; else
+// empty.
+func keyOf(err error) string {
+	var refused *pgconn.PgError
+	if !errors.As(err, &refused) {
+		return ""
+	}
+	key := keyDetail.FindStringSubmatch(refused.Detail)
+	if key == nil || len(key[2]) > maxValue {
+		return ""
+	}
+	return fmt.Sprintf("; the server names the key (%s) = (%s)", key[1], key[2])
+}
+
+// mendBy leads to the rows that a constraint refuses, and on.
+func mendBy(refused *pgconn.PgError) string {
+	return fmt.Sprintf("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s::regclass AND conname = %s;   -- mend the rows that it refuses\n%s",
+		sqltext.Literal(sqltext.Table(refused.SchemaName, refused.TableName)), sqltext.Literal(refused.ConstraintName), thenRun)
 }
 
 // describeRow is a condition that finds the row by its key, for people.
@@ -203,7 +250,7 @@ func (st *targetTable) describeRow(item applyplan.Item) string {
 			columns = append(columns, i)
 		}
 	}
-	const maxValue, maxColumns = 80, 8
+	const maxColumns = 8
 	var parts []string
 	for _, i := range columns[:min(len(columns), maxColumns)] {
 		v, state := image.Column(i, len(st.columns))
