@@ -79,7 +79,7 @@ func (p *program) check(ctx context.Context, l *loaded, o checkOptions) error {
 	parts := []part{source, sink, {name: "host", report: entrain.Report{Server: "this machine", Findings: append(rules, checkHost(l)...)}}}
 	for i := range parts {
 		parts[i].keep(o.only)
-		parts[i].fill(p.place)
+		parts[i].fill(p.place.get())
 	}
 	if err := p.printParts(parts, o); err != nil {
 		return err

@@ -82,7 +82,7 @@ func (r running) command(words string, rest ...string) string {
 	for _, word := range rest {
 		parts = append(parts, shellWord(word))
 	}
-	if r.dir != defaultStateDir && r.p.place.file == "" {
+	if r.dir != defaultStateDir && r.p.place.get().file == "" {
 		parts = append(parts, "--state-dir", shellWord(r.dir))
 	}
 	return strings.Join(parts, " ")

@@ -127,7 +127,7 @@ func (p *program) nothingToVerify(o verifyOptions) error {
 	if len(o.tables) > 0 {
 		return usageError{fmt.Errorf("--table %q: the source captures no such table", o.tables)}
 	}
-	return unexamined{errors.New("the source captures no table; see: entrain check " + p.place.file)}
+	return unexamined{errors.New("the source captures no table; see: entrain check " + p.place.get().file)}
 }
 
 // verified is the error that the comparison ends with.
