@@ -68,8 +68,10 @@ type TableStatus struct {
 	// Refresh: the sink had the rows before, so that a cancelled copy leaves the
 	// table streaming.
 	Refresh bool `json:"refresh,omitempty"`
-	// Reason of a failure.
+	// Reason of a failure, for people, and the code of the stop that it is, if it is
+	// one.
 	Reason string `json:"reason,omitempty"`
+	Code   string `json:"code,omitempty"`
 	// Since when; zero if that is not remembered.
 	Since time.Time `json:"since"`
 	// Rows copied so far, and about how many there are; -1 if nobody knows.
@@ -116,7 +118,7 @@ func (t *tables) status(listed []entrain.ChunkTable) []TableStatus {
 
 func (l *life) status(estimate int64) TableStatus {
 	return TableStatus{
-		Table: l.Schema + "." + l.Name, State: l.State, Held: l.Held, Refresh: l.Refresh, Reason: l.Reason, Since: l.Since,
+		Table: l.Schema + "." + l.Name, State: l.State, Held: l.Held, Refresh: l.Refresh, Reason: l.Reason, Code: l.Code, Since: l.Since,
 		Rows: l.Copy.Rows, Estimate: estimate,
 	}
 }
