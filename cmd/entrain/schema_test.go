@@ -50,7 +50,7 @@ func TestSchemaChanges(t *testing.T) {
 		f.item(`extra text, id bigint, note character varying(10), paid boolean: {"id": 1, "note": "a", "paid": true, "extra": "x"} {"id": 2, "note": "b", "paid": false, "extra": "x"}`)
 		running := invoke(f.t, f.env, "schema", "history", f.file, "public.item")
 		running.want(f.t, exitOK)
-		if !strings.Contains(running.stdout, "add paid (bool)") {
+		if !strings.Contains(running.stdout, "add paid (boolean)") {
 			f.t.Errorf("history: %s", running.stdout)
 		}
 
@@ -72,6 +72,30 @@ func TestSchemaChanges(t *testing.T) {
 		f.running.signal(f.t, syscall.SIGTERM)
 		f.running.exit(f.t, exitOK)
 		f.histories()
+	})
+}
+
+// TestSchemaHistoryNamesTypes: lengths and precisions are shown, and each shape
+// once, whether rows were copied or came by the log.
+func TestSchemaHistoryNamesTypes(t *testing.T) {
+	onBoth(t, []string{`CREATE TABLE priced (id int PRIMARY KEY, note varchar(20), price numeric(10,2), at timestamptz(3), tags varchar(8)[])`}, func(f *fed) {
+		pgtest.Exec(f.t, f.source, `INSERT INTO priced VALUES (1, 'a', 1.5, now(), '{b}')`)
+		f.copying()
+		f.run()
+		f.arrive(`SELECT count(*) FROM priced`)
+		pgtest.Exec(f.t, f.source, `INSERT INTO priced VALUES (2)`, `ALTER TABLE priced ALTER note TYPE varchar(40)`, `INSERT INTO priced VALUES (3)`)
+		f.arrive(`SELECT count(*) FROM priced`)
+		got := invoke(f.t, f.env, "schema", "history", f.file, "priced")
+		got.want(f.t, exitOK)
+		for _, want := range []string{"  id integer; note character varying(20); price numeric(10,2); at timestamp(3) with time zone; tags character varying(8)[]\n",
+			"  retype note (character varying(20) → character varying(40))\n"} {
+			if strings.Count(got.stdout, want) != 1 {
+				f.t.Errorf("not once %s in\n%s", want, got.stdout)
+			}
+		}
+		if strings.Count(got.stdout, "\n") != 2 {
+			f.t.Errorf("not two shapes:\n%s", got.stdout)
+		}
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -42,6 +43,15 @@ func onBoth(t *testing.T, schema []string, test func(f *fed)) {
 			f.env = map[string]string{"SOURCE_URL": pgtest.SourceURL(f.source), "SINK_URL": pgtest.TargetURL(f.target)}
 			test(f)
 		})
+	}
+}
+
+// copying has the file copy existing rows, too.
+func (f *fed) copying() {
+	f.t.Helper()
+	text := readText(f.t, f.file)
+	if err := os.WriteFile(f.file, []byte(strings.Replace(text, "mode: never", "mode: initial", 1)), 0o600); err != nil {
+		f.t.Fatal(err)
 	}
 }
 
