@@ -181,7 +181,7 @@ func (p *Pipeline) try(ctx context.Context, o Order, found *entrain.ChunkTable) 
 	switch {
 	case o.Where == "" && entrain.IsRetryable(err):
 		return nil // it is tried again
-	case o.Where == "":
+	case o.Where == "", errors.Is(err, entrain.ErrDisconnected):
 		return err
 	case err != nil:
 		return &entrain.Stop{
@@ -189,10 +189,22 @@ func (p *Pipeline) try(ctx context.Context, o Order, found *entrain.ChunkTable) 
 			What: fmt.Sprintf("the rows of table %s cannot be chosen by: %s", found.Table, o.Where),
 			Why:  "it is put into the WHERE of a query at the source",
 			Next: "mend the condition and type the command again",
-			Err:  err,
+			Err:  innermost(err),
 		}
 	}
 	return nil
+}
+
+// innermost is the cause of all that err wraps: what the server said, without what
+// we did.
+func innermost(err error) error {
+	for {
+		cause := errors.Unwrap(err)
+		if cause == nil {
+			return err
+		}
+		err = cause
+	}
 }
 
 // parseTable splits schema.table at the first dot.
