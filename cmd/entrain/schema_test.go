@@ -122,6 +122,40 @@ func (f *fed) histories() {
 	invoke(f.t, f.env, "schema", "history", f.file, "item", "-o", "yaml").want(f.t, exitUsage, "expected table or json")
 }
 
+// TestRenamedTable: a table that is renamed at the source stops the pipeline, which
+// says so; with the SQL that it prints it goes on under the new name, and where the old
+// table was dropped the new one is made and copied.
+func TestRenamedTable(t *testing.T) {
+	pgtest.AsOwner(t)
+	onBoth(t, itemTable, func(f *fed) {
+		text := strings.Replace(readText(f.t, f.file), "sink: {", "sink: {create_tables: true, ", 1)
+		if err := os.WriteFile(f.file, []byte(text), 0o600); err != nil {
+			f.t.Fatal(err)
+		}
+		f.copying()
+		pgtest.Exec(f.t, f.target, `DROP TABLE item`)
+		pgtest.Exec(f.t, f.source, `INSERT INTO item VALUES (1, 'a', 'x')`)
+		f.run()
+		f.arrive(`SELECT count(*) FROM item`)
+		pgtest.Exec(f.t, f.source, `ALTER TABLE item RENAME TO thing`, `INSERT INTO thing VALUES (2, 'b', 'y')`)
+		next := f.halted("table_missing")
+		if !strings.Contains(f.running.stderr.String(), "sink.schema_changes.rename: stop") {
+			f.t.Errorf("no policy is named: %s", f.running.stderr.String())
+		}
+		pgtest.Exec(f.t, f.target, next)
+		f.run()
+		pgtest.Exec(f.t, f.source, `INSERT INTO thing VALUES (3, 'c', 'z')`)
+		f.arrive(`SELECT string_agg(id || note || extra, ' ' ORDER BY id) FROM thing`)
+
+		pgtest.Exec(f.t, f.source, `ALTER TABLE thing RENAME TO third`, `INSERT INTO third VALUES (4, 'd', 'z')`)
+		f.halted("table_missing")
+		pgtest.Exec(f.t, f.target, `DROP TABLE thing`) // its indexes have the names that the new one's are to have
+		f.run()
+		pgtest.Eventually(f.t, patience, "the table is made", func() bool { return pgtest.QueryOne(f.t, f.target, `SELECT to_regclass('third')`) == "third" })
+		f.arrive(`SELECT string_agg(id || note || extra, ' ' ORDER BY id) FROM third`)
+	})
+}
+
 // TestRenamesWithDDLMessages: with the script of check --ddl a rename is known to
 // be one, and is made if the file says so, also after a restart; a drop and an
 // add are known to be that.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 
@@ -255,6 +256,35 @@ func TestSinkLostUniqueIndex(t *testing.T) {
 	})
 }
 
+// TestSinkRenamedTable: a table that the target lacks may be one of its own under a
+// new name: the SQL that renames it is all that it takes.
+func TestSinkRenamedTable(t *testing.T) {
+	onMajors(t, func(t *testing.T, url string) {
+		pgtest.Exec(t, url, ordersSQL, `CREATE SCHEMA "Old"; CREATE TABLE "Old"."it's" (id int8, "No te" text); CREATE TABLE other (id int8)`)
+		f := newFeed(t, url)
+		for _, c := range []struct{ from, to, alike string }{
+			{"public.orders", "bills", `"public"."orders"`}, {`"Old"."it's"`, "x", `"Old"."it's"`},
+		} {
+			parts := strings.Split(strings.ReplaceAll(c.from, `"`, ""), ".")
+			table := *describe(t, url, parts[0], parts[1])
+			table.Schema, table.Name = "public", c.to
+			table.Version = table.Fingerprint()
+			values := slices.Repeat([]string{"1"}, len(table.Columns))
+			b := f.batch(tx(ins(&table, values...)))
+			stop := wantStop(t, f.w.Write(t.Context(), b), "table_missing")
+			if !strings.Contains(stop.What, c.alike+" has its columns") || !strings.Contains(stop.Why, "schema_changes.rename: stop") {
+				t.Error(stop)
+			}
+			leadsOn(t, url, stop)
+			f.open()
+			if err := f.w.Write(t.Context(), b); err != nil {
+				t.Error(err)
+			}
+			wantRows(t, url, "SELECT count(*) FROM public."+c.to+" WHERE id = 1", "1")
+		}
+	})
+}
+
 // TestSinkUnknownNames proves that the stops for what the target lacks print SQL
 // that works (P5).
 func TestSinkUnknownNames(t *testing.T) {
@@ -274,7 +304,7 @@ func TestSinkUnknownNames(t *testing.T) {
 		}
 		wantRows(t, url, `SELECT * FROM orders`, "1|a|2|3|ok")
 		ghost := *o
-		ghost.Name = "it's not there"
+		ghost.Name, ghost.Columns = "it's not there", o.Columns[:3]
 		stop := wantStop(t, f.w.Write(t.Context(), f.batch(tx(del(&ghost, "1")))), "table_missing")
 		if !strings.Contains(stop.What, "public.it's not there") || !strings.HasPrefix(stop.Next, "entrain check --fix-sql --only table_missing FILE") {
 			t.Errorf("stop %+v", stop) // TestPG16IdentifierZoo does as it says

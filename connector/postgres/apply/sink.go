@@ -133,5 +133,6 @@ func (s *Sink) Open(ctx context.Context) (entrain.Writer, error) {
 		lease:  s.lease,
 	}
 	w.catalog = newCatalog(conn)
+	w.catalog.makes = s.cfg.CreateTables
 	return w, nil
 }

@@ -39,15 +39,6 @@ func about(t *entrain.Table, err error) error {
 	return err
 }
 
-func stopTableMissing(t *entrain.Table) error {
-	return &entrain.Stop{
-		Code: "table_missing",
-		What: fmt.Sprintf("table %s does not exist at the target", t),
-		Why:  "changes go to the table with the source's schema and name, or those that a rule gives it, and tables are not made",
-		Next: "entrain check --fix-sql --only table_missing FILE   # prints the SQL that makes it",
-	}
-}
-
 func stopNotATable(t *entrain.Table) error {
 	return &entrain.Stop{
 		Code: "table_kind",
