@@ -288,6 +288,10 @@ func TestSinkIdentityOutsideTheKey(t *testing.T) {
 		f := newFeed(t, url)
 		k := describe(t, url, "public", "g")
 		stop := wantStop(t, f.w.Write(t.Context(), f.batch(tx(rekey(k, "1", "2", "1", "~")))), "identity_always")
+		if !strings.Contains(stop.What, `row "id" = '1', at commit LSN 0/`) {
+			t.Error(stop.What)
+		}
+		leadsOn(t, url, stop)
 		wantRows(t, url, `SELECT * FROM child`, "1")
 		pgtest.Exec(t, url, stop.Next, `ALTER TABLE child DROP CONSTRAINT child_id_fkey`)
 		f.open()

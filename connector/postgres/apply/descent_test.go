@@ -131,6 +131,28 @@ func leadsOn(t *testing.T, url string, stop *entrain.Stop) {
 	pgtest.Exec(t, url, stop.Next)
 }
 
+// TestSinkRefusedByState: a target that publishes the table and identifies none of its
+// rows takes no update: not a thing that passes, but the row's stop.
+func TestSinkRefusedByState(t *testing.T) {
+	onMajors(t, func(t *testing.T, url string) {
+		pgtest.Exec(t, url, ordersSQL, `INSERT INTO orders VALUES (1, 'one', 1)`, `CREATE PUBLICATION chained FOR TABLE orders`)
+		o := describe(t, url, "public", "orders")
+		pgtest.Exec(t, url, `ALTER TABLE orders REPLICA IDENTITY NOTHING`)
+		f := newFeed(t, url)
+		b := f.batch(tx(upd(o, "1", "two", "2")))
+		stop := wantStop(t, f.w.Write(t.Context(), b), "row_refused")
+		if !strings.Contains(stop.Why, "is not in the state") || !strings.Contains(stop.Why, "55000") {
+			t.Error(stop)
+		}
+		leadsOn(t, url, stop)
+		pgtest.Exec(t, url, `ALTER TABLE orders REPLICA IDENTITY DEFAULT`)
+		f.open()
+		if err := f.w.Write(t.Context(), b); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestSinkRefusedFragment proves P4: a bad row in the last part of a transaction
 // takes its first parts along.
 func TestSinkRefusedFragment(t *testing.T) {

@@ -18,14 +18,14 @@ func stopNoArbiter(st *targetTable) error {
 		Code: "key_index_missing",
 		What: fmt.Sprintf("table %s has no unique index at the target on what identifies its rows, or one that is deferrable", st.Table),
 		Why:  "while the table is copied, rows that are there already are replaced by key",
-		Next: fmt.Sprintf("CREATE UNIQUE INDEX ON %s (%s);", st.sql, strings.Join(st.keyNames(), ", ")),
+		Next: fmt.Sprintf("CREATE UNIQUE INDEX ON %s (%s);\n%s", st.sql, strings.Join(st.keyNames(), ", "), thenRun),
 	}
 	if st.late != "" {
-		stop.Next = fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT %s, ADD UNIQUE (%s);", st.sql, st.late, strings.Join(st.keyNames(), ", "))
+		stop.Next = fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT %s, ADD UNIQUE (%s);\n%s", st.sql, st.late, strings.Join(st.keyNames(), ", "), thenRun)
 	}
 	if len(st.Key) == 0 {
 		stop.Why = "the source identifies rows by all their columns, and the target's table has no primary key; " + stop.Why
-		stop.Next = fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (…);   -- the columns that tell its rows apart", st.sql)
+		stop.Next = fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (…);   -- the columns that tell its rows apart\n%s", st.sql, thenRun)
 	}
 	return stop
 }
