@@ -47,8 +47,10 @@ type TableLife struct {
 	Schema string     `json:"schema"`
 	Name   string     `json:"name"`
 	State  TableState `json:"state"`
-	// Reason of a failure, for people.
+	// Reason of a failure, for people, and the code of the stop that it is, if it is
+	// one.
 	Reason string `json:"reason,omitempty"`
+	Code   string `json:"code,omitempty"`
 	// Since when it is in that state.
 	Since time.Time `json:"since"`
 	// Held: no further chunk is read until somebody says so.
@@ -83,7 +85,7 @@ func (l *TableLife) become(to TableState, now time.Time) error {
 	}
 	l.State, l.Since = to, now
 	if to != TableFailed {
-		l.Reason = ""
+		l.Reason, l.Code = "", ""
 	}
 	return nil
 }

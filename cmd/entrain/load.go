@@ -105,7 +105,7 @@ func (p *program) loadFile(path string) (*config.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.place = place{file: path, state: store.Folder(file.State.Dir, file.Name)}
+	p.place.set(place{file: path, state: store.Folder(file.State.Dir, file.Name)})
 	return file, nil
 }
 

@@ -13,7 +13,7 @@ import (
 // were before. It implements entrain.Source, entrain.Snapshotter,
 // entrain.Chunker, entrain.TableAdder, entrain.Bounder, entrain.Guarder,
 // entrain.Checker, entrain.Teardowner, entrain.Digester, entrain.Sequencer,
-// entrain.Describer and entrain.DDLScripter and may be used by several goroutines.
+// entrain.Describer, entrain.TypeNamer and entrain.DDLScripter and may be used by several goroutines.
 type Source struct{ *capture.Source }
 
 // NewSource checks the configuration and returns the source; it does not dial.

@@ -285,6 +285,9 @@ func streamError(err error, cfg Config) error {
 	if isLostSlot(pgErr) {
 		return stopSlotRefused(cfg, err)
 	}
+	if pgErr.Code == "55000" && pgErr.Routine == "CreateDecodingContext" && pgErr.Hint != "" {
+		err = entrain.Retryable(err) // kept in step with the primary's, until this standby is promoted
+	}
 	if stop := captureStop(pgErr, err); stop != nil {
 		return stop
 	}

@@ -207,7 +207,8 @@ func (t *defined) index(r []string) error {
 	rest, ok := strings.CutPrefix(def, create+name+on)
 	switch {
 	case !ok:
-		return fmt.Errorf("unexpected index %q", def)
+		// The server writes it with the names of now, which need not be those of the view.
+		return entrain.Retryable(fmt.Errorf("unexpected index %q: its table was renamed meanwhile", def))
 	case !t.has(columns):
 		return nil
 	}
