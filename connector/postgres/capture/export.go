@@ -49,8 +49,13 @@ func (e *Export) Close(ctx context.Context) { e.sess.close(ctx) }
 // Export makes the publication and the slot as Open does from the zero
 // position, then a view of the tables at a moment behind the slot's. The view
 // comes from a slot of its own that is temporary: it ends with its session.
-func (s *Source) Export(ctx context.Context) (*Export, error) {
-	return s.export(ctx, (*session).ensureStream)
+// making, if set, is told the slot's name before it is made: see
+// [entrain.SnapshotRequest].
+func (s *Source) Export(ctx context.Context, making func(ctx context.Context, slot string) error) (*Export, error) {
+	return s.export(ctx, func(sess *session, ctx context.Context, e *Export) error {
+		sess.making = making
+		return sess.ensureStream(ctx, e)
+	})
 }
 
 // ExportAlone is Export for a view that no stream follows: it makes nothing

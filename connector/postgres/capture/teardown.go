@@ -65,7 +65,6 @@ func (s *Source) removal(what, sql string) entrain.Removal {
 			_, err := dial.QueryRows(ctx, conn, sql)
 			return err
 		})
-		const undefinedObject = "42704"
 		if err != nil && dial.SQLState(err) != undefinedObject {
 			return fmt.Errorf("remove %s: %w", what, err)
 		}
