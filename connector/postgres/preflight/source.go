@@ -46,6 +46,7 @@ var sourceChecks = []check[sourceFacts]{
 	{code: "column_list_conflict", judge: judgeListConflict},
 	{code: "not_copied", judge: judgeNotCopied},
 	{code: "keyless_table", judge: judgeKeyless, applies: follows},
+	{code: "key_index_missing", judge: judgeNoChunks, applies: follows},
 	{code: "unchanged_values", judge: judgeUnchanged, applies: follows},
 	{code: "select_right", judge: judgeSelectRight},
 	{code: "source_row_security", judge: judgeSourceRowSecurity},
@@ -82,7 +83,7 @@ func (cfg Source) Examine(ctx context.Context, ask Ask) (entrain.Report, error) 
 			report.Copies = append(report.Copies, entrain.TableCopy{Schema: t.schema, Name: t.name, Table: shape, Defined: true, Extensions: t.extensions})
 		}
 	}
-	report.Sequences = f.sequences
+	report.Sequences, report.CopyOnly = f.sequences, f.cfg.Standalone
 	return report, nil
 }
 
