@@ -19,23 +19,28 @@ func judgeNoChunks(f *sourceFacts) []entrain.Finding {
 		}
 		finding := warning("table "+t.String(), "its replica identity is FULL, so that no index tells its rows apart in the log: it can be copied by the "+
 			"first copy only, and table add, resync, pause and resume are refused for it")
-		switch {
-		case !t.primary:
-			finding.Why += "; a primary key makes it one that can, and then REPLICA IDENTITY DEFAULT"
-		case slices.ContainsFunc(t.filters, func(fl filter) bool { return fl.rows != "" }):
-			finding.Why += "; REPLICA IDENTITY DEFAULT makes it one that can, where its row filter looks at the primary key only"
-		default:
-			finding.Why += "; the fix makes it one that can, if nobody needs the whole old rows that events have now"
-			finding.Fix = f.identify(t, "DEFAULT")
-			for _, leaf := range t.leaves {
-				if leaf.form == "f" {
-					finding.Fix = append(finding.Fix, f.identify(leaf, "DEFAULT")...)
-				}
-			}
-		}
+		why, fix := f.identifyByKey(t)
+		finding.Why, finding.Fix = finding.Why+why, fix
 		found = append(found, finding)
 	}
 	return found
+}
+
+// identifyByKey says what makes a table with identity FULL one with a key.
+func (f *sourceFacts) identifyByKey(t *table) (why string, fix []entrain.Fix) {
+	switch {
+	case !t.primary:
+		return "; a primary key makes it one that can, and then REPLICA IDENTITY DEFAULT", nil
+	case slices.ContainsFunc(t.filters, func(fl filter) bool { return fl.rows != "" }):
+		return "; REPLICA IDENTITY DEFAULT makes it one that can, where its row filter looks at the primary key only", nil
+	}
+	fix = f.identify(t, "DEFAULT")
+	for _, leaf := range t.leaves {
+		if leaf.form == "f" {
+			fix = append(fix, f.identify(leaf, "DEFAULT")...)
+		}
+	}
+	return "; the fix makes it one that can, if nobody needs the whole old rows that events have now", fix
 }
 
 // notBeside says what becomes of a table whose key ON CONFLICT cannot use.
