@@ -49,6 +49,8 @@ type TableCopy struct {
 	Table *Table
 	// Defined reports that the source tells the sink how to make this table.
 	Defined bool
+	// Once: no changes of it will follow.
+	Once bool
 	// Extensions are what the table needs beside what it is made of itself.
 	Extensions []Extension
 }

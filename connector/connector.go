@@ -25,6 +25,8 @@ type Env struct {
 	Copies func(schema, name string) bool
 	// Standalone: nothing is done but that; no changes are delivered.
 	Standalone bool
+	// Never: existing rows are never copied.
+	Never bool
 }
 
 // Decode fills the connector's own configuration struct, strictly: an unknown

@@ -88,10 +88,10 @@ func (p *Pipeline) copyRows(ctx, work context.Context, w entrain.Writer, from en
 			Next: "set snapshot.mode to initial in FILE and run it to its end, or: entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
 		}
 	case p.opt.Snapshot.Mode == SnapshotNever, ledger.Complete:
-		return from, nil
+		return from, p.withoutCopy(ctx, ledger)
 	case !from.IsZero() && ledger.From.IsZero() && len(ledger.Tables) == 0:
 		p.log.Info("the sink has a position: rows that were there before are not copied", "position", from.String())
-		return from, nil
+		return from, p.withoutCopy(ctx, ledger)
 	case !keeps:
 		return from, errors.New("copying existing rows needs a store that keeps a ledger")
 	}

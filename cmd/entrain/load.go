@@ -36,7 +36,7 @@ func (p *program) load(path string) (*loaded, error) {
 		return nil, err
 	}
 	env := connector.Env{Pipeline: file.Name, Log: p.log, Copies: copiesOf(file, l.snapshot),
-		Standalone: l.snapshot.Mode == pipeline.SnapshotOnly}
+		Standalone: l.snapshot.Mode == pipeline.SnapshotOnly, Never: l.snapshot.Mode == pipeline.SnapshotNever}
 	if l.source, err = buildSource(env, file); err != nil {
 		return nil, file.SourceError(err)
 	}

@@ -65,7 +65,7 @@ func (s *Source) Snapshot(ctx context.Context, r entrain.SnapshotRequest) (entra
 	}
 	snap, err := snapshot.Open(ctx, snapshot.Config{
 		Server: e.Server, Version: e.Version, Exported: e.Snapshot, Taken: func() { e.Close(ctx) }, Stream: e.Stream, From: e.From, At: e.At,
-		Publications: e.Publications, Unpublished: e.Unpublished, Wants: wants, Kind: e.Kind,
+		Publications: e.Publications, Unpublished: e.Unpublished, Wants: wants, Named: e.Named, Kind: e.Kind,
 		PartRows: r.PartRows, MaxRow: e.MaxEventBytes,
 	})
 	if err != nil {

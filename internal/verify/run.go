@@ -116,6 +116,10 @@ func (r *run) pairs(ctx context.Context) ([]*pair, error) {
 			result.Outcome, result.Why = Skipped, "filtered, not compared"
 			continue
 		}
+		if t.Once {
+			result.Outcome, result.Why = Skipped, "copied once and not kept in step, not compared"
+			continue
+		}
 		p := &pair{result: result}
 		var why string
 		if p.source, p.sink, why = align(ends{t, sinks[i]}, maps[i]); why != "" {

@@ -33,8 +33,9 @@ type Export struct {
 	// made here would have is meant.
 	Publications []string
 	Unpublished  bool
-	// Wants is the choice of tables, Kind says how values of a type read.
+	// Wants is the choice of tables, Named of views and the like (nil: none), Kind says how values of a type read.
 	Wants func(schema, name string) bool
+	Named func(schema, name string) bool
 	Kind  func(typ string) entrain.Kind
 	// MaxEventBytes is the largest row that is taken into memory.
 	MaxEventBytes int
@@ -74,7 +75,7 @@ func (s *Source) export(ctx context.Context, prepare func(*session, context.Cont
 	}
 	e := &Export{
 		Server: sess.sibling("snapshot"), Version: sess.version, Publications: s.cfg.publications(),
-		Wants: s.wants, Kind: kindOf, MaxEventBytes: int(s.cfg.MaxEventBytes), sess: sess,
+		Wants: s.wants, Named: s.named, Kind: kindOf, MaxEventBytes: int(s.cfg.MaxEventBytes), sess: sess,
 	}
 	err = prepare(sess, ctx, e)
 	if err == nil {

@@ -191,7 +191,7 @@ func judgeKeyMismatch(f *targetFacts) []entrain.Finding {
 func judgeNoEquality(f *targetFacts) []entrain.Finding {
 	var found []entrain.Finding
 	for _, t := range f.tables {
-		if !t.plain() || len(t.key()) > 0 {
+		if !t.plain() || len(t.key()) > 0 || t.copied != nil && t.copied.Once {
 			continue
 		}
 		var names []string
