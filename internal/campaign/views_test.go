@@ -28,6 +28,8 @@ CREATE MATERIALIZED VIEW public.mv AS SELECT id, n, r FROM base WHERE id <= 700;
 CREATE UNIQUE INDEX ON public.mv (id);
 CREATE FOREIGN DATA WRAPPER nothing; CREATE SERVER nowhere FOREIGN DATA WRAPPER nothing;
 CREATE FOREIGN TABLE public.ft_wild (id int) SERVER nowhere;
+CREATE EXTENSION file_fdw; CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
+CREATE FOREIGN TABLE public.ft (id int NOT NULL, note varchar(9) DEFAULT 'x') SERVER files OPTIONS (program 'printf "1,one\n2,\n3,three\n"', format 'csv');
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO PUBLIC`
 
 // Views that the file names are copied once, byte by byte, into plain tables, and then left alone; a wildcard takes none.
@@ -43,11 +45,11 @@ func copyViews(t *testing.T, major int) {
 	source, target := pgtest.CreateDatabase(t, srv), pgtest.CreateDatabase(t, srv)
 	pgtest.Exec(t, source, viewsSQL)
 	file := writeSnapshotPipeline(t, pgtest.Name(t),
-		strings.Replace(fromPostgres(source), "}", `, tables: {include: ["public.*", public.v_all, public.v_agg, public.mv]}}`, 1),
+		strings.Replace(fromPostgres(source), "}", `, tables: {include: ["public.*", public.v_all, public.v_agg, public.mv, public.ft]}}`, 1),
 		strings.Replace(intoPostgres(target), "}", ", create_tables: true}", 1))
 	check := launch(t, "check", file.path)
 	<-check.ended
-	if text := check.stdout.String(); strings.Count(text, "view_copied_once") != 3 || strings.Contains(text, "wild") {
+	if text := check.stdout.String(); strings.Count(text, "warning  view_copied_once") != 4 || strings.Contains(text, "wild") {
 		t.Errorf("check says %s", text)
 	}
 	p := launch(t, "run", file.path)
@@ -66,7 +68,10 @@ func copyViews(t *testing.T, major int) {
 	same("public.v_all", "id")
 	same("public.v_agg", "m")
 	same("public.mv", "id")
-	if got := pgtest.QueryOne(t, target, "SELECT string_agg(relname || relkind::text, ' ' ORDER BY relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind <> 'i' AND relkind <> 'c'"); got != "baser mvr v_aggr v_allr" {
+	if got := pgtest.QueryOne(t, target, "SELECT string_agg(x::text, ' ' ORDER BY id) FROM ft x"); got != "(1,one) (2,) (3,three)" {
+		t.Errorf("the foreign table has %s", got)
+	}
+	if got := pgtest.QueryOne(t, target, "SELECT string_agg(relname || relkind::text, ' ' ORDER BY relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind <> 'i' AND relkind <> 'c'"); got != "baser ftr mvr v_aggr v_allr" {
 		t.Errorf("the target has %s", got)
 	}
 	pgtest.Exec(t, source, "UPDATE base SET v = 'changed' WHERE id = 1", "REFRESH MATERIALIZED VIEW public.mv")
@@ -125,5 +130,19 @@ func TestViewsOverWhatIsRewritten(t *testing.T) {
 	stopped.exit(t, exitEnvironment)
 	if !stopped.stderr.has("view_never_copied") {
 		t.Errorf("it ended with %s", stopped.stderr.String())
+	}
+	alone := pgtest.CreateDatabase(t, srv)
+	pgtest.Exec(t, source, "CREATE MATERIALIZED VIEW empty AS SELECT 1 AS one WITH NO DATA", "GRANT SELECT ON empty TO PUBLIC")
+	only := writeSections(t, pgtest.Name(t), "source: "+strings.Replace(fromPostgres(source), "}", `, tables: {include: [public.empty]}}`, 1),
+		"snapshot: {mode: only}", "sink: "+strings.Replace(intoPostgres(alone), "}", ", create_tables: true}", 1))
+	stopped = launch(t, "run", only.path)
+	stopped.exit(t, exitEnvironment)
+	if !stopped.stderr.has("view_not_populated") {
+		t.Errorf("it ended with %s", stopped.stderr.String())
+	}
+	pgtest.Exec(t, source, "REFRESH MATERIALIZED VIEW empty")
+	launch(t, "run", only.path).exit(t, exitOK)
+	if got := pgtest.QueryOne(t, alone, "SELECT one FROM empty"); got != "1" {
+		t.Errorf("the only view has %s", got)
 	}
 }
