@@ -28,6 +28,10 @@ const (
 	TableFailed TableState = "failed"
 	// TableResyncing: its rows are read anew, into a double of the table.
 	TableResyncing TableState = "resyncing"
+	// TableCopied and TableLeftOut are no part of a life: of what has no changes, such
+	// as a view, the sink has the rows of the first copy, or nothing.
+	TableCopied  TableState = "copied"
+	TableLeftOut TableState = "left-out"
 )
 
 // lifeMoves are the possible transitions.

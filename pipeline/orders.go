@@ -89,7 +89,11 @@ func (p *Pipeline) Tables(ctx context.Context) ([]TableStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.tables.status(listed), nil
+	once, err := p.onceStatus(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return append(p.tables.status(listed), once...), nil
 }
 
 // status is what is known of the listed tables and of the others.
@@ -143,6 +147,9 @@ func (p *Pipeline) Do(ctx context.Context, o Order) error {
 	}
 	if p.initial.runs() {
 		return stopInitial(o)
+	}
+	if err := p.checkStreams(ctx, name); err != nil {
+		return err
 	}
 	if o.Do == OrderAdd {
 		return p.addTable(ctx, name)

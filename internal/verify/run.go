@@ -119,6 +119,10 @@ func (r *run) pairs(ctx context.Context) ([]*pair, error) {
 			result.Outcome, result.Why = Skipped, "filtered, not compared"
 			continue
 		}
+		if t.Once {
+			result.Outcome, result.Why = Skipped, "copied once and not kept in step, not compared"
+			continue
+		}
 		if why := r.Aside(t.Table.Schema, t.Table.Name); why != "" {
 			result.refuse(why)
 			continue

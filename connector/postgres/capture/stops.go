@@ -228,6 +228,12 @@ func createSlotError(err error, slot, user string) error {
 	return fmt.Errorf("create replication slot %s: %w", slot, err)
 }
 
+// The SQLSTATEs of a name that is taken, and of one that is not there.
+const (
+	duplicateObject = "42710"
+	undefinedObject = "42704"
+)
+
 // stateReadOnly is the SQLSTATE of a server that takes no writes.
 const stateReadOnly = "25006"
 

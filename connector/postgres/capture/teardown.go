@@ -96,8 +96,6 @@ func (s *Source) removal(what string, statements ...string) entrain.Removal {
 	}}
 }
 
-const undefinedObject = "42704"
-
 // withConn runs do with an ordinary connection to the source.
 func (s *Source) withConn(ctx context.Context, do func(conn *pgconn.PgConn) error) error {
 	cfg, err := dial.ParseURL(s.cfg.URL, "entrain_"+s.cfg.Pipeline)
