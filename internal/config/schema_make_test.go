@@ -35,7 +35,7 @@ var choices = map[string][]any{
 	"config.document.OnError":                      {"stop"},
 	"config.document.OnTableError":                 {"stop", "resync"},
 	"transform.Rule.OldUnknown":                    {"stop", "replace"},
-	"file.SinkConfig.Format":                       {"native", "debezium", "flat"},
+	"file.SinkConfig.Format":                       {"native", "debezium", "flat", "cloudevents"},
 	"encoding.DebeziumOptions.DecimalHandlingMode": {"precise", "string", "double"},
 	"encoding.DebeziumOptions.TimePrecisionMode": {"adaptive", "adaptive_time_microseconds", "connect",
 		"isostring", "microseconds", "nanoseconds"},
