@@ -99,14 +99,14 @@ func (s *sequence) open(ctx context.Context, b *backend, producer string) error 
 		AllowAtomicPublish: !b.withoutBatches, Metadata: map[string]string{idKey: rand.Text()},
 	})
 	if err != nil {
-		return fmt.Errorf("open stream %s_%s: %w", b.name, producer, mark(err))
+		return fmt.Errorf("open stream %s_%s: %w", b.name, producer, mark(ctx, err))
 	}
 	s.values, err = b.stream(ctx, s.js, jetstream.StreamConfig{
 		Name: b.name + "=values_" + producer, Subjects: []string{s.beside + ">"}, Description: "positions and cursors of entrain",
 		Storage: jetstream.FileStorage, MaxMsgsPerSubject: 1, Replicas: b.replicas,
 	})
 	if err != nil {
-		return fmt.Errorf("open the stream of values of %s_%s: %w", b.name, producer, mark(err))
+		return fmt.Errorf("open the stream of values of %s_%s: %w", b.name, producer, mark(ctx, err))
 	}
 	info := s.stream.CachedInfo()
 	s.atomic = info.Config.AllowAtomicPublish
@@ -152,7 +152,7 @@ func (b *backend) Producers(ctx context.Context) ([]string, error) {
 		}
 	}
 	if err := list.Err(); err != nil && !errors.Is(err, jetstream.ErrEndOfData) {
-		return nil, mark(err)
+		return nil, mark(ctx, err)
 	}
 	return producers, nil
 }
@@ -214,11 +214,14 @@ const (
 
 // mark makes an error of the server one of [packed]'s, and says whether another
 // session may be luckier.
-func mark(err error) error {
+// A call whose own time is over, but not that of ctx, is such a one.
+func mark(ctx context.Context, err error) error {
 	var api *jetstream.APIError
 	switch {
-	case err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
-		return err
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
 	case !errors.As(err, &api):
 		return entrain.Retryable(err)
 	}

@@ -17,8 +17,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"regexp"
+	"strings"
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
@@ -80,33 +82,48 @@ var streamName = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 
 // NewLog returns a log on a server. It does not dial.
 func NewLog(cfg ServerConfig) (*Log, error) {
-	if cfg.URL == "" {
-		return nil, errors.New("nats: the server's URL is missing")
-	}
-	if cfg.Stream == "" {
-		cfg.Stream = "entrain"
-	}
-	if !streamName.MatchString(cfg.Stream) {
-		return nil, fmt.Errorf("nats: the stream's name %q has other characters than letters, digits, - and _", cfg.Stream)
-	}
-	if cfg.Replicas == 0 {
-		cfg.Replicas = 1
-	}
-	options, err := cfg.options()
+	b, err := cfg.backend()
 	if err != nil {
 		return nil, err
-	}
-	b := &backend{
-		name: cfg.Stream, replicas: cfg.Replicas, maxBytes: cfg.MaxBytes, url: cfg.URL,
-		dial: func(more ...natsgo.Option) (*natsgo.Conn, error) {
-			return natsgo.Connect(cfg.URL, append(more, options...)...)
-		},
 	}
 	l, err := cfg.log(b)
 	if err != nil {
 		return nil, err
 	}
 	return &Log{Log: l}, nil
+}
+
+func (c ServerConfig) backend() (*backend, error) {
+	if c.URL == "" {
+		return nil, errors.New("nats: the server's URL is missing")
+	}
+	if c.Stream == "" {
+		c.Stream = "entrain"
+	}
+	if !streamName.MatchString(c.Stream) {
+		return nil, fmt.Errorf("nats: the stream's name %q has other characters than letters, digits, - and _", c.Stream)
+	}
+	options, err := c.options()
+	if err != nil {
+		return nil, err
+	}
+	return &backend{
+		name: c.Stream, replicas: max(c.Replicas, 1), maxBytes: c.MaxBytes, url: redacted(c.URL),
+		dial: func(more ...natsgo.Option) (*natsgo.Conn, error) {
+			return natsgo.Connect(c.URL, append(more, options...)...)
+		},
+	}, nil
+}
+
+// redacted is the URLs without passwords, for people.
+func redacted(urls string) string {
+	list := strings.Split(urls, ",")
+	for i, u := range list {
+		if parsed, err := url.Parse(strings.TrimSpace(u)); err == nil {
+			list[i] = parsed.Redacted()
+		}
+	}
+	return strings.Join(list, ",")
 }
 
 // log makes the stream over a back end.

@@ -1,21 +1,23 @@
 package nats
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	natsgo "github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/entraintest"
 	"github.com/entrainsync/entrain/stream"
+	"github.com/entrainsync/entrain/stream/packed"
 )
 
 func TestMain(m *testing.M) {
@@ -25,11 +27,36 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// losing passes appends on whose answer is lost, when it is told to.
+type losing struct {
+	packed.Backend
+	next *atomic.Bool
+}
+
+func (l losing) Open(ctx context.Context, producer string) (*packed.Sequence, error) {
+	s, err := l.Backend.Open(ctx, producer)
+	if err == nil {
+		s.Tail = losingTail{s.Tail, l.next}
+	}
+	return s, err
+}
+
+type losingTail struct {
+	packed.Tail
+	next *atomic.Bool
+}
+
+func (l losingTail) Append(ctx context.Context, after uint64, messages [][]byte) (int, uint64, error) {
+	n, last, err := l.Tail.Append(ctx, after, messages)
+	if err == nil && l.next.CompareAndSwap(true, false) {
+		return 0, 0, entrain.Retryable(errors.New("the answer was lost"))
+	}
+	return n, last, err
+}
+
 // place is what the suite's logs share: a folder with its server, or a server.
 type place interface {
-	log(t testing.TB, c Config) *Log
-	// remove deletes all streams.
-	remove(t testing.TB)
+	backend(c Config) *backend
 }
 
 // TestEmbedded: the embedded stream keeps the contracts (P1 to P6).
@@ -49,19 +76,25 @@ func TestOneByOne(t *testing.T) {
 
 func harness(fresh func(t testing.TB) place) entraintest.StreamHarness {
 	var at place
+	var lose atomic.Bool
 	return entraintest.StreamHarness{
 		New: func(t testing.TB) { at = fresh(t) },
 		Log: func(t testing.TB, c entraintest.StreamConfig) stream.Log {
-			l := at.log(t, Config{Producer: c.Producer, MaxBytes: c.MaxBytes, MessageBytes: 64 << 10, Every: 50 * time.Millisecond})
+			cfg := Config{Producer: c.Producer, MaxBytes: c.MaxBytes, MessageBytes: 64 << 10, Every: 50 * time.Millisecond}
+			l, err := cfg.log(losing{at.backend(cfg), &lose})
+			if err != nil {
+				t.Fatal(err)
+			}
 			if c.Cursors != nil {
 				l.Cursors(c.Cursors)
 			}
 			return l
 		},
-		Parts:  true,
-		Remake: func(t testing.TB) { at.remove(t) },
-		Quota:  4 << 20,
-		Rows:   3000,
+		Parts:      true,
+		Remake:     func(t testing.TB) { removeStreams(t, at.backend(Config{})) },
+		LoseAnswer: func(testing.TB) { lose.Store(true) },
+		Quota:      4 << 20,
+		Rows:       3000,
 	}
 }
 
@@ -75,16 +108,7 @@ func newFolder(t testing.TB) *folder {
 	return f
 }
 
-func (f *folder) log(t testing.TB, c Config) *Log {
-	t.Helper()
-	l, err := c.log(f.e.backend(c))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &Log{Log: l}
-}
-
-func (f *folder) remove(t testing.TB) { removeStreams(t, f.e.backend(Config{})) }
+func (f *folder) backend(c Config) *backend { return f.e.backend(c) }
 
 // elsewhere is a server that listens.
 type elsewhere struct{ url string }
@@ -120,31 +144,21 @@ func freePort(t testing.TB) int {
 	return 0
 }
 
-func (e *elsewhere) log(t testing.TB, c Config) *Log {
-	t.Helper()
-	l, err := NewLog(ServerConfig{Config: c, URL: e.url})
+func (e *elsewhere) backend(c Config) *backend {
+	b, err := ServerConfig{Config: c, URL: e.url}.backend()
 	if err != nil {
-		t.Fatal(err)
+		panic(err) // of a file that cannot be read, and there is none
 	}
-	return l
-}
-
-func (e *elsewhere) remove(t testing.TB) {
-	removeStreams(t, &backend{dial: func(o ...natsgo.Option) (*natsgo.Conn, error) { return natsgo.Connect(e.url, o...) }})
+	return b
 }
 
 // older makes all streams in the way of a server that has no batches.
 type older struct{ *elsewhere }
 
-func (o *older) log(t testing.TB, c Config) *Log {
-	t.Helper()
-	b := &backend{name: "entrain", replicas: 1, maxBytes: c.MaxBytes, withoutBatches: true,
-		dial: func(more ...natsgo.Option) (*natsgo.Conn, error) { return natsgo.Connect(o.url, more...) }}
-	l, err := c.log(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &Log{Log: l}
+func (o *older) backend(c Config) *backend {
+	b := o.elsewhere.backend(c)
+	b.withoutBatches = true
+	return b
 }
 
 func removeStreams(t testing.TB, b *backend) {

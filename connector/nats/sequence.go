@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	natsgo "github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -38,23 +39,28 @@ const (
 
 // Last implements [packed.Tail].
 func (s *sequence) Last(ctx context.Context) (packed.Message, error) {
-	return message(s.stream.GetLastMsgForSubject(ctx, s.subject))
+	m, err := s.stream.GetLastMsgForSubject(ctx, s.subject)
+	return message(ctx, m, err)
 }
 
 // At implements [packed.History].
 func (s *sequence) At(ctx context.Context, number uint64) (packed.Message, error) {
-	return message(s.stream.GetMsg(ctx, max(number, 1), jetstream.WithGetMsgSubject(s.subject)))
+	m, err := s.stream.GetMsg(ctx, max(number, 1), jetstream.WithGetMsgSubject(s.subject))
+	return message(ctx, m, err)
 }
 
-func message(m *jetstream.RawStreamMsg, err error) (packed.Message, error) {
+func message(ctx context.Context, m *jetstream.RawStreamMsg, err error) (packed.Message, error) {
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return packed.Message{}, nil
 	}
 	if err != nil {
-		return packed.Message{}, mark(err)
+		return packed.Message{}, mark(ctx, err)
 	}
 	return packed.Message{Number: m.Sequence, Data: m.Data}, nil
 }
+
+// appendTimeout is how long a disk or a cluster may take to store messages.
+const appendTimeout = time.Minute
 
 // Append implements [packed.Tail].
 func (s *sequence) Append(ctx context.Context, after uint64, messages [][]byte) (n int, last uint64, err error) {
@@ -67,9 +73,11 @@ func (s *sequence) Append(ctx context.Context, after uint64, messages [][]byte) 
 		return s.appendBatch(ctx, after, messages)
 	}
 	for i, data := range messages {
-		ack, err := s.js.PublishMsg(ctx, s.message(data), jetstream.WithExpectLastSequencePerSubject(after))
+		within, cancel := context.WithTimeout(ctx, appendTimeout)
+		ack, err := s.js.PublishMsg(within, s.message(data), jetstream.WithExpectLastSequencePerSubject(after))
+		cancel()
 		if err != nil {
-			return i, last, mark(err)
+			return i, last, mark(ctx, err)
 		}
 		after, last = ack.Sequence, ack.Sequence
 	}
@@ -82,6 +90,8 @@ func (s *sequence) message(data []byte) *natsgo.Msg {
 
 // appendBatch publishes all messages or none. The last one asks for the answer.
 func (s *sequence) appendBatch(ctx context.Context, after uint64, messages [][]byte) (int, uint64, error) {
+	within, cancel := context.WithTimeout(ctx, appendTimeout)
+	defer cancel()
 	id := nuid.Next()
 	var answer *natsgo.Msg
 	for i, data := range messages {
@@ -96,10 +106,10 @@ func (s *sequence) appendBatch(ctx context.Context, after uint64, messages [][]b
 			err = s.nc.PublishMsg(m)
 		} else {
 			m.Header.Set(batchCommit, "1")
-			answer, err = s.nc.RequestMsgWithContext(ctx, m)
+			answer, err = s.nc.RequestMsgWithContext(within, m)
 		}
 		if err != nil {
-			return 0, 0, mark(err)
+			return 0, 0, mark(ctx, err)
 		}
 	}
 	var ack struct {
@@ -110,7 +120,7 @@ func (s *sequence) appendBatch(ctx context.Context, after uint64, messages [][]b
 		return 0, 0, entrain.Retryable(fmt.Errorf("answer to a batch: %w", err))
 	}
 	if ack.Error != nil {
-		return 0, 0, mark(ack.Error)
+		return 0, 0, mark(ctx, ack.Error)
 	}
 	return len(messages), ack.Seq, nil
 }
@@ -120,7 +130,7 @@ func (s *sequence) Remove(ctx context.Context, after, before uint64) error {
 	for n := before - 1; n > after; n-- {
 		err := s.stream.DeleteMsg(ctx, n)
 		if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) && !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
-			return mark(err)
+			return mark(ctx, err)
 		}
 	}
 	return nil
@@ -128,14 +138,14 @@ func (s *sequence) Remove(ctx context.Context, after, before uint64) error {
 
 // Trim implements [packed.History].
 func (s *sequence) Trim(ctx context.Context, through uint64) error {
-	return mark(s.stream.Purge(ctx, jetstream.WithPurgeSequence(through+1)))
+	return mark(ctx, s.stream.Purge(ctx, jetstream.WithPurgeSequence(through+1)))
 }
 
 // Stat implements [packed.State].
 func (s *sequence) Stat(ctx context.Context) (packed.Stat, error) {
 	info, err := s.stream.Info(ctx)
 	if err != nil {
-		return packed.Stat{}, mark(err)
+		return packed.Stat{}, mark(ctx, err)
 	}
 	at := packed.Stat{First: info.State.FirstSeq, Last: info.State.LastSeq, Messages: info.State.Msgs, Bytes: int64(info.State.Bytes)}
 	if at.Messages == 0 {
@@ -148,7 +158,7 @@ func (s *sequence) Stat(ctx context.Context) (packed.Stat, error) {
 func (s *sequence) Values(ctx context.Context) (map[string][]byte, error) {
 	info, err := s.values.Info(ctx, jetstream.WithSubjectFilter(s.beside+">"))
 	if err != nil {
-		return nil, mark(err)
+		return nil, mark(ctx, err)
 	}
 	values := make(map[string][]byte, len(info.State.Subjects))
 	for subject := range info.State.Subjects {
@@ -157,7 +167,7 @@ func (s *sequence) Values(ctx context.Context) (map[string][]byte, error) {
 			continue // removed meanwhile
 		}
 		if err != nil {
-			return nil, mark(err)
+			return nil, mark(ctx, err)
 		}
 		values[untoken(strings.TrimPrefix(subject, s.beside))] = m.Data
 	}
@@ -168,10 +178,10 @@ func (s *sequence) Values(ctx context.Context) (map[string][]byte, error) {
 func (s *sequence) Store(ctx context.Context, name string, value []byte) error {
 	subject := s.beside + token(name)
 	if value == nil {
-		return mark(s.values.Purge(ctx, jetstream.WithPurgeSubject(subject)))
+		return mark(ctx, s.values.Purge(ctx, jetstream.WithPurgeSubject(subject)))
 	}
 	_, err := s.js.Publish(ctx, subject, value)
-	return mark(err)
+	return mark(ctx, err)
 }
 
 // aheadBytes bounds what a follower holds in advance.
@@ -183,11 +193,11 @@ func (s *sequence) Follow(ctx context.Context, after uint64) (packed.Follower, e
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1,
 	})
 	if err != nil {
-		return nil, mark(err)
+		return nil, mark(ctx, err)
 	}
 	m, err := c.Messages(jetstream.PullMaxBytes(aheadBytes))
 	if err != nil {
-		return nil, mark(err)
+		return nil, mark(ctx, err)
 	}
 	return &follower{messages: m}, nil
 }
