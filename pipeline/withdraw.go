@@ -23,7 +23,8 @@ func (c *copying) making(ctx context.Context, name string) error {
 // run goes on: the source has kept what changed since.
 func (c *copying) cancelled(ctx context.Context, from entrain.Position) error {
 	_, keeps := c.writer.(entrain.Positioner)
-	placed := c.ending || keeps && !from.IsZero() // the sink may have a place in the history already
+	_, loads := c.p.opt.Sink.(entrain.Loader)
+	placed := c.ending || keeps && (!loads || !from.IsZero()) // the sink may have a place in the history already
 	if c.ledger.Made == "" || placed {
 		return &entrain.Stop{
 			Code: "snapshot_cancelled",

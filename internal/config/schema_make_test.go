@@ -26,7 +26,7 @@ type schemaMaker struct {
 }
 
 // configFolders are where the types of the configuration are.
-var configFolders = []string{".", "../../connector/postgres/capture", "../../connector/postgres/apply", "../../connector/file",
+var configFolders = []string{".", "../../connector/postgres/capture", "../../connector/postgres/apply", "../../connector/file", "../../connector/nats",
 	"../../encoding", "../../transform"}
 
 // choices are the words that a field takes.
