@@ -51,7 +51,10 @@ func kafka(ctx context.Context, h *harness) (err error) {
 	if err := k.stream(ctx, big, "rows of one transaction", limits{rate: 4, cpu: 0.167, rss: 0.125}); err != nil {
 		return err
 	}
-	return k.latency(ctx)
+	if err := k.latency(ctx); err != nil {
+		return err
+	}
+	return k.relay(ctx)
 }
 
 const (
