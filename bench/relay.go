@@ -19,6 +19,10 @@ import (
 // source and its JDBC sink in one worker, beside one entrain with Kafka as its
 // stream. The peer's clock begins with the first row at the target, ours with
 // the process; both end when the last change is there.
+func relay(ctx context.Context, h *harness) error {
+	return withKafka(ctx, h, func(k *kafkaWork) error { return k.relay(ctx) })
+}
+
 func (k *kafkaWork) relay(ctx context.Context) (err error) {
 	libs, err := obtainConnect(ctx, k.h, k.install)
 	if err != nil {
