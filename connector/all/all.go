@@ -5,6 +5,7 @@ import (
 	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/connector/file"
 	"github.com/entrainsync/entrain/connector/nats"
+	"github.com/entrainsync/entrain/connector/kafka"
 	"github.com/entrainsync/entrain/connector/postgres"
 )
 
@@ -15,5 +16,6 @@ func Registry() connector.Registry {
 		file.Spec(),
 		nats.SpecEmbedded(),
 		nats.Spec(),
+		kafka.Spec(),
 	}
 }
