@@ -176,5 +176,12 @@ type TableFinder interface {
 	MissingTables(ctx context.Context) ([]TableName, error)
 }
 
+// OnceLister is a Snapshotter that can deliver the rows of things whose changes it
+// never sees, such as views.
+type OnceLister interface {
+	// CopiedOnce lists them by the names that snapshots have for them.
+	CopiedOnce(ctx context.Context) ([]TableName, error)
+}
+
 // TableName is a table's name at a source, unquoted.
 type TableName struct{ Schema, Name string }

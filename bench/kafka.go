@@ -27,7 +27,23 @@ type kafkaWork struct {
 // its slot, since its start takes seconds, to when all records are there; ours
 // from the process's start to its exit. Its processor time is that of the same
 // stretch. After each run every row is looked for in the topic.
-func kafka(ctx context.Context, h *harness) (err error) {
+func kafka(ctx context.Context, h *harness) error {
+	return withKafka(ctx, h, func(k *kafkaWork) error {
+		small := load{"one_row", h.scaled(600_000), "insert_rows"}
+		if err := k.stream(ctx, small, "one-row transactions", limits{rate: 2.8, cpu: 0.2, rss: 0.125}); err != nil {
+			return err
+		}
+		big := load{"one_transaction", h.opt.rows, "insert_at_once"}
+		if err := k.stream(ctx, big, "rows of one transaction", limits{rate: 4, cpu: 0.167, rss: 0.125}); err != nil {
+			return err
+		}
+		return k.latency(ctx)
+	})
+}
+
+// withKafka starts what the works with Kafka share, does the work and removes
+// it.
+func withKafka(ctx context.Context, h *harness, work func(*kafkaWork) error) (err error) {
 	install, err := obtainDebezium(ctx, h)
 	if err != nil {
 		return err
@@ -42,16 +58,7 @@ func kafka(ctx context.Context, h *harness) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, broker.remove(ctx)) }()
-	k := &kafkaWork{h, source, broker, install}
-	small := load{"one_row", h.scaled(600_000), "insert_rows"}
-	big := load{"one_transaction", h.opt.rows, "insert_at_once"}
-	if err := k.stream(ctx, small, "one-row transactions", limits{rate: 2.8, cpu: 0.2, rss: 0.125}); err != nil {
-		return err
-	}
-	if err := k.stream(ctx, big, "rows of one transaction", limits{rate: 4, cpu: 0.167, rss: 0.125}); err != nil {
-		return err
-	}
-	return k.latency(ctx)
+	return work(&kafkaWork{h, source, broker, install})
 }
 
 const (

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 
 func TestParse(t *testing.T) {
 	opt, err := parse([]string{"all", "--rows", "10M", "--runs", "7", "-o", "json"}, io.Discard)
-	if err != nil || !slices.Equal(opt.works, []string{"decode", "apply", "latency", "snapshot"}) ||
+	if err != nil || !slices.Equal(opt.works, []string{"decode", "apply", "latency", "snapshot", "kafka", "relay", "fanout"}) ||
 		opt.rows != 10_000_000 || opt.runs != 7 || opt.seconds != 30 || opt.output != "json" {
 		t.Errorf("parse = %+v, %v", opt, err)
 	}
@@ -105,8 +105,8 @@ func TestSmoke(t *testing.T) {
 		t.Fatalf("run: %v\n%s", err, talk.String())
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) != 11 {
-		t.Errorf("%d results, want 5 of decode, 2 of apply, 4 of latency:\n%s", len(lines), out.String())
+	if want := 5 + 3 + 4 + 5 + 12 + 1 + 2; len(lines) != want {
+		t.Errorf("%d results, want %d: 5 of decode, 3 of apply, 4 of latency, 5 of snapshot, 12 of kafka, 1 of relay, 2 of fanout:\n%s", len(lines), want, out.String())
 	}
 	for _, line := range lines {
 		var r result

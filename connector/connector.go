@@ -31,6 +31,8 @@ type Env struct {
 	Standalone bool
 	// Leased: other processes wait to take the source over from this one.
 	Leased bool
+	// Never: existing rows are never copied.
+	Never bool
 }
 
 // Decode fills the connector's own configuration struct, strictly: an unknown

@@ -54,6 +54,10 @@ func (t *tables) failed(ctx context.Context, l *life, cause error) error {
 		return err
 	}
 	l.Reason, l.Copy, l.Anew, l.Held = cause.Error(), backfill.Progress{}, false, false
+	var stop *entrain.Stop
+	if errors.As(cause, &stop) {
+		l.Code = stop.Code
+	}
 	l.leave()
 	t.lives[tableName{l.Schema, l.Name}] = l
 	t.p.log.Error("table failed, its changes are left out from now on", "table", name, "error", cause,

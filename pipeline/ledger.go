@@ -18,6 +18,15 @@ type Ledger struct {
 	From entrain.Position `json:"from"`
 	// Tables in the order in which they were finished.
 	Tables []CopiedTable `json:"tables,omitempty"`
+	// Made names what the copying made at the source and what keeps its log there
+	// (a slot). It is written down before that is made. Empty: nothing, or it was
+	// there before.
+	Made string `json:"made,omitempty"`
+	// Before is the sink's mark before the first row; see [entrain.Marker].
+	Before []byte `json:"before,omitempty"`
+	// Withdrawn: the copying was cancelled, and what is Made is to be removed. The
+	// tables then count for nothing.
+	Withdrawn bool `json:"withdrawn,omitempty"`
 }
 
 // CopiedTable is a table whose rows were copied. Events of it up to the version

@@ -68,8 +68,10 @@ type TableStatus struct {
 	// Refresh: the sink had the rows before, so that a cancelled copy leaves the
 	// table streaming.
 	Refresh bool `json:"refresh,omitempty"`
-	// Reason of a failure.
+	// Reason of a failure, for people, and the code of the stop that it is, if it is
+	// one.
 	Reason string `json:"reason,omitempty"`
+	Code   string `json:"code,omitempty"`
 	// Since when; zero if that is not remembered.
 	Since time.Time `json:"since"`
 	// Rows copied so far, and about how many there are; -1 if nobody knows.
@@ -87,7 +89,11 @@ func (p *Pipeline) Tables(ctx context.Context) ([]TableStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.tables.status(listed), nil
+	once, err := p.onceStatus(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return append(p.tables.status(listed), once...), nil
 }
 
 // status is what is known of the listed tables and of the others.
@@ -116,7 +122,7 @@ func (t *tables) status(listed []entrain.ChunkTable) []TableStatus {
 
 func (l *life) status(estimate int64) TableStatus {
 	return TableStatus{
-		Table: l.Schema + "." + l.Name, State: l.State, Held: l.Held, Refresh: l.Refresh, Reason: l.Reason, Since: l.Since,
+		Table: l.Schema + "." + l.Name, State: l.State, Held: l.Held, Refresh: l.Refresh, Reason: l.Reason, Code: l.Code, Since: l.Since,
 		Rows: l.Copy.Rows, Estimate: estimate,
 	}
 }
@@ -141,6 +147,9 @@ func (p *Pipeline) Do(ctx context.Context, o Order) error {
 	}
 	if p.initial.runs() {
 		return stopInitial(o)
+	}
+	if err := p.checkStreams(ctx, name); err != nil {
+		return err
 	}
 	if o.Do == OrderAdd {
 		return p.addTable(ctx, name)
@@ -179,7 +188,7 @@ func (p *Pipeline) try(ctx context.Context, o Order, found *entrain.ChunkTable) 
 	switch {
 	case o.Where == "" && entrain.IsRetryable(err):
 		return nil // it is tried again
-	case o.Where == "":
+	case o.Where == "", errors.Is(err, entrain.ErrDisconnected):
 		return err
 	case err != nil:
 		return &entrain.Stop{
@@ -187,10 +196,22 @@ func (p *Pipeline) try(ctx context.Context, o Order, found *entrain.ChunkTable) 
 			What: fmt.Sprintf("the rows of table %s cannot be chosen by: %s", found.Table, o.Where),
 			Why:  "it is put into the WHERE of a query at the source",
 			Next: "mend the condition and type the command again",
-			Err:  err,
+			Err:  innermost(err),
 		}
 	}
 	return nil
+}
+
+// innermost is the cause of all that err wraps: what the server said, without what
+// we did.
+func innermost(err error) error {
+	for {
+		cause := errors.Unwrap(err)
+		if cause == nil {
+			return err
+		}
+		err = cause
+	}
 }
 
 // parseTable splits schema.table at the first dot.

@@ -84,7 +84,8 @@ type Pipeline struct {
 	opt Options
 	log *slog.Logger
 
-	renews bool // the next session begins a new history with the source
+	renews   bool // the next session begins a new history with the source
+	saidOnce bool // that something without changes was not copied
 
 	unguarded func() // ends the guard that runs; nil if none does
 

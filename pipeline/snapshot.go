@@ -63,6 +63,12 @@ func (p *Pipeline) copyRows(ctx, work context.Context, w entrain.Writer, from en
 			return from, err
 		}
 	}
+	if ledger.Withdrawn {
+		var err error
+		if ledger, err = p.finishWithdrawing(ctx, store, ledger); err != nil {
+			return from, err
+		}
+	}
 	p.gate = newGate(ledger)
 	only := p.opt.Snapshot.Mode == SnapshotOnly
 	switch {
@@ -90,10 +96,10 @@ func (p *Pipeline) copyRows(ctx, work context.Context, w entrain.Writer, from en
 			Next: "set snapshot.mode to initial in FILE and run it to its end, or: entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
 		}
 	case p.opt.Snapshot.Mode == SnapshotNever, ledger.Complete:
-		return from, nil
+		return from, p.withoutCopy(ctx, ledger)
 	case !from.IsZero() && ledger.From.IsZero() && len(ledger.Tables) == 0:
 		p.log.Info("the sink has a position: rows that were there before are not copied", "position", from.String())
-		return from, nil
+		return from, p.withoutCopy(ctx, ledger)
 	case !keeps:
 		return from, errors.New("copying existing rows needs a store that keeps a ledger")
 	}
@@ -104,8 +110,8 @@ func (p *Pipeline) copyRows(ctx, work context.Context, w entrain.Writer, from en
 	copying, end := p.initial.begin(ctx)
 	defer end()
 	if err := c.run(copying); err != nil {
-		if cause := context.Cause(copying); cause != nil && ctx.Err() == nil {
-			err = cause // somebody has cancelled it
+		if context.Cause(copying) != nil && ctx.Err() == nil { // somebody has cancelled it
+			err = c.cancelled(ctx, from)
 		}
 		return from, fmt.Errorf("copy existing rows: %w", err)
 	}
@@ -137,6 +143,8 @@ type copying struct {
 	snap   entrain.Snapshot
 	point  entrain.SnapshotPoint
 	tables []entrain.SnapshotTable
+	made   bool // what keeps the source's log was made by this try
+	ending bool // all tables have their rows: it cannot be taken back any more
 }
 
 func (c *copying) run(ctx context.Context) error {
@@ -151,7 +159,7 @@ func (c *copying) run(ctx context.Context) error {
 	o := &c.p.opt.Snapshot
 	var err error
 	c.snap, err = source.Snapshot(ctx, entrain.SnapshotRequest{
-		Wants: o.Wants, PartRows: o.PartRows, Standalone: o.Mode == SnapshotOnly,
+		Wants: o.Wants, PartRows: o.PartRows, Standalone: o.Mode == SnapshotOnly, Making: c.making,
 	})
 	if err != nil {
 		return err
@@ -166,6 +174,7 @@ func (c *copying) run(ctx context.Context) error {
 	if err := c.copy(ctx); err != nil {
 		return err
 	}
+	c.ending = true
 	return c.complete(ctx)
 }
 
@@ -182,10 +191,13 @@ func (c *copying) begin(ctx context.Context) error {
 			Next: "entrain teardown FILE; empty the tables at the target; entrain run FILE",
 		}
 	}
-	l.Incarnation = c.point.Stream.Incarnation
-	if l.From.IsZero() {
+	if l.From.IsZero() || l.Incarnation != c.point.Stream.Incarnation {
 		l.From = c.point.From
 	}
+	if l.Incarnation != "" && l.Incarnation != c.point.Stream.Incarnation && !c.made {
+		l.Made = "" // somebody has made another one
+	}
+	l.Incarnation = c.point.Stream.Incarnation
 	if err := c.noted(ctx); err != nil {
 		return err
 	}

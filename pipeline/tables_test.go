@@ -140,7 +140,7 @@ func TestFailedTable(t *testing.T) {
 				w.commit(3)
 				<-time.After(time.Second)
 			}
-			if got := stateOf(t, p, bad); got.State != pipeline.TableFailed || got.Reason == "" {
+			if got := stateOf(t, p, bad); got.State != pipeline.TableFailed || got.Reason == "" || got.Code != "row_refused" {
 				t.Errorf("the table is %+v, expected it to have failed with a reason", got)
 			}
 			if diff := sink.rows[w.tables[2].String()].Diff(w.states[len(w.states)-1][2]); diff != "" {

@@ -74,8 +74,8 @@ type Tracer interface {
 type Keeper interface {
 	// LoadValues returns all values by key.
 	LoadValues(ctx context.Context) (map[string][]byte, error)
-	// SaveValues stores values that are at most some 100 kB each, and returns when
-	// they are durable: after a crash there are all of them or none. Those of a process
-	// that is fenced have no effect.
+	// SaveValues stores values one after the other, in the order of their keys, and
+	// returns when they are durable. What a process stores that is fenced is not seen
+	// by its successor.
 	SaveValues(ctx context.Context, values map[string][]byte) error
 }

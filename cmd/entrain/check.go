@@ -85,7 +85,7 @@ func (p *program) check(ctx context.Context, l *loaded, o checkOptions) error {
 	parts = append(parts, part{name: "host", report: entrain.Report{Server: "this machine", Findings: append(rules, checkHost(l)...)}})
 	for i := range parts {
 		parts[i].keep(o.only)
-		parts[i].fill(p.place)
+		parts[i].fill(p.place.get())
 	}
 	if o.output == "table" && !o.fixSQL && len(o.only) == 0 {
 		if err := l.writeGuarantees(p.stdout); err != nil {

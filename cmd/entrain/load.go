@@ -49,8 +49,9 @@ func (p *program) loadAs(path string, h half) (*loaded, error) {
 	if l.snapshot, err = snapshotOf(file); err != nil {
 		return nil, err
 	}
-	env := connector.Env{Pipeline: file.Name, Leased: h == captureOnly, State: store.Folder(file.State.Dir, file.Name), Log: p.log, Copies: copiesOf(file, l.snapshot),
-		Standalone: l.snapshot.Mode == pipeline.SnapshotOnly}
+	env := connector.Env{Pipeline: file.Name, Leased: h == captureOnly, State: store.Folder(file.State.Dir, file.Name), Log: p.log,
+		Copies:     copiesOf(file, l.snapshot),
+		Standalone: l.snapshot.Mode == pipeline.SnapshotOnly, Never: l.snapshot.Mode == pipeline.SnapshotNever}
 	if err := l.build(env); err != nil {
 		return nil, err
 	}
@@ -105,7 +106,7 @@ func (p *program) loadFile(path string) (*config.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.place = place{file: path, state: store.Folder(file.State.Dir, file.Name)}
+	p.place.set(place{file: path, state: store.Folder(file.State.Dir, file.Name)})
 	return file, nil
 }
 

@@ -40,8 +40,8 @@ func (r *reloader) again() *work {
 
 // read reads the file of the pipeline that runs.
 func (r *reloader) read() (*loaded, error) {
-	at := r.p.place
-	defer func() { r.p.place = at }()
+	at := r.p.place.get()
+	defer r.p.place.set(at)
 	next, err := r.p.loadAs(r.now.file.Path, r.now.half)
 	if err != nil {
 		return nil, err

@@ -17,7 +17,7 @@ type program struct {
 	quiet    bool
 	logLevel string
 	log      *slog.Logger
-	place    place      // what advice in stops is about
+	place    spot       // what advice in stops and in the log is about
 	bars     *bars.Bars // below the log; nil without a terminal
 }
 
@@ -105,7 +105,7 @@ func (p *program) openLog() error {
 	if p.quiet {
 		level = max(level, slog.LevelWarn)
 	}
-	options := &slog.HandlerOptions{Level: level, ReplaceAttr: readable}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: p.readable}
 	var handler slog.Handler = slog.NewJSONHandler(p.stderr, options)
 	if isTerminal(p.stderr) {
 		p.bars = bars.New(p.stderr)
@@ -115,12 +115,13 @@ func (p *program) openLog() error {
 	return nil
 }
 
-// readable writes durations with their unit, in JSON too.
-func readable(_ []string, a slog.Attr) slog.Attr {
+// readable writes durations with their unit, in JSON too, and commands about this
+// pipeline.
+func (p *program) readable(_ []string, a slog.Attr) slog.Attr {
 	if a.Value.Kind() == slog.KindDuration {
 		a.Value = slog.StringValue(a.Value.Duration().String())
 	}
-	return a
+	return p.place.get().fillAttr(a)
 }
 
 // isTerminal reports whether a person may be at the other end.

@@ -70,7 +70,7 @@ func (p *program) runPipeline(ctx context.Context, l *loaded) error {
 	if err != nil {
 		return errors.Join(err, state.Close())
 	}
-	d := &desk{name: l.file.Name, started: time.Now()}
+	d := &desk{name: l.file.Name, at: p.place.get(), started: time.Now()}
 	d.put(ctx, w.engine)
 	server, err := admin.Listen(state.Folder(), d)
 	if err != nil {

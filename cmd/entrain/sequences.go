@@ -157,6 +157,9 @@ func viewSequence(s entrain.Sequence, a entrain.Advance) sequenceView {
 		v.Outcome, v.Why = "refused", "at the source "+s.Refused
 	case a.Name == "":
 		v.Outcome, v.Why = "left", "the target's column has no sequence"
+		if a.Lacks != "" {
+			v.Why += ", which this gives it, and then this command a number: " + a.Lacks
+		}
 	case !s.Drawn:
 		v.Outcome, v.Why = "left", "the source has given out no number yet"
 	case a.Refused != "":

@@ -62,7 +62,7 @@ func (p *program) folderOf(what, dir string) (string, error) {
 
 func (p *program) notRunning(what, folder string) error {
 	next := "entrain run FILE"
-	if p.place.file == "" {
+	if p.place.get().file == "" {
 		next += "   # or, if it runs from another folder: entrain status FILE"
 	}
 	return &entrain.Stop{

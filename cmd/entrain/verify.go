@@ -74,6 +74,8 @@ func (p *program) verify(ctx context.Context, l *loaded, o verifyOptions) error 
 	if options.Sink, err = l.trace(options.Sink); err != nil {
 		return err
 	}
+	aside := p.states(ctx, l)
+	options.Aside = aside.of
 	tables, err := verify.Run(ctx, options)
 	var behind *verify.ErrBehind
 	if err != nil && !errors.As(err, &behind) {
@@ -85,7 +87,7 @@ func (p *program) verify(ctx context.Context, l *loaded, o verifyOptions) error 
 	if err := p.printVerified(tables, o); err != nil {
 		return err
 	}
-	return verified(tables, behind)
+	return verified(tables, behind, p.whereTablesAre(aside))
 }
 
 // digesters are both ends, if they can be compared.
@@ -134,11 +136,21 @@ func (p *program) nothingToVerify(o verifyOptions) error {
 	if len(o.tables) > 0 {
 		return usageError{fmt.Errorf("--table %q: the source captures no such table", o.tables)}
 	}
-	return unexamined{errors.New("the source captures no table; see: entrain check " + p.place.file)}
+	return unexamined{errors.New("the source captures no table; see: entrain check " + p.place.get().file)}
 }
 
-// verified is the error that the comparison ends with.
-func verified(tables []*verify.Table, behind *verify.ErrBehind) error {
+// whereTablesAre leads on from tables that are not compared for where they are in
+// their lives.
+func (p *program) whereTablesAre(aside states) string {
+	if len(aside) == 0 {
+		return ""
+	}
+	return "; what to type for tables that do not flow: entrain table list " + shellWord(p.place.get().file)
+}
+
+// verified is the error that the comparison ends with, then what it ends its text
+// with.
+func verified(tables []*verify.Table, behind *verify.ErrBehind, then string) error {
 	differ, lacking := 0, 0
 	for _, t := range tables {
 		switch t.Outcome {
@@ -159,7 +171,7 @@ func verified(tables []*verify.Table, behind *verify.ErrBehind) error {
 			Next: "entrain run FILE",
 		}
 	case lacking > 0:
-		return unexamined{fmt.Errorf("%s could not be compared", plural(lacking, "table"))}
+		return unexamined{fmt.Errorf("%s could not be compared%s", plural(lacking, "table"), then)}
 	}
 	return nil
 }

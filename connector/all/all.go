@@ -4,6 +4,7 @@ package all
 import (
 	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/connector/file"
+	"github.com/entrainsync/entrain/connector/nats"
 	"github.com/entrainsync/entrain/connector/kafka"
 	"github.com/entrainsync/entrain/connector/postgres"
 )
@@ -13,6 +14,8 @@ func Registry() connector.Registry {
 	return connector.Registry{
 		postgres.Spec(),
 		file.Spec(),
+		nats.SpecEmbedded(),
+		nats.Spec(),
 		kafka.Spec(),
 	}
 }

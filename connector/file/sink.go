@@ -33,6 +33,8 @@ type SinkConfig struct {
 	Format string `yaml:"format"`
 	// Debezium has the settings of the format debezium; only for it.
 	Debezium *encoding.DebeziumOptions `yaml:"debezium"`
+	// CloudEvents has the settings of the format cloudevents; only for it.
+	CloudEvents *encoding.CloudEventsOptions `yaml:"cloudevents"`
 }
 
 // Sink writes to one file. It is safe for several goroutines, its writers are
@@ -47,7 +49,7 @@ type Sink struct {
 // NewSink checks the configuration; it opens nothing.
 func NewSink(cfg SinkConfig) (*Sink, error) {
 	s := &Sink{path: cfg.Path, format: cfg.Format, stdout: os.Stdout}
-	s.options.Debezium = cfg.Debezium
+	s.options = encoding.Options{Debezium: cfg.Debezium, CloudEvents: cfg.CloudEvents}
 	if s.path == "" {
 		s.path = "-"
 	}

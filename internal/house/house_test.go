@@ -73,7 +73,8 @@ func TestForeignToEmbedderFindsThem(t *testing.T) {
 	if found := foreignToEmbedder(good); len(found) != 0 {
 		t.Errorf("found wrongly: %v", found)
 	}
-	for _, bad := range []string{module + "/connector/file", module + "/connector/all", module + "/cmd/entrain", "go.etcd.io/bbolt"} {
+	for _, bad := range []string{module + "/connector/file", module + "/connector/all", module + "/cmd/entrain", "go.etcd.io/bbolt",
+		module + "/connector/nats", "github.com/nats-io/nats-server/v2/server", "github.com/nats-io/nats.go"} {
 		if found := foreignToEmbedder(append([]string{bad}, good...)); len(found) != 1 || !strings.Contains(found[0], bad) {
 			t.Errorf("%s: found %v, want it named once", bad, found)
 		}

@@ -65,6 +65,7 @@ type targetTable struct {
 type catalog struct {
 	conn   *pgconn.PgConn
 	role   string // ours, for messages
+	makes  bool   // tables are made when their rows are copied; for messages
 	tables map[*entrain.Table]*targetTable
 	graph  *applyplan.Graph
 	refs   []reference
@@ -251,7 +252,7 @@ func (c *catalog) describe(ctx context.Context, t *entrain.Table) (*targetTable,
 		return nil, fmt.Errorf("look up table %s at the target: %w", t, err)
 	}
 	if len(found) == 0 {
-		return nil, stopTableMissing(t)
+		return nil, c.missing(ctx, t)
 	}
 	rel := found[0]
 	oid, kind, secured, fires := rel[0], rel[1], rel[2] == "true", rel[3] == "true"

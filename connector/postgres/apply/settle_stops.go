@@ -18,14 +18,14 @@ func stopNoArbiter(st *targetTable) error {
 		Code: "key_index_missing",
 		What: fmt.Sprintf("table %s has no unique index at the target on what identifies its rows, or one that is deferrable", st.Table),
 		Why:  "while the table is copied, rows that are there already are replaced by key",
-		Next: fmt.Sprintf("CREATE UNIQUE INDEX ON %s (%s);", st.sql, strings.Join(st.keyNames(), ", ")),
+		Next: fmt.Sprintf("CREATE UNIQUE INDEX ON %s (%s);\n%s", st.sql, strings.Join(st.keyNames(), ", "), thenRun),
 	}
 	if st.late != "" {
-		stop.Next = fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT %s, ADD UNIQUE (%s);", st.sql, st.late, strings.Join(st.keyNames(), ", "))
+		stop.Next = fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT %s, ADD UNIQUE (%s);\n%s", st.sql, st.late, strings.Join(st.keyNames(), ", "), thenRun)
 	}
 	if len(st.Key) == 0 {
 		stop.Why = "the source identifies rows by all their columns, and the target's table has no primary key; " + stop.Why
-		stop.Next = fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (…);   -- the columns that tell its rows apart", st.sql)
+		stop.Next = fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (…);   -- the columns that tell its rows apart\n%s", st.sql, thenRun)
 	}
 	return stop
 }
@@ -54,17 +54,18 @@ func (w *writer) aside(ctx context.Context, err error) (string, *pgconn.PgError)
 	if fault != nil || row == nil {
 		return "", nil
 	}
-	return row[0] + "\n-- once the rows are copied: " + strings.ReplaceAll(row[1], "\n", " "), refused
+	return row[0] + "\n" + thenRun + "\n-- once the rows are copied: " + strings.ReplaceAll(row[1], "\n", " "), refused
 }
 
 // explainSwap says which constraint stands between a double and its table.
 func (w *writer) explainSwap(ctx context.Context, swap *swapError) error {
 	stop := &entrain.Stop{
 		Code: "shadow_refused",
-		What: fmt.Sprintf("a constraint of the target does not let the copied rows take the place of those of table %s", swap.t.Table),
+		What: fmt.Sprintf("a constraint of the target does not let the copied rows take the place of those of table %s%s; everything through %s is applied",
+			swap.t.Table, keyOf(swap.err), w.pos),
 		Why: inWords(swap.err) + "; the table still has its old rows, and the new ones wait in " + swap.t.sql +
 			"; each order of the changes was tried",
-		Next: "mend the rows that the constraint names, then start the pipeline again",
+		Next: "mend the rows that the constraint names\n" + thenRun,
 		Err:  swap.err,
 	}
 	if sql, refused := w.aside(ctx, swap.err); refused != nil {
@@ -91,7 +92,8 @@ func (w *writer) explainReference(ctx context.Context, err error, events []entra
 	}
 	stop := &entrain.Stop{
 		Code: "reference_waits",
-		What: fmt.Sprintf("a row of table %s refers to one that is not copied yet (%s)", t.Table, refused.ConstraintName),
+		What: fmt.Sprintf("a row of table %s refers to one that is not copied yet (%s)%s; everything through %s is applied",
+			t.Table, refused.ConstraintName, keyOf(err), w.pos),
 		Why: "while the tables are copied, rows come in any order, and a constraint that is checked at the end of each transaction " +
 			"does not help: drop it until the copy is complete",
 		Next: drop,

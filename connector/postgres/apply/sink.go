@@ -133,6 +133,7 @@ func (s *Sink) Open(ctx context.Context) (entrain.Writer, error) {
 		lease:  s.lease,
 	}
 	w.catalog = newCatalog(conn)
+	w.catalog.makes = s.cfg.CreateTables
 	return w, nil
 }
 

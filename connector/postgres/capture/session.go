@@ -30,6 +30,8 @@ type session struct {
 	identity
 	settings map[string]string
 	trip     time.Duration // the shortest query so far: a bound of the round trip
+	// making, if set, is told the slot's name before it is made, and "" if it was not.
+	making func(ctx context.Context, slot string) error
 }
 
 // connect opens the replication connection, to the first server of those named

@@ -71,6 +71,8 @@ type Config struct {
 	Copies func(schema, name string) bool `yaml:"-"`
 	// Standalone: no changes are captured after that.
 	Standalone bool `yaml:"-"`
+	// Never: no rows are ever copied.
+	Never bool `yaml:"-"`
 	// State is a folder for what has to be remembered here; see SlotGuard. It need
 	// not exist.
 	State string `yaml:"-"`
@@ -80,12 +82,13 @@ type Config struct {
 }
 
 // Source captures the changes of one database. It implements entrain.Source,
-// entrain.Bounder, entrain.Guarder, entrain.Teardowner, entrain.Digester and
+// entrain.Bounder, entrain.Guarder, entrain.Teardowner, entrain.OnceLister, entrain.Digester and
 // entrain.Sequencer and may be used by several goroutines.
 type Source struct {
 	cfg   Config
 	wants func(schema, name string) bool
-	until *until // nil: endless
+	named func(schema, name string) bool // views and the like; nil: none
+	until *until                         // nil: endless
 	said  *sync.Map
 
 	retained *atomic.Pointer[entrain.Retained] // shared by bounded copies
@@ -169,7 +172,11 @@ func NewSource(cfg Config) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("source.tables: %w", err)
 	}
-	return &Source{cfg: cfg, wants: wants, said: &sync.Map{}, retained: &atomic.Pointer[entrain.Retained]{}}, nil
+	named, err := cfg.Tables.named()
+	if err != nil {
+		return nil, fmt.Errorf("source.tables: %w", err)
+	}
+	return &Source{cfg: cfg, wants: wants, named: named, said: &sync.Map{}, retained: &atomic.Pointer[entrain.Retained]{}}, nil
 }
 
 // warn says something about the source's tables, once: sessions that are tried
@@ -205,7 +212,8 @@ func (s *Source) Bounded(target string) (*Source, error) {
 
 // Build builds a source from the source section of a pipeline file.
 func Build(env connector.Env, decode connector.Decode) (*Source, error) {
-	cfg := Config{Pipeline: env.Pipeline, Log: env.Log, Copies: env.Copies, Standalone: env.Standalone, Leased: env.Leased, State: env.State}.withDefaults()
+	cfg := Config{Pipeline: env.Pipeline, Log: env.Log, Copies: env.Copies, Standalone: env.Standalone, Never: env.Never,
+		Leased: env.Leased, State: env.State}.withDefaults()
 	if err := decode(&cfg); err != nil {
 		return nil, err
 	}

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector/postgres/dial"
 	"github.com/entrainsync/entrain/connector/postgres/sqltext"
@@ -166,7 +168,7 @@ func (k *Keyed) rows(ctx context.Context, t *keyedTable, q entrain.ChunkQuery, c
 	case dial.SQLState(err) == "":
 		return k.lost(t.readError(err, k.cfg.MaxRow))
 	default:
-		return t.readError(err, k.cfg.MaxRow)
+		return t.readError(withoutOurs(err), k.cfg.MaxRow)
 	}
 	c.Rows = got.rows
 	if len(c.Rows) == 0 {
@@ -313,6 +315,26 @@ func (t *keyedTable) readError(err error, limit int) error {
 	return dial.Classify(err)
 }
 
+// conditionEnd is what comes behind a condition of somebody's: it may end with a
+// comment.
+const conditionEnd = "\n)"
+
+// withoutOurs is the server's error without what it quotes of our statement behind
+// such a condition, which may have no end of its own.
+func withoutOurs(err error) error {
+	var refused *pgconn.PgError
+	if !errors.As(err, &refused) {
+		return err
+	}
+	at := strings.LastIndex(refused.Message, conditionEnd)
+	if at < 0 {
+		return err
+	}
+	own := *refused
+	own.Message = own.Message[:at] + `"`
+	return &own
+}
+
 // copySQL sends the rows of the query.
 func (t *keyedTable) copySQL(q entrain.ChunkQuery, limit int) string {
 	var where []string
@@ -320,7 +342,7 @@ func (t *keyedTable) copySQL(q entrain.ChunkQuery, limit int) string {
 		where = append(where, "("+t.filter+")")
 	}
 	if q.Where != "" {
-		where = append(where, "("+q.Where+"\n)")
+		where = append(where, "("+q.Where+conditionEnd)
 	}
 	switch {
 	case q.Of != nil:

@@ -189,6 +189,9 @@ func same(f pgconn.FieldDescription, c leafColumn) bool {
 // for its present state: what the functions say, and the shape of a query, come
 // from the catalog as it is now, not as the view has it.
 func (p part) gateSQL() string {
+	if p.leaf.mark != "" {
+		return p.viewGateSQL()
+	}
 	name := sqltext.Literal(p.leaf.name())
 	return "LOCK TABLE ONLY " + p.leaf.name() + " IN ACCESS SHARE MODE; " +
 		"SELECT pg_current_snapshot()::text, " + name + "::regclass::oid, pg_relation_filenode(" + name + "::regclass); " +
@@ -197,6 +200,9 @@ func (p part) gateSQL() string {
 
 // copySQL sends the rows of the part.
 func (p part) copySQL(m mode) string {
+	if p.leaf.mark != "" {
+		return "COPY (SELECT " + p.leaf.list() + " FROM " + p.leaf.name() + ") TO STDOUT" + m.format()
+	}
 	var where []string
 	if p.filter != "" {
 		where = append(where, "("+p.filter+")")
@@ -213,6 +219,10 @@ func (p part) rewritten(how string) error {
 	return entrain.Retryable(fmt.Errorf("%s was rewritten since the snapshot: %s", p.leaf.name(), how))
 }
 
+// notReady is the SQLSTATE of a view of the snapshot that is gone, and of a
+// materialized one without rows.
+const notReady = "55000"
+
 // SQLSTATEs of what is not there.
 const undefinedTable, undefinedColumn, undefinedSchema = "42P01", "42703", "3F000"
 
@@ -222,15 +232,18 @@ func (p part) gateError(err error, user string) error {
 	case undefinedTable, undefinedColumn, undefinedSchema:
 		return entrain.Retryable(fmt.Errorf("%s was rewritten since the snapshot: %w", p.leaf.name(), err))
 	}
-	if dial.SQLState(err) == dial.StateNoPrivilege {
+	switch state := dial.SQLState(err); {
+	case state == dial.StateNoPrivilege:
 		return p.leaf.refused(err, user)
+	case state == notReady && p.leaf.mark != "":
+		return p.leaf.unpopulated(err)
 	}
 	return goneError(err)
 }
 
 // goneError marks the errors of a view that does not exist any more.
 func goneError(err error) error {
-	const invalidName, undefinedObject, notReady = "22023", "42704", "55000"
+	const invalidName, undefinedObject = "22023", "42704"
 	switch dial.SQLState(err) {
 	case invalidName, undefinedObject, notReady:
 		return fmt.Errorf("%w: the snapshot does not exist any more: %w", entrain.ErrDisconnected, err)

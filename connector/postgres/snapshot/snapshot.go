@@ -39,6 +39,8 @@ type Config struct {
 	Unpublished  bool
 	// Wants chooses among the tables, Kind says how values of a type read.
 	Wants func(schema, name string) bool
+	// Named chooses the views and the like that are copied, too; nil: none.
+	Named func(schema, name string) bool
 	Kind  func(typ string) entrain.Kind
 	// PartRows is about how many rows a part has; 0: 50,000.
 	PartRows int

@@ -85,6 +85,11 @@ func (c catalog) read(ctx context.Context) ([]*table, error) {
 	if err != nil {
 		return nil, err
 	}
+	views, err := c.views(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list views: %w", err)
+	}
+	tables = append(tables, views...)
 	sorted := make([]*table, len(tables))
 	for i, t := range tables {
 		t.divide(c.cfg.PartRows)
@@ -237,6 +242,8 @@ func (c catalog) readColumns(ctx context.Context, tables []*published) error {
 func (c catalog) sends(t *published, r []string) bool {
 	name, generated := r[2], r[6]
 	switch {
+	case t.once:
+		return true
 	case generated != "" && c.cfg.Version < publishesGenerated:
 		return false
 	case c.cfg.Unpublished:

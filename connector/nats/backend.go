@@ -1,0 +1,243 @@
+package nats
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	natsgo "github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/stream/packed"
+)
+
+// backend implements [packed.Backend] on a JetStream server.
+type backend struct {
+	name     string // what the names of streams and subjects begin with
+	replicas int
+	maxBytes int64
+	url      string // for people
+	dial     func(more ...natsgo.Option) (*natsgo.Conn, error)
+	// room, if not nil, is asked before messages are appended.
+	room func() error
+	// withoutBatches: messages are appended one by one, as on a server before 2.12.
+	withoutBatches bool
+}
+
+const (
+	// idKey is the key under which a stream's metadata has its identity.
+	idKey = "entrain_id"
+	// headerBytes is what a message needs beside its data, at most.
+	headerBytes = 4 << 10
+	// messageBytes is the largest message that is written, whatever the server takes.
+	messageBytes = 1 << 20
+	// dialTimeout bounds a connection's opening if the context does not.
+	dialTimeout = 10 * time.Second
+)
+
+// connect opens a connection that lives as long as a session: when it breaks, the
+// session is over, and the engine's next one begins with what is durable.
+func (b *backend) connect(ctx context.Context) (*natsgo.Conn, jetstream.JetStream, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	timeout := dialTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, time.Until(deadline))
+	}
+	nc, err := b.dial(natsgo.Name("entrain"), natsgo.NoReconnect(), natsgo.Timeout(timeout))
+	if err != nil {
+		var stop *entrain.Stop
+		if errors.As(err, &stop) {
+			return nil, nil, err
+		}
+		return nil, nil, b.unreachable(err)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		nc.Close()
+		return nil, nil, err
+	}
+	return nc, js, nil
+}
+
+// Open implements [packed.Backend].
+func (b *backend) Open(ctx context.Context, producer string) (*packed.Sequence, error) {
+	nc, js, err := b.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &sequence{nc: nc, js: js, room: b.room}
+	if err := s.open(ctx, b, token(producer)); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return &packed.Sequence{
+		ID: s.id, MessageBytes: min(messageBytes, int(nc.MaxPayload())-headerBytes), Tail: s, History: s, State: s,
+		Close: func() error {
+			nc.Close()
+			return nil
+		},
+	}, nil
+}
+
+func (s *sequence) open(ctx context.Context, b *backend, producer string) error {
+	s.subject = b.name + ".log." + producer
+	s.beside = b.name + ".values." + producer + "."
+	limit := b.maxBytes
+	if limit == 0 {
+		limit = -1
+	}
+	var err error
+	s.stream, err = b.stream(ctx, s.js, jetstream.StreamConfig{
+		Name: b.name + "_" + producer, Subjects: []string{s.subject}, Description: "changes captured by entrain",
+		Storage: jetstream.FileStorage, Discard: jetstream.DiscardNew, MaxBytes: limit, Replicas: b.replicas,
+		AllowAtomicPublish: !b.withoutBatches, Metadata: map[string]string{idKey: rand.Text()},
+	})
+	if err != nil {
+		return fmt.Errorf("open stream %s_%s: %w", b.name, producer, mark(ctx, err))
+	}
+	s.values, err = b.stream(ctx, s.js, jetstream.StreamConfig{
+		Name: b.name + "=values_" + producer, Subjects: []string{s.beside + ">"}, Description: "positions and cursors of entrain",
+		Storage: jetstream.FileStorage, MaxMsgsPerSubject: 1, Replicas: b.replicas,
+	})
+	if err != nil {
+		return fmt.Errorf("open the stream of values of %s_%s: %w", b.name, producer, mark(ctx, err))
+	}
+	info := s.stream.CachedInfo()
+	s.atomic = info.Config.AllowAtomicPublish
+	s.id = info.Config.Metadata[idKey]
+	if s.id == "" { // a server before 2.10 keeps no metadata
+		s.id = info.Created.UTC().Format(time.RFC3339Nano)
+	}
+	return nil
+}
+
+// stream returns a JetStream stream and makes it if it is missing. Its limit
+// follows the configuration.
+func (b *backend) stream(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
+	s, err := js.Stream(ctx, cfg.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		s, err = js.CreateStream(ctx, cfg)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // by another process, just now
+			s, err = js.Stream(ctx, cfg.Name)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if is := s.CachedInfo().Config; cfg.MaxBytes != 0 && is.MaxBytes != cfg.MaxBytes {
+		is.MaxBytes = cfg.MaxBytes
+		return js.UpdateStream(ctx, is)
+	}
+	return s, nil
+}
+
+// Producers implements [packed.Backend].
+func (b *backend) Producers(ctx context.Context) ([]string, error) {
+	nc, js, err := b.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer nc.Close()
+	list := js.StreamNames(ctx, jetstream.WithStreamListSubject(b.name+".log.*"))
+	producers := []string{}
+	for name := range list.Name() {
+		if t, ours := strings.CutPrefix(name, b.name+"_"); ours {
+			producers = append(producers, untoken(t))
+		}
+	}
+	if err := list.Err(); err != nil && !errors.Is(err, jetstream.ErrEndOfData) {
+		return nil, mark(ctx, err)
+	}
+	return producers, nil
+}
+
+// token writes a name so that it can be a part of a subject and of a stream's
+// name: everything but letters, digits, - and _ becomes = and two hexadecimal
+// digits a byte.
+func token(name string) string {
+	var t strings.Builder
+	for i := range len(name) {
+		c := name[i]
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_' {
+			t.WriteByte(c)
+			continue
+		}
+		fmt.Fprintf(&t, "=%02X", c)
+	}
+	return t.String()
+}
+
+// untoken is the name that a token was made of.
+func untoken(t string) string {
+	var name strings.Builder
+	for i := 0; i < len(t); i++ {
+		var c byte
+		if t[i] == '=' && i+2 < len(t) {
+			if _, err := fmt.Sscanf(t[i+1:i+3], "%02X", &c); err == nil {
+				name.WriteByte(c)
+				i += 2
+				continue
+			}
+		}
+		name.WriteByte(t[i])
+	}
+	return name.String()
+}
+
+// unreachable is a server that takes no connection.
+func (b *backend) unreachable(err error) error {
+	u := &entrain.Unreachable{
+		Why:  "the server is not running, its name or port is another one, or a firewall is in between",
+		Next: fmt.Sprintf("nats --server %s server check connection", b.url),
+		Err:  entrain.Retryable(fmt.Errorf("connect to NATS: %w: %w", entrain.ErrDisconnected, err)),
+	}
+	if errors.Is(err, natsgo.ErrAuthorization) || errors.Is(err, natsgo.ErrAuthExpired) {
+		u.Why, u.Err = "the server refuses the user, the password or the credentials", fmt.Errorf("connect to NATS: %w", err)
+	}
+	return u
+}
+
+// The server's codes of errors; see its errors.json.
+const (
+	codeWrongLast        = 10071
+	codeNoResources      = 10023
+	codeAccountResources = 10002
+	codeStorageResources = 10047
+	codeStoreFailed      = 10077
+)
+
+// mark makes an error of the server one of [packed]'s, and says whether another
+// session may be luckier.
+// A call whose own time is over, but not that of ctx, is such a one.
+func mark(ctx context.Context, err error) error {
+	var api *jetstream.APIError
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case !errors.As(err, &api):
+		return entrain.Retryable(err)
+	}
+	switch int(api.ErrorCode) {
+	case codeWrongLast:
+		return fmt.Errorf("%w: %w", packed.ErrFenced, err)
+	case codeNoResources, codeAccountResources, codeStorageResources:
+		return fmt.Errorf("%w: %w", packed.ErrFull, err)
+	case codeStoreFailed:
+		if strings.Contains(api.Description, "maximum bytes") {
+			return fmt.Errorf("%w: %w", packed.ErrFull, err)
+		}
+	}
+	if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
+		return &entrain.Unreachable{Why: "JetStream is off at the server, or for this account", Next: "nats account info",
+			Err: entrain.Retryable(err)}
+	}
+	return entrain.Retryable(err)
+}

@@ -1,0 +1,201 @@
+package nats
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	natsgo "github.com/nats-io/nats.go"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector"
+	"github.com/entrainsync/entrain/stream/packed"
+)
+
+// EmbeddedConfig is a log in a server inside this process. Dir is required.
+type EmbeddedConfig struct {
+	Config
+	// Dir is the folder that the stream is kept in; it is made if it is missing. One
+	// process at a time can use it.
+	Dir string
+}
+
+const (
+	// startTimeout is how long the server may take to look through its folder.
+	startTimeout = 5 * time.Minute
+	// leastSpace has to stay free on the disk: NATS does not recover by itself from
+	// one that is full.
+	leastSpace = 64 << 20
+	// lockName is the file in the folder that one process at a time has locked.
+	lockName = "entrain.lock"
+)
+
+// NewEmbedded returns a log in a server of its own, which starts when it is needed
+// first and ends with [Log.Close]. Every message is synced to the disk before it
+// counts.
+func NewEmbedded(cfg EmbeddedConfig) (*Log, error) {
+	if cfg.Dir == "" {
+		return nil, errors.New("nats: the folder of the stream is missing")
+	}
+	e := newEmbedded(cfg)
+	l, err := cfg.log(e.backend(cfg.Config))
+	if err != nil {
+		return nil, err
+	}
+	return &Log{Log: l, server: e}, nil
+}
+
+func newEmbedded(cfg EmbeddedConfig) *embedded {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &embedded{dir: cfg.Dir, log: cfg.Log}
+}
+
+// backend has the streams of the server.
+func (e *embedded) backend(cfg Config) *backend {
+	return &backend{
+		name: "entrain", replicas: 1, maxBytes: cfg.MaxBytes, url: "(embedded in " + e.dir + ")", dial: e.dial, room: e.room,
+	}
+}
+
+// embedded is the server inside the process.
+type embedded struct {
+	dir string
+	log *slog.Logger
+
+	mu     sync.Mutex
+	server *server.Server // nil: not running
+	lock   *os.File       // held while it runs
+	closed bool
+
+	looked time.Time // when the disk's room was looked at
+	full   error
+}
+
+// dial connects to the server, which is started if it does not run.
+func (e *embedded) dial(more ...natsgo.Option) (*natsgo.Conn, error) {
+	s, err := e.running()
+	if err != nil {
+		return nil, err
+	}
+	return natsgo.Connect("", append(more, natsgo.InProcessServer(s))...)
+}
+
+func (e *embedded) running() (*server.Server, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return nil, errors.New("the embedded stream was closed")
+	}
+	if e.server != nil && e.server.Running() && e.server.JetStreamEnabled() {
+		return e.server, nil
+	}
+	e.stop() // it gives up by itself when the disk fails
+	if err := e.start(); err != nil {
+		e.stop()
+		return nil, err
+	}
+	return e.server, nil
+}
+
+func (e *embedded) start() error {
+	if err := os.MkdirAll(e.dir, 0o700); err != nil {
+		return fmt.Errorf("make the folder of the stream: %w", err)
+	}
+	if err := e.take(); err != nil {
+		return err
+	}
+	s, err := server.NewServer(&server.Options{
+		ServerName: "entrain", DontListen: true, JetStream: true, StoreDir: e.dir, SyncAlways: true, NoSigs: true,
+		MaxPayload: messageBytes + 2*headerBytes, JetStreamMaxMemory: 16 << 20, JetStreamMaxStore: 1 << 50,
+	})
+	if err != nil {
+		return fmt.Errorf("set the embedded stream up: %w", err)
+	}
+	s.SetLoggerV2(quiet{e.log}, false, false, false)
+	e.server = s
+	s.Start()
+	if !s.ReadyForConnections(startTimeout) || !s.JetStreamEnabled() {
+		return entrain.Retryable(fmt.Errorf("the embedded stream in %s does not start; the log says why", e.dir))
+	}
+	return nil
+}
+
+// take makes sure that no other process has the folder.
+func (e *embedded) take() error {
+	path := filepath.Join(e.dir, lockName)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("lock the folder of the stream: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return &entrain.Stop{
+			Code: "stream_in_use",
+			What: fmt.Sprintf("another process has the stream in %s open", e.dir),
+			Why:  "two processes in one folder would damage it; a process that was just ended may take a moment",
+			Next: "entrain status FILE; end that process; entrain run FILE",
+			Err:  err,
+		}
+	}
+	e.lock = f
+	return nil
+}
+
+// stop ends the server and lets go of the folder. mu is held.
+func (e *embedded) stop() {
+	if e.server != nil {
+		e.server.Shutdown()
+		e.server.WaitForShutdown()
+		e.server = nil
+	}
+	if e.lock != nil {
+		e.lock.Close()
+		e.lock = nil
+	}
+}
+
+func (e *embedded) close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closed = true
+	e.stop()
+	return nil
+}
+
+// room says whether the disk has room for messages; it looks once a second.
+func (e *embedded) room() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if now := time.Now(); now.Sub(e.looked) >= time.Second {
+		e.looked, e.full = now, nil
+		if free, err := connector.FreeSpace(e.dir); err == nil && free < leastSpace {
+			e.full = fmt.Errorf("%w: the disk of %s has %d MB left", packed.ErrFull, e.dir, free>>20)
+		}
+	}
+	return e.full
+}
+
+// quiet passes on what the server says if it is about trouble.
+type quiet struct{ log *slog.Logger }
+
+func (q quiet) Noticef(string, ...any) {}
+func (q quiet) Debugf(string, ...any)  {}
+func (q quiet) Tracef(string, ...any)  {}
+
+func (q quiet) Warnf(format string, v ...any) {
+	q.log.Warn("embedded stream", "message", fmt.Sprintf(format, v...))
+}
+
+func (q quiet) Errorf(format string, v ...any) {
+	q.log.Error("embedded stream", "message", fmt.Sprintf(format, v...))
+}
+
+func (q quiet) Fatalf(format string, v ...any) { q.Errorf(format, v...) }
