@@ -40,9 +40,9 @@ type LogConfig struct {
 	Create *bool `yaml:"create"`
 	// Partitions of the topic. With one, the default, the order of all changes is
 	// kept, and transactions stay whole (P4); with more, that of a key is.
-	Partitions int32 `yaml:"partitions"`
+	Partitions int `yaml:"partitions"`
 	// ReplicationFactor of topics that are made; 0, the default: as the broker says.
-	ReplicationFactor int16 `yaml:"replication_factor"`
+	ReplicationFactor int `yaml:"replication_factor"`
 	// Retention of the topic if it is made; 0, the default: as the broker says. A
 	// sink that is behind for longer has a gap, and stops.
 	Retention time.Duration `yaml:"retention"`
