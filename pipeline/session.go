@@ -38,6 +38,7 @@ type session struct {
 // is done or ctx ends, and closes them. A session that ended as it should
 // returns nil.
 func (p *Pipeline) session(ctx context.Context, delays *backoff) error {
+	defer p.advancing.Wait()
 	work, cancel := p.workContext(ctx)
 	defer cancel()
 	writer, err := p.opt.Sink.Open(ctx)

@@ -58,6 +58,9 @@ func (x *loadSession) merge(ctx context.Context, t *targetTable) (loadMode, erro
 	if empty {
 		mode = modeFilled
 	}
+	if err := x.readsAll(ctx); err != nil {
+		return "", err
+	}
 	stage := stageName(x.cfg.Pipeline, t.Table)
 	for _, sql := range mergeSQL(t, stage) {
 		if err := x.run(ctx, sql); err != nil {
@@ -292,6 +295,9 @@ func (x *loadSession) sortByReference(ctx context.Context, targets []*targetTabl
 // refer makes the references of tables that we made, all of which have their
 // rows.
 func (x *loadSession) refer(ctx context.Context, list []waiting) error {
+	if err := x.readsAll(ctx); err != nil {
+		return err
+	}
 	for _, w := range list {
 		if w.made != madeByUs {
 			continue

@@ -114,7 +114,9 @@ func (k *Keyed) Tables(ctx context.Context) ([]entrain.ChunkTable, error) {
 }
 
 func (k *Keyed) list(ctx context.Context) ([]entrain.ChunkTable, error) {
-	if _, err := k.ask(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"); err != nil {
+	// The plans that are right for chunks are wrong for the catalog.
+	if _, err := k.ask(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "+
+		"SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on; SET LOCAL enable_sort = on"); err != nil {
 		return nil, err
 	}
 	c := k.catalog()

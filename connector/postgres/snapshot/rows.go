@@ -108,7 +108,7 @@ func (r *rowReader) begin(ctx context.Context, m mode) error {
 	// the end of the snapshot ends it.
 	within, cancel := r.snapshot.within(context.WithoutCancel(ctx))
 	defer cancel()
-	if err := r.sess.send(within, r.part.copySQL(m)); err != nil {
+	if err := r.sess.send(within, r.part.copySQL(m)+"; COMMIT"); err != nil {
 		return r.fail(err)
 	}
 	return nil
@@ -189,7 +189,7 @@ func (r *rowReader) copy(ctx context.Context, m mode, w io.Writer, wrote func(ro
 // finish gives the session back, which has sent everything.
 func (r *rowReader) finish() {
 	r.ended = true
-	r.sess.copying = false
+	r.sess.copying, r.sess.ended = false, true
 	r.snapshot.release(r.sess)
 }
 
