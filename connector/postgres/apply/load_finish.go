@@ -70,7 +70,8 @@ func (x *loadSession) merge(ctx context.Context, t *targetTable) (loadMode, erro
 	return mode, x.run(ctx, "DROP TABLE "+stage)
 }
 
-// furnish makes what a table of ours gets when it has its rows.
+// furnish makes what a table of ours gets when it has its rows. Indexes that are
+// there already cost next to nothing.
 func (x *loadSession) furnish(ctx context.Context, t entrain.SnapshotTable, made tableMaker) error {
 	if made == madeByOthers || t.Definition == nil {
 		return nil

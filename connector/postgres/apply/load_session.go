@@ -186,12 +186,9 @@ func (x *loadSession) ask(ctx context.Context, sql string, args ...string) ([]st
 // attempt runs a statement under a savepoint: if it fails with one of the
 // states, it had no effect and that is no error.
 func (x *loadSession) attempt(ctx context.Context, sql string, states ...string) (state string, err error) {
-	if err := x.run(ctx, "SAVEPOINT attempt"); err != nil {
+	done, err := dial.QueryBatch(ctx, x.conn, dial.Question{SQL: "SAVEPOINT attempt"}, dial.Question{SQL: sql}, dial.Question{SQL: "RELEASE attempt"})
+	if err == nil || len(done) != 1 { // it was another one of the three that failed
 		return "", err
-	}
-	err = x.run(ctx, sql)
-	if err == nil {
-		return "", x.run(ctx, "RELEASE attempt")
 	}
 	for _, state := range states {
 		if dial.SQLState(err) == state {
