@@ -75,7 +75,7 @@ func (l *tableLoad) copyBinary(ctx context.Context, x *loadSession, b binaryCopi
 // hasFixedTypes reports whether the columns are of types whose binary form is
 // the same in all versions.
 func (t *targetTable) hasFixedTypes() bool {
-	return !slices.ContainsFunc(t.columns, func(c sinkColumn) bool { return pgbinary.Of(c.oid) == nil })
+	return !slices.ContainsFunc(t.columns, func(c sinkColumn) bool { return !pgbinary.Fixed(c.oid) })
 }
 
 // types are those of the columns, domains resolved.
