@@ -34,15 +34,14 @@ func QueryBatch(ctx context.Context, conn *pgconn.PgConn, questions ...Question)
 	results := conn.ExecBatch(ctx, batch)
 	all := make([][][]string, 0, len(questions))
 	for results.NextResult() {
-		reader := results.ResultReader()
-		types := typeRow(reader)
+		reader, asked := results.ResultReader(), questions[len(all)]
 		rows, err := textRows(reader)
 		if err != nil {
 			_ = results.Close() // of what failed already
 			return all, err
 		}
-		if questions[len(all)].Types {
-			rows = [][]string{types}
+		if asked.Types {
+			rows = [][]string{typeRow(reader)}
 		}
 		all = append(all, rows)
 	}
