@@ -38,6 +38,7 @@ type session struct {
 // is done or ctx ends, and closes them. A session that ended as it should
 // returns nil.
 func (p *Pipeline) session(ctx context.Context, delays *backoff) error {
+	defer p.advancing.Wait()
 	work, cancel := p.workContext(ctx)
 	defer cancel()
 	if leaser, ok := p.opt.Source.(entrain.Leaser); ok && p.opt.Standby {
@@ -298,6 +299,9 @@ func (s *session) saveTimer() <-chan time.Time {
 // deliverQueued delivers what belongs in one write and frees it.
 func (s *session) deliverQueued(work context.Context) error {
 	s.parts = s.queue.take(s.p.opt.BatchBytes, s.parts[:0])
+	if len(s.parts) == 0 { // the queue was closed meanwhile: the end of what was there will not come
+		return nil
+	}
 	err := s.deliver(work, s.merge())
 	for _, b := range s.parts {
 		free(b)

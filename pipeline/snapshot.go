@@ -116,6 +116,7 @@ func (p *Pipeline) copyRows(ctx, work context.Context, w entrain.Writer, from en
 		return from, fmt.Errorf("copy existing rows: %w", err)
 	}
 	p.gate = newGate(c.ledger)
+	p.advancing.Go(func() { p.advance(ctx) })
 	if only {
 		return c.ledger.From, errCopied
 	}

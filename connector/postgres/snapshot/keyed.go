@@ -113,8 +113,16 @@ func (k *Keyed) Tables(ctx context.Context) ([]entrain.ChunkTable, error) {
 	return list, nil
 }
 
+// The plans that are right for chunks are wrong for the catalog, all of which is
+// read: anyPlanSQL lets the planner choose in a transaction, ownPlanSQL takes that
+// back.
+const (
+	anyPlanSQL = "SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on; SET LOCAL enable_sort = on"
+	ownPlanSQL = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off"
+)
+
 func (k *Keyed) list(ctx context.Context) ([]entrain.ChunkTable, error) {
-	if _, err := k.ask(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"); err != nil {
+	if _, err := k.ask(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "+anyPlanSQL); err != nil {
 		return nil, err
 	}
 	c := k.catalog()

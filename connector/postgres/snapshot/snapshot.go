@@ -199,12 +199,14 @@ func (s *Snapshot) Close() error {
 	for _, sess := range used {
 		sess.end()
 	}
+	var wg sync.WaitGroup
 	for _, sess := range idle {
-		sess.leave()
+		wg.Go(sess.leave)
 	}
 	if holder != nil {
 		dial.Close(s.closed, holder)
 	}
+	wg.Wait()
 	return nil
 }
 
