@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/entraintest"
@@ -29,6 +30,9 @@ type living struct {
 	budget   int                  // faults that may still happen
 	delayed  int                  // how many of the last transactions views may lack
 	settled  int                  // the position up to which all views see everything
+	barrier  func(context.Context) error
+	listing  func()        // called once, before the tables are listed
+	slow     time.Duration // how long a chunk takes
 }
 
 func newLiving(seed uint64) *living {
@@ -129,6 +133,13 @@ func (c *livingChunks) Close() error { return nil }
 
 func (c *livingChunks) Tables(context.Context) ([]entrain.ChunkTable, error) {
 	c.mu.Lock()
+	listing := c.listing
+	c.listing = nil
+	c.mu.Unlock()
+	if listing != nil {
+		listing()
+	}
+	c.mu.Lock()
 	defer c.mu.Unlock()
 	var listed []entrain.ChunkTable
 	for i, t := range c.tables {
@@ -140,9 +151,17 @@ func (c *livingChunks) Tables(context.Context) ([]entrain.ChunkTable, error) {
 }
 
 // Settle lets everything become visible that is in the log now.
-func (c *livingChunks) Settle(context.Context) error {
+func (c *livingChunks) Settle(ctx context.Context) error {
 	if err := c.fault(); err != nil {
 		return err
+	}
+	c.mu.Lock()
+	barrier := c.barrier
+	c.mu.Unlock()
+	if barrier != nil {
+		if err := barrier(ctx); err != nil {
+			return err
+		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -162,6 +181,7 @@ func (c *livingChunks) Read(_ context.Context, q entrain.ChunkQuery) (*entrain.C
 	if err := c.fault(); err != nil {
 		return nil, err
 	}
+	<-time.After(c.slow)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	end := len(c.states) - 1

@@ -135,6 +135,7 @@ func (t *tables) meets(e *entrain.Event, table *entrain.Table) (bool, error) {
 	if l.copy.Crowded() {
 		l.copy.Forget()
 		l.settled, l.crowded = false, true
+		t.signal()
 	}
 	return delivers, nil
 }

@@ -163,10 +163,16 @@ func (t *tables) signal() {
 	}
 }
 
-// await waits, with mu held, until the condition holds or ctx ends.
+// await waits, with mu held, until the condition holds or ctx ends. It may be one about
+// where the stream stands.
 func (t *tables) await(ctx context.Context, holds func() bool) error {
 	t.waiting++
 	defer func() { t.waiting-- }()
+	return t.watch(ctx, holds)
+}
+
+// watch does the same for a condition about lives alone.
+func (t *tables) watch(ctx context.Context, holds func() bool) error {
 	for !holds() {
 		changed := t.changed
 		t.mu.Unlock()
