@@ -167,6 +167,15 @@ type TableMaker interface {
 	MakeTable(ctx context.Context, t ChunkTable) error
 }
 
+// DoubleDropper is a Writer that keeps the doubles of tables ([Table.Shadow]) beside
+// them, so that one that is given up would stay.
+type DoubleDropper interface {
+	// DropDoubles removes the pipeline's doubles but for those of the tables to keep,
+	// by their names at the sink. It is called between two calls of Write, behind a
+	// Through. An error leaves the session as it was, or ended.
+	DropDoubles(ctx context.Context, keep []TableName) error
+}
+
 // TableFinder is a Source that can tell which tables its configuration takes and
 // it does not capture, though it may have them added by [TableAdder] without
 // touching what is somebody else's.

@@ -232,6 +232,7 @@ func (r *chunkReader) close() {
 
 // task is what there is to do: a chunk.
 type task struct {
+	drops bool          // the stream may stand still, and doubles are to be removed
 	pause time.Duration // there is something to do only after a while
 	life  *life
 	copy  *backfill.Copy
@@ -245,7 +246,7 @@ func (t *tables) task(ctx context.Context) (task, error) {
 	var next task
 	err := t.await(ctx, func() bool {
 		next = t.wanted()
-		return t.restart || next.life != nil || next.pause > 0
+		return t.restart || next.drops || next.life != nil || next.pause > 0
 	})
 	if err == nil && t.restart {
 		err = errReopen
@@ -276,7 +277,10 @@ func (t *tables) rest(ctx context.Context, wait time.Duration) error {
 
 // wanted returns what there is to do now; mu is held.
 func (t *tables) wanted() task {
-	var next task
+	next := task{drops: t.dropsNow()}
+	if next.drops {
+		return next
+	}
 	now := time.Now()
 	for _, l := range t.sorted() {
 		if !l.wantsRows() || !l.settled {
@@ -326,6 +330,9 @@ const (
 
 // do does one task. What a retry may mend is tried again after a while.
 func (r *chunkReader) do(ctx context.Context, what task) error {
+	if what.drops {
+		return r.s.catchUp(ctx)
+	}
 	if what.life == nil {
 		return r.t.rest(ctx, what.pause)
 	}

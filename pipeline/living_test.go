@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -273,6 +274,18 @@ func (s *livingSink) Open(context.Context) (entrain.Writer, error) {
 type livingWriter struct {
 	*livingSink
 	open []entrain.Event
+}
+
+func (w *livingWriter) DropDoubles(_ context.Context, keep []entrain.TableName) error {
+	if err := w.world.fault(); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	maps.DeleteFunc(w.doubles, func(name string, _ entraintest.Rows) bool {
+		return !slices.ContainsFunc(keep, func(t entrain.TableName) bool { return t.Schema+"."+strings.TrimPrefix(t.Name, w.prefix) == name })
+	})
+	return nil
 }
 
 func (w *livingWriter) Position(context.Context) (entrain.Position, error) { return w.at, nil }

@@ -55,6 +55,7 @@ func (p *Pipeline) session(ctx context.Context, delays *backoff) error {
 	if err := p.prepareTables(ctx); err != nil {
 		return err
 	}
+	p.dropDoubles(ctx, writer)
 	if p.renews {
 		from = entrain.Position{}
 	}
@@ -333,8 +334,12 @@ func (s *session) deliver(work context.Context, b *entrain.Batch) error {
 	if err := s.p.point(PointDurable); err != nil {
 		return err
 	}
-	if err := s.p.tables.durable(work, s.parts, func() *Checkpoint { return s.checkpoint(b.Through) }); err != nil {
+	drops, err := s.p.tables.durable(work, s.parts, func() *Checkpoint { return s.checkpoint(b.Through) })
+	if err != nil {
 		return err
+	}
+	if drops {
+		s.p.dropDoubles(work, s.writer)
 	}
 	s.owed = b.Through
 	_, kept := s.writer.(entrain.Positioner)

@@ -176,8 +176,17 @@ func TestSinglesAreBounded(t *testing.T) {
 	if n, why := c.Discarded(); n != 1 || why != ReasonUnseen {
 		t.Errorf("a view without the last key: %d chunks were discarded, %q", n, why)
 	}
+}
 
-	from.Singles = nil
+// TestSavedSinglesAreBounded: a list that was saved and is above the bound is not taken.
+func TestSavedSinglesAreBounded(t *testing.T) {
+	shape := scriptShape("1", "int4")
+	c, err := New(shape, Progress{}, 10, 2000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := c.Progress()
+	from.After = []string{"5"}
 	for i := range 100 {
 		from.Singles = append(from.Singles, []string{strconv.Itoa(i)})
 	}
