@@ -53,7 +53,7 @@ func (p *Pipeline) session(ctx context.Context, delays *backoff) error {
 		return err
 	}
 	if err := p.prepareTables(ctx); err != nil {
-		return err
+		return located(err, from)
 	}
 	p.dropDoubles(ctx, writer)
 	if p.renews {

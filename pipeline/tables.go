@@ -47,7 +47,8 @@ type tables struct {
 	owed  bool // what the lives say now could not be saved
 	drops bool // the sink may have doubles that no table needs any more
 
-	discovered bool // of the goroutine that reads chunks: tables were looked for
+	discovered bool               // of the caller of Run: tables were looked for
+	met        map[tableName]bool // tables that this was done for
 }
 
 // life is a table's, in this process.
@@ -80,7 +81,7 @@ type flight struct {
 }
 
 func newTables(p *Pipeline) *tables {
-	t := &tables{p: p, lives: map[tableName]*life{}, sources: map[tableName]tableName{}, groups: map[tableName]int{}, tied: map[int]bool{}, changed: make(chan struct{})}
+	t := &tables{p: p, lives: map[tableName]*life{}, sources: map[tableName]tableName{}, groups: map[tableName]int{}, tied: map[int]bool{}, met: map[tableName]bool{}, changed: make(chan struct{})}
 	t.store, _ = p.opt.Store.(TableStore)
 	return t
 }

@@ -41,8 +41,19 @@ func stopTableMissing(t *entrain.Table) error {
 		Code: "table_missing",
 		What: fmt.Sprintf("table %s does not exist at the target", t),
 		Why:  "changes go to the table with the source's schema and name, or those that a rule gives it, and tables are not made",
-		Next: "entrain check --fix-sql --only table_missing FILE   # prints the SQL that makes it",
+		Next: "entrain check --fix-sql --only table_missing FILE   # prints the SQL that makes it; then: entrain run FILE\n" +
+			"or have it made: sink.create_tables: true in FILE; then: entrain run FILE\n" +
+			fmt.Sprintf("or leave it out: source.tables: {exclude: [%q]} in FILE, by the name that it has at the source; then: entrain run FILE", t),
 	}
+}
+
+// firstMet says which event a stop about its table comes from.
+func firstMet(e *entrain.Event, err error) error {
+	var stop *entrain.Stop
+	if errors.As(err, &stop) && stop.Code == "table_missing" {
+		stop.What += fmt.Sprintf(" (event %s)", e.ID())
+	}
+	return err
 }
 
 func stopNotATable(t *entrain.Table) error {
