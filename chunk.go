@@ -53,6 +53,8 @@ type ChunkTable struct {
 	Refused string
 	// Definition makes the table elsewhere; nil if the source cannot say.
 	Definition *Definition
+	// Chosen is what of the table is captured; see [SnapshotTable.Chosen].
+	Chosen string
 }
 
 // ChunkQuery says which rows to read.

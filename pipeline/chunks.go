@@ -128,6 +128,7 @@ func (t *tables) adopt(ctx context.Context, l *life, listed []entrain.ChunkTable
 		return nil
 	}
 	l.sink, l.unmade = tableName{to.Schema, to.Name}, false
+	t.choose(l, found)
 	if err := t.renew(l, found.Table); err != nil {
 		return err
 	}
@@ -395,11 +396,21 @@ func sleep(ctx context.Context, wait time.Duration) error {
 	}
 }
 
-func (r *chunkReader) open(ctx context.Context) (err error) {
-	if r.session == nil {
-		r.session, err = r.source.Chunks(ctx)
+// open opens a session if there is none.
+func (r *chunkReader) open(ctx context.Context) error {
+	if r.session != nil {
+		return nil
 	}
-	return err
+	session, err := r.source.Chunks(ctx)
+	if err != nil {
+		return err
+	}
+	r.session = session
+	listed, err := session.Tables(ctx)
+	if err != nil {
+		return err
+	}
+	return r.t.rechosen(listed)
 }
 
 func (r *chunkReader) read(ctx context.Context, what task) error {

@@ -34,6 +34,8 @@ type living struct {
 	barrier  func(context.Context) error
 	listing  func()        // called once, before the tables are listed
 	slow     time.Duration // how long a chunk takes
+	chosen   string
+	begun    int // chunks from a table's beginning
 }
 
 func newLiving(seed uint64) *living {
@@ -145,7 +147,7 @@ func (c *livingChunks) Tables(context.Context) ([]entrain.ChunkTable, error) {
 	var listed []entrain.ChunkTable
 	for i, t := range c.tables {
 		if c.captured[i] {
-			listed = append(listed, entrain.ChunkTable{Table: t, Rows: -1})
+			listed = append(listed, entrain.ChunkTable{Table: t, Rows: -1, Chosen: c.chosen})
 		}
 	}
 	return listed, nil
@@ -188,6 +190,9 @@ func (c *livingChunks) Read(_ context.Context, q entrain.ChunkQuery) (*entrain.C
 	end := len(c.states) - 1
 	seen := max(c.settled, end-c.rng.IntN(c.delayed+1))
 	c.settled = seen // views only get to see more
+	if q.Of == nil && q.After == nil {
+		c.begun++
+	}
 	chunk := &entrain.Chunk{
 		Table: q.Table, View: entrain.View{Min: 700 + uint64(seen) + 1, Max: 700 + uint64(seen) + 1}, Version: uint64(1000*end + 1),
 		Reached: func(at entrain.Position) bool {

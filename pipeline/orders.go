@@ -311,6 +311,7 @@ func (t *tables) order(ctx context.Context, o Order, name tableName, listed []en
 			return stopUnreadable(name, found)
 		}
 		l.sink = sink
+		t.choose(l, found)
 		if err := t.renew(l, found.Table); err != nil {
 			*l = before
 			return err
@@ -399,6 +400,7 @@ func (l *life) start(as TableState, now time.Time) error {
 		return l.stopState(Verb(as))
 	}
 	l.Copy, l.Held, l.Refresh, l.Where, l.Anew = backfill.Progress{}, false, false, "", as == TableResyncing
+	l.Chosen = ""
 	l.leave()
 	return nil
 }
