@@ -54,6 +54,9 @@ type Order struct {
 	// Table is schema.table as the source has it. Hold, resume and cancel take an
 	// empty one for all tables whose rows are being copied.
 	Table string `json:"table"`
+	// With are further tables of a resync, which begins for all of them before the first
+	// is put in place: those that references tie together need that.
+	With []string `json:"with,omitempty"`
 	// Where restricts the rows of a refresh by a condition in the source's own
 	// language.
 	Where string `json:"where,omitempty"`
@@ -149,12 +152,40 @@ func (p *Pipeline) Do(ctx context.Context, o Order) error {
 	if err != nil {
 		return err
 	}
-	if o.Where != "" || slices.Contains([]Verb{OrderResync, OrderResume, OrderRefresh}, o.Do) {
-		if err := p.try(ctx, o, findTable(listed, name.schema, name.name)); err != nil {
+	names, err := o.with(name)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if o.Where == "" && !slices.Contains([]Verb{OrderResync, OrderResume, OrderRefresh}, o.Do) {
+			break
+		}
+		if err := p.try(ctx, o, findTable(listed, n.schema, n.name)); err != nil {
 			return err
 		}
 	}
-	return t.order(ctx, o, name, listed)
+	for _, n := range names {
+		if err := t.order(ctx, o, n, listed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// with returns the names of all tables of the order, of which first is one.
+func (o *Order) with(first tableName) ([]tableName, error) {
+	if len(o.With) > 0 && o.Do != OrderResync {
+		return nil, fmt.Errorf("%s takes one table", o.Do)
+	}
+	names := []tableName{first}
+	for _, text := range o.With {
+		name, err := parseTable(text)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, name)
+	}
+	return names, nil
 }
 
 // try reads one row as an order wants it, so that one is refused that cannot be carried
