@@ -151,7 +151,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 				return err
 			}
 			continue
-		case ctx.Err() == nil && (p.tables.survive(ctx, err) || p.renew(ctx, err)):
+		case ctx.Err() == nil && (p.meetsNew(ctx, err) || p.tables.survive(ctx, err) || p.renew(ctx, err)):
 		case ctx.Err() != nil || !entrain.IsRetryable(err) || !p.wasUp() && !p.opt.Standby:
 			return errors.Join(err, p.become(phaseFailed, err))
 		}

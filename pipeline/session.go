@@ -61,8 +61,9 @@ func (p *Pipeline) session(ctx context.Context, delays *backoff) error {
 		return err
 	}
 	if err := p.prepareTables(ctx); err != nil {
-		return err
+		return located(err, from)
 	}
+	p.dropDoubles(ctx, writer)
 	if p.renews {
 		from = entrain.Position{}
 	}
@@ -349,8 +350,12 @@ func (s *session) deliver(work context.Context, b *entrain.Batch) error {
 	if err := s.p.point(PointDurable); err != nil {
 		return err
 	}
-	if err := s.p.tables.durable(work, s.parts, func() *Checkpoint { return s.checkpoint(b.Through) }); err != nil {
+	drops, err := s.p.tables.durable(work, s.parts, func() *Checkpoint { return s.checkpoint(b.Through) })
+	if err != nil {
 		return err
+	}
+	if drops {
+		s.p.dropDoubles(work, s.writer)
 	}
 	s.owed = b.Through
 	_, kept := s.writer.(entrain.Positioner)

@@ -164,7 +164,7 @@ func (c *catalog) load(ctx context.Context, events []entrain.Event) error {
 		e := &events[i]
 		if e.Truncate != nil {
 			if err := c.learn(ctx, e.Truncate.Tables...); err != nil {
-				return err
+				return firstMet(e, err)
 			}
 		}
 		if e.Table == nil || e.Op == entrain.OpReadEnd && !e.Table.Shadow {
@@ -172,7 +172,7 @@ func (c *catalog) load(ctx context.Context, events []entrain.Event) error {
 		}
 		if e.Table != last {
 			if err := c.learn(ctx, e.Table); err != nil {
-				return err
+				return firstMet(e, err)
 			}
 			last = e.Table
 		}

@@ -141,7 +141,8 @@ func (k *Keyed) list(ctx context.Context) ([]entrain.ChunkTable, error) {
 	k.keep(tables)
 	list := make([]entrain.ChunkTable, len(sorted))
 	for i, t := range sorted {
-		list[i] = entrain.ChunkTable{Table: t.shape, Rows: t.analysedRows(), Group: t.group, Refused: tables[t.oid].refused, Definition: t.definition}
+		list[i] = entrain.ChunkTable{Table: t.shape, Rows: t.analysedRows(), Group: t.group, Refused: tables[t.oid].refused,
+			Definition: t.definition, Chosen: t.chosen()}
 	}
 	return list, nil
 }

@@ -105,6 +105,7 @@ func (s *Snapshot) open(ctx context.Context) (err error) {
 	for _, t := range s.tables {
 		s.list = append(s.list, entrain.SnapshotTable{
 			Table: t.shape, Rows: t.rows(), Parts: max(len(t.parts), 1), Group: t.group, Definition: t.definition,
+			Chosen: t.chosen(),
 		})
 	}
 	return s.samePublications(ctx)
