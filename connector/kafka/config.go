@@ -47,6 +47,9 @@ type SinkConfig struct {
 	Format string `yaml:"format"`
 	// Debezium has the settings of the format debezium; only for it.
 	Debezium *encoding.DebeziumOptions `yaml:"debezium"`
+	// CloudEvents has the settings of the format cloudevents, which is written in
+	// the binary mode of its Kafka binding; only for it.
+	CloudEvents *encoding.CloudEventsOptions `yaml:"cloudevents"`
 	// Tombstones: a record without a value behind each delete, so that a compacted
 	// topic forgets the row. Default true; the format debezium has its own setting.
 	Tombstones *bool `yaml:"tombstones"`

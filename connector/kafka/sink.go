@@ -54,7 +54,7 @@ func NewSink(cfg SinkConfig) (*Sink, error) {
 		},
 		shape: shape{
 			topic: cmp.Or(cfg.Topic, defaultTopic), messages: cfg.MessageTopic, format: cmp.Or(cfg.Format, "native"),
-			options: encoding.Options{Debezium: cfg.Debezium}, tombstones: orTrue(cfg.Tombstones),
+			options: encoding.Options{Debezium: cfg.Debezium, CloudEvents: cfg.CloudEvents}, tombstones: orTrue(cfg.Tombstones),
 		},
 	}
 	limit, err := messageBytes(cfg.MaxMessageBytes)
@@ -159,4 +159,12 @@ func (s *Sink) open(ctx context.Context) (*writer, error) {
 		return nil, fmt.Errorf("open kafka sink: %w", err)
 	}
 	return w, nil
+}
+
+// Guarantees implements [entrain.Guarantor].
+func (s *Sink) Guarantees() entrain.Guarantees {
+	if !s.exactly {
+		return entrain.Guarantees{Why: "exactly_once is false: after a crash records come again, with the same ids"}
+	}
+	return entrain.Guarantees{Once: true, Why: "consumers see a transaction whole in each partition only, and only if they read committed records"}
 }
