@@ -161,13 +161,16 @@ var errCrash = entrain.Retryable(errors.New("the process is dead"))
 // get it once (P1, P2).
 func TestTornAnywhere(t *testing.T) {
 	for stored := range 9 {
-		for _, removes := range []bool{true, false} {
+		for _, removes := range []removal{true, false} {
 			t.Run(fmt.Sprintf("%d messages, removed %v", stored, removes), func(t *testing.T) { tornAnywhere(t, stored, removes) })
 		}
 	}
 }
 
-func tornAnywhere(t *testing.T, stored int, removes bool) {
+// removal says whether the next writer gets as far as to remove the torn tail.
+type removal bool
+
+func tornAnywhere(t *testing.T, stored int, removes removal) {
 	left := -1 // messages until the crash; -1: none comes
 	store := backend{&packed.Memory{}, func(s *packed.Sequence) {
 		real := s.Tail
@@ -384,23 +387,23 @@ func TestRetention(t *testing.T) {
 		src := s.l.Read("c", "shop")
 		s.write(300)
 		_, at := s.read(src, entrain.Position{}, 1)
-		time.Sleep(30 * time.Minute)
+		<-time.After(30 * time.Minute)
 		s.write(300)
 		if got := stat(); got.First != 1 {
 			t.Errorf("after half an hour the first message is %d", got.First)
 		}
-		time.Sleep(40 * time.Minute)
+		<-time.After(40 * time.Minute)
 		if got := stat(); got.First == 1 || got.Bytes < 300_000 {
 			t.Errorf("after 70 minutes of one hour the first message is %d, and there are %d bytes", got.First, got.Bytes)
 		}
-		time.Sleep(2 * time.Hour)
+		<-time.After(2 * time.Hour)
 		if got := stat().Bytes; got < 300_000 {
 			t.Errorf("what was not read is removed: %d bytes are left", got)
 		}
 		s.write(300)
 		done := make(chan error, 1)
 		go func() { done <- s.w.Write(t.Context(), s.batch(500)) }()
-		time.Sleep(95 * time.Second)
+		<-time.After(95 * time.Second)
 		if n := strings.Count(text.String(), "the stream is full"); n != 4 {
 			t.Errorf("in 95 seconds it was mentioned %d times that the stream is full:\n%s", n, text.String())
 		}
@@ -433,7 +436,7 @@ func TestCursorIsStoredSeldom(t *testing.T) {
 			if err := r.Ack(t.Context(), b.Through); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(10 * time.Millisecond)
+			<-time.After(10 * time.Millisecond)
 		}
 		if n := stores.Load(); n < 2 || n > 4 {
 			t.Errorf("in 3 seconds the cursor was stored %d times", n)
