@@ -28,7 +28,9 @@ func harness(size int, change func(s *packed.Sequence)) entraintest.StreamHarnes
 	return entraintest.StreamHarness{
 		New: func(testing.TB) { store = &packed.Memory{} },
 		Log: func(t testing.TB, c entraintest.StreamConfig) stream.Log {
-			store.MaxBytes = c.MaxBytes
+			if store.MaxBytes != c.MaxBytes { // set by the first one, before it is used
+				store.MaxBytes = c.MaxBytes
+			}
 			l, err := packed.New(packed.Config{Backend: backend{store, change}, Producer: c.Producer, MaxBytes: c.MaxBytes,
 				MessageBytes: size, Every: 20 * time.Millisecond})
 			if err != nil {
