@@ -78,6 +78,7 @@ func TestSchemaChanges(t *testing.T) {
 // TestSchemaHistoryNamesTypes: lengths and precisions are shown, and each shape
 // once, whether rows were copied or came by the log.
 func TestSchemaHistoryNamesTypes(t *testing.T) {
+	pgtest.AsOwner(t)
 	onBoth(t, []string{`CREATE TABLE priced (id int PRIMARY KEY, note varchar(20), price numeric(10,2), at timestamptz(3), tags varchar(8)[])`}, func(f *fed) {
 		pgtest.Exec(f.t, f.source, `INSERT INTO priced VALUES (1, 'a', 1.5, now(), '{b}')`)
 		f.copying()

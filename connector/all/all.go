@@ -4,8 +4,8 @@ package all
 import (
 	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/connector/file"
-	"github.com/entrainsync/entrain/connector/nats"
 	"github.com/entrainsync/entrain/connector/kafka"
+	"github.com/entrainsync/entrain/connector/nats"
 	"github.com/entrainsync/entrain/connector/postgres"
 )
 

@@ -162,7 +162,7 @@ func (r *reader) run(from, limit int) (n int, whole bool) {
 			return n, true
 		}
 		if size += len(rec.Value); size >= limit && from == 0 {
-			return n, false
+			return n + 1, false // full looks at no more than these
 		}
 	}
 	return n, false
