@@ -286,6 +286,9 @@ func (s *session) saveTimer() <-chan time.Time {
 // deliverQueued delivers what belongs in one write and frees it.
 func (s *session) deliverQueued(work context.Context) error {
 	s.parts = s.queue.take(s.p.opt.BatchBytes, s.parts[:0])
+	if len(s.parts) == 0 {
+		return nil // a part whose end will not come was dropped meanwhile
+	}
 	err := s.deliver(work, s.merge())
 	for _, b := range s.parts {
 		free(b)
