@@ -8,7 +8,7 @@ ALL_PG      := 14 15 16 17 18
 empty       :=
 comma       := ,
 
-.PHONY: build test test-race test-all lint fuzz bench demo postgres verify clean
+.PHONY: build test test-race test-all lint fuzz bench demo postgres servers verify clean
 
 build: ## bin/entrain, static
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/entrain ./cmd/entrain
@@ -19,7 +19,7 @@ test: postgres ## everything that CI checks, on PostgreSQL 15 and 18
 test-race: postgres ## the same under the race detector
 	$(GO) test -race -timeout 40m ./...
 
-test-all: ## the wide run: large cases, every supported PostgreSQL, pipelines with the least rights
+test-all: servers ## the wide run: large cases, every supported PostgreSQL, pipelines with the least rights
 	$(GO) run ./internal/pgserver/fetch $(ALL_PG)
 	ENTRAIN_TEST_LEAST=1 ENTRAIN_TEST_WIDE=1 ENTRAIN_TEST_PG=$(subst $(empty) $(empty),$(comma),$(ALL_PG)) $(GO) test -timeout 120m ./...
 
@@ -31,7 +31,7 @@ lint: ## gofmt, go vet, staticcheck
 fuzz: postgres ## every fuzz target for FUZZTIME each, two at a time
 	.ci/fuzz $(FUZZTIME)
 
-bench: build ## against the real peers; needs pg_recvlogical (postgresql-15, postgresql-client-15)
+bench: build ## against the real peers; needs pg_recvlogical (postgresql-15, postgresql-client-15) and Java 21
 	$(GO) run ./bench $(BENCH)
 
 demo: build ## two private servers, a shop, changes flowing; DEMO="--for 20s" ends it
@@ -40,6 +40,10 @@ demo: build ## two private servers, a shop, changes flowing; DEMO="--for 20s" en
 
 postgres: ## server programs of PostgreSQL 15 and 18: the system's, else fetched into the cache
 	$(GO) run ./internal/pgserver/fetch 15 18
+
+servers: postgres ## all server programs of the tests: PostgreSQL, Kafka (needs Java 17), Redis
+	$(GO) run ./internal/kafkaserver/fetch
+	$(GO) run ./internal/redisserver/fetch
 
 verify: lint test ## what must pass before a change goes in
 

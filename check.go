@@ -30,6 +30,8 @@ type Report struct {
 	// Copies are the tables whose existing rows will be copied, as a source
 	// found them and the rules of the pipeline shaped them.
 	Copies []TableCopy
+	// CopyOnly: a source captures no changes after that.
+	CopyOnly bool
 	// Server names the end for people, as the fixes do, and Connect says how
 	// its own client reaches it, without a role or a credential: a connection
 	// string. Both are empty if it is no server.
@@ -47,6 +49,8 @@ type TableCopy struct {
 	Table *Table
 	// Defined reports that the source tells the sink how to make this table.
 	Defined bool
+	// Once: no changes of it will follow.
+	Once bool
 	// Extensions are what the table needs beside what it is made of itself.
 	Extensions []Extension
 }

@@ -53,6 +53,8 @@ type ChunkTable struct {
 	Refused string
 	// Definition makes the table elsewhere; nil if the source cannot say.
 	Definition *Definition
+	// Chosen is what of the table is captured; see [SnapshotTable.Chosen].
+	Chosen string
 }
 
 // ChunkQuery says which rows to read.
@@ -167,6 +169,15 @@ type TableMaker interface {
 	MakeTable(ctx context.Context, t ChunkTable) error
 }
 
+// DoubleDropper is a Writer that keeps the doubles of tables ([Table.Shadow]) beside
+// them, so that one that is given up would stay.
+type DoubleDropper interface {
+	// DropDoubles removes the pipeline's doubles but for those of the tables to keep,
+	// by their names at the sink. It is called between two calls of Write, behind a
+	// Through. An error leaves the session as it was, or ended.
+	DropDoubles(ctx context.Context, keep []TableName) error
+}
+
 // TableFinder is a Source that can tell which tables its configuration takes and
 // it does not capture, though it may have them added by [TableAdder] without
 // touching what is somebody else's.
@@ -174,6 +185,13 @@ type TableFinder interface {
 	// MissingTables lists them; none if the source is not to change what it
 	// captures.
 	MissingTables(ctx context.Context) ([]TableName, error)
+}
+
+// OnceLister is a Snapshotter that can deliver the rows of things whose changes it
+// never sees, such as views.
+type OnceLister interface {
+	// CopiedOnce lists them by the names that snapshots have for them.
+	CopiedOnce(ctx context.Context) ([]TableName, error)
 }
 
 // TableName is a table's name at a source, unquoted.

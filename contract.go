@@ -128,6 +128,14 @@ type Guarder interface {
 	Guard(ctx context.Context)
 }
 
+// Leaser is a Source that one process at a time reads.
+type Leaser interface {
+	// Lease waits until no other process has the lease or reads the source, and
+	// keeps it until release is called or this process cannot be reached any more.
+	// It returns an error when ctx ends.
+	Lease(ctx context.Context) (release func(), err error)
+}
+
 // Bounder is a Source that can end by itself.
 type Bounder interface {
 	// Until returns a copy of the source whose readers return io.EOF once

@@ -52,6 +52,8 @@ type DigestTable struct {
 	Table *Table
 	// Filtered: a source leaves out some of its rows.
 	Filtered bool
+	// Once: a source delivers it by a snapshot and has no changes of it.
+	Once bool
 	// Refused is why its rows cannot be read, empty if they can.
 	Refused string
 	// Computed are columns that a sink fills in itself.

@@ -127,6 +127,14 @@ type Foreseer interface {
 	Foresee(changes []Event)
 }
 
+// TypeNamer is a Source whose types can be written for people with their lengths
+// and precisions.
+type TypeNamer interface {
+	// TypeName returns the type of c as the source's own SQL writes it. It does not
+	// dial and may be called from several goroutines.
+	TypeName(c Column) string
+}
+
 // DDLScripter is a Source whose server can be made to tell of statements that
 // change tables.
 type DDLScripter interface {

@@ -50,4 +50,7 @@ type Advance struct {
 	Short bool
 	// Refused is as in [Sequence].
 	Refused string
+	// Lacks is the SQL that gives the column a sequence; empty if it has one or can
+	// have none.
+	Lacks string
 }

@@ -26,6 +26,20 @@ type SnapshotRequest struct {
 	// Standalone: no stream will follow, and nothing that lasts is made at the
 	// source.
 	Standalone bool
+	// Making, if set, is called before something is made at the source that keeps
+	// its log (a slot), with the name, so that it is known whose it is if it is to
+	// go again ([Withdrawer]); an error makes nothing. With "" it takes that back:
+	// nothing was made after all.
+	Making func(ctx context.Context, name string) error
+}
+
+// Withdrawer is a Snapshotter that can take back what keeps its log.
+type Withdrawer interface {
+	// Withdraw removes what Snapshot made by this name, while no stream has begun
+	// there. incarnation is that of the snapshot's stream; if it is not empty and
+	// what has the name now belongs to another, that is somebody else's and stays.
+	// What is gone already is no error.
+	Withdraw(ctx context.Context, name, incarnation string) error
 }
 
 // Snapshot is a view of a source's tables at one moment. Its methods may be
@@ -74,6 +88,10 @@ type SnapshotTable struct {
 	Group int
 	// Definition makes the table elsewhere; nil if the source cannot say.
 	Definition *Definition
+	// Chosen is what the source's configuration takes of the table's rows and columns
+	// (a row filter, a list of columns), in the source's own words; empty: all. Other
+	// words are another choice.
+	Chosen string
 }
 
 // Definition is how a table is made, in statements of the source's own SQL,

@@ -88,7 +88,7 @@ func (h *harness) applyByTurns(ctx context.Context, p *prepared, target *pgserve
 	for _, mem := range workMem {
 		contenders = append(contenders, contender{"entrain", func(ctx context.Context) (sample, error) {
 			return ours.replay(ctx, p, func(slot string) (sample, error) {
-				return h.piped(ctx, entrainSource{p.server.URL(p.db), slot, mem}, ours, p.end)
+				return h.piped(ctx, entrainSource{url: p.server.URL(p.db), slot: slot, workMem: mem}, ours, p.end)
 			})
 		}})
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -131,10 +132,13 @@ func (w decodeWork) entrain(h *harness, p *prepared, source entrainSource) conte
 }
 
 // entrainSource is the source section of a pipeline file.
-type entrainSource struct{ url, slot, workMem string }
+type entrainSource struct {
+	url, slot, workMem string
+	publication        string // "": p
+}
 
 func (s entrainSource) yaml() string {
-	text := fmt.Sprintf("url: %q\nslot: %s\npublication: p", s.url, s.slot)
+	text := fmt.Sprintf("url: %q\nslot: %s\npublication: %s", s.url, s.slot, cmp.Or(s.publication, "p"))
 	if s.workMem != "" {
 		text += "\ndecoding_work_mem: " + s.workMem
 	}

@@ -74,10 +74,15 @@ func (h *harness) server(ctx context.Context, settings map[string]string) (*pgse
 // pipelineFile writes a pipeline file of the given source and sink sections,
 // with a state folder of its own.
 func (h *harness) pipelineFile(source, sink string) (string, error) {
+	return h.pipelineWith(source, "sink:\n"+indent(sink))
+}
+
+// pipelineWith is pipelineFile for whole sections behind the source's.
+func (h *harness) pipelineWith(source, sections string) (string, error) {
 	h.files++
 	name := fmt.Sprintf("bench%d", h.files)
-	text := fmt.Sprintf("name: %s\nsource:\n  type: postgres\n%s\nsnapshot: {mode: never}\nsink:\n%s\nstate: {dir: %q}\n",
-		name, indent(source), indent(sink), filepath.Join(h.dir, "state"))
+	text := fmt.Sprintf("name: %s\nsource:\n  type: postgres\n%s\nsnapshot: {mode: never}\n%s\nstate: {dir: %q}\n",
+		name, indent(source), sections, filepath.Join(h.dir, "state"))
 	file := filepath.Join(h.dir, name+".yaml")
 	return file, os.WriteFile(file, []byte(text), 0o600)
 }

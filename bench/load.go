@@ -40,7 +40,7 @@ CREATE PROCEDURE insert_and_update(n bigint) LANGUAGE plpgsql AS $$ DECLARE othe
 		UPDATE t SET status = 'shipped', amount = amount + 1, at = at + interval '1 day' WHERE id = other;
 		COMMIT;
 	END LOOP; END $$;
-CREATE PUBLICATION p FOR TABLE t, finished;`
+CREATE PUBLICATION p FOR TABLE t, finished; CREATE PUBLICATION ` + kafkaPublication + ` FOR TABLE t;`
 
 // prepared is a load that is in the log, from its slot's position to end.
 type prepared struct {

@@ -1,20 +1,24 @@
 // Command bench measures entrain against its real peers, on servers of its own:
 //
-//	go run ./bench decode|apply|latency|snapshot|all [--rows N] [--seconds N] [--runs N] [-o table|json]
+//	go run ./bench decode|apply|latency|snapshot|kafka|relay|fanout|all [--rows N] [--seconds N] [--runs N] [--flat] [-o table|json]
 //
 // decode reads the same log again and again, by turns with pg_recvlogical and
 // with `entrain run` into native JSON; apply feeds a second server by turns by
 // a native subscription and by entrain, and compares every row afterwards;
 // latency does so live, at 1,000 transactions a second, and compares commit
 // times; snapshot copies existing rows beside psql, pg_dump with pg_restore, and
-// a native subscription. Every figure is a median over runs that alternate in one go; only the
+// a native subscription, or with --flat says what a row costs in a table of twenty
+// times as many and what thousands of tables do; kafka feeds a broker by turns by Debezium Server and by
+// entrain; relay goes through the broker into a table; fanout feeds three targets
+// from one source. Every figure is a median over runs that alternate in one go; only the
 // thresholds are written down here. Standard output is the result, standard
 // error says what goes on. It exits with 4 if a threshold is missed.
 //
 // The servers are PostgreSQL 15 on loopback with default settings but for
 // fsync=off and what logical decoding needs; loads are made with
 // synchronous_commit=off. It needs the client programs too, and space in the
-// temporary folder (TMPDIR): about 1.5 GB for each million of --rows.
+// temporary folder (TMPDIR): about 1.5 GB for each million of --rows. kafka and
+// relay need Java 21 or later, and fetch broker and peers (870 MB) once.
 package main
 
 import (
@@ -38,6 +42,7 @@ type options struct {
 	seconds int   // of the latency load
 	runs    int
 	output  string // "table" or "json"
+	flat    bool   // snapshot: what grows with rows and tables
 }
 
 const (
@@ -55,9 +60,12 @@ var works = []struct {
 	{"apply", apply},
 	{"latency", latency},
 	{"snapshot", snapshot},
+	{"kafka", kafka},
+	{"relay", relay},
+	{"fanout", fanout},
 }
 
-var errUsage = errors.New("usage: bench decode|apply|latency|snapshot|all [--rows N] [--seconds N] [--runs N] [-o table|json]")
+var errUsage = errors.New("usage: bench decode|apply|latency|snapshot|kafka|relay|fanout|all [--rows N] [--seconds N] [--runs N] [--flat] [-o table|json]")
 
 const (
 	exitFailed = 1
@@ -144,6 +152,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	})
 	flags.IntVar(&opt.seconds, "seconds", defaultSeconds, "how long the latency load runs")
 	flags.IntVar(&opt.runs, "runs", defaultRuns, "runs of each contender; the figures are medians")
+	flags.BoolVar(&opt.flat, "flat", false, "snapshot: whether --rows and twenty times as many cost the same each, and 5,000 tables")
 	flags.StringVar(&opt.output, "o", "table", "table, or json: one object a line")
 	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
 		flags.Usage()

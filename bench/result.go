@@ -20,6 +20,9 @@ type result struct {
 	RatioRate float64 `json:"ratio_rate"`
 	// RatioCPU is our processor time over the peer's; nil if one is not known.
 	RatioCPU *float64 `json:"ratio_cpu"`
+	// RatioRSS is our most resident memory over the peer's; nil if one is not
+	// known.
+	RatioRSS *float64 `json:"ratio_rss,omitempty"`
 	// RSSMB is the most memory that any of our runs had resident, in MB of
 	// 10^6 bytes; nil if not known.
 	RSSMB *float64 `json:"rss_mb"`
@@ -36,6 +39,7 @@ type limits struct {
 	time  float64 // ours over the peer's, at most
 	cpu   float64 // at most
 	rssMB float64 // at most
+	rss   float64 // ours over the peer's, at most
 }
 
 // String is the form in which limits are printed.
@@ -44,7 +48,7 @@ func (l limits) String() string {
 	for _, part := range []struct {
 		format string
 		limit  float64
-	}{{"rate >= %.4g", l.rate}, {"time <= %.4g", l.time}, {"cpu <= %.4g", l.cpu}, {"rss <= %.4g MB", l.rssMB}} {
+	}{{"rate >= %.4g", l.rate}, {"time <= %.4g", l.time}, {"cpu <= %.4g", l.cpu}, {"rss <= %.4g MB", l.rssMB}, {"rss <= %.4g", l.rss}} {
 		if part.limit != 0 {
 			parts = append(parts, fmt.Sprintf(part.format, part.limit))
 		}
@@ -68,8 +72,13 @@ func compare(of pairing, ours, peer []sample, want limits) result {
 		v := round(float64(rss) / 1e6)
 		r.RSSMB = &v
 	}
+	if a, b := maxRSS(ours), maxRSS(peer); a > 0 && b > 0 {
+		v := round(float64(a) / float64(b))
+		r.RatioRSS = &v
+	}
 	times := ratio(r.ours, r.peer)
-	r.OK = r.RatioRate >= want.rate && within(&times, want.time) && within(r.RatioCPU, want.cpu) && within(r.RSSMB, want.rssMB)
+	r.OK = r.RatioRate >= want.rate && within(&times, want.time) && within(r.RatioCPU, want.cpu) &&
+		within(r.RSSMB, want.rssMB) && within(r.RatioRSS, want.rss)
 	return r
 }
 
@@ -107,9 +116,18 @@ func writeTable(w io.Writer, results []result) error {
 			ok = "-"
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%.2f\t%s\t%s\t%s\t%s\n", r.Work, r.Peer, seconds(r.ours), seconds(r.peer),
-			r.RatioRate, number(r.RatioCPU, "%.2f"), number(r.RSSMB, "%.0f"), orDash(r.Want), ok)
+			r.RatioRate, number(r.RatioCPU, "%.2f"), r.memory(), orDash(r.Want), ok)
 	}
 	return table.Flush()
+}
+
+// memory shows the most memory, and behind it how much of the peer's that is.
+func (r result) memory() string {
+	text := number(r.RSSMB, "%.0f")
+	if r.RatioRSS != nil {
+		text += fmt.Sprintf(" (%.2f)", *r.RatioRSS)
+	}
+	return text
 }
 
 func number(v *float64, format string) string {

@@ -37,10 +37,20 @@ func TestCompareHoldsAgainstLimits(t *testing.T) {
 	}
 }
 
+func TestMemoryBesideThePeers(t *testing.T) {
+	ours, peer := runs(4*time.Second, 0, 30e6), runs(4*time.Second, 0, 300e6)
+	for limit, ok := range map[float64]bool{0.1: true, 0.099: false} {
+		r := compare(pairing{"work", "peer"}, ours, peer, limits{rss: limit})
+		if r.OK != ok || *r.RatioRSS != 0.1 || r.memory() != "30 (0.10)" {
+			t.Errorf("rss <= %v: ok = %v, want %v (%s)", limit, r.OK, ok, r.memory())
+		}
+	}
+}
+
 // TestUnknownFiguresDoNotPass: what was not measured does not reach a limit.
 func TestUnknownFiguresDoNotPass(t *testing.T) {
 	ours, peer := runs(time.Second*4, 0, 0), runs(time.Second*8, time.Second, 0)
-	for _, want := range []limits{{cpu: 1}, {rssMB: 1000}} {
+	for _, want := range []limits{{cpu: 1}, {rssMB: 1000}, {rss: 1}} {
 		if r := compare(pairing{}, ours, peer, want); r.OK || r.RatioCPU != nil || r.RSSMB != nil {
 			t.Errorf("%s: %+v", want, r)
 		}

@@ -11,12 +11,16 @@ import (
 	"strings"
 
 	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/stream"
 )
 
 // Env is what every connector is built with.
 type Env struct {
 	// Pipeline is the pipeline's name; it keys positions and default names.
 	Pipeline string
+	// State is the pipeline's folder for what has to be kept here; it need not be
+	// there yet.
+	State string
 	// Log receives one line an event of interest, not one a row; never nil.
 	Log *slog.Logger
 	// Copies reports that the rows which a table has already, named as at the
@@ -25,6 +29,10 @@ type Env struct {
 	Copies func(schema, name string) bool
 	// Standalone: nothing is done but that; no changes are delivered.
 	Standalone bool
+	// Leased: other processes wait to take the source over from this one.
+	Leased bool
+	// Never: existing rows are never copied.
+	Never bool
 }
 
 // Decode fills the connector's own configuration struct, strictly: an unknown
@@ -43,6 +51,8 @@ type Spec struct {
 	Source func(env Env, decode Decode) (entrain.Source, error)
 	// Sink builds a sink from the file's sink section.
 	Sink func(env Env, decode Decode) (entrain.Sink, error)
+	// Log builds a durable stream from the file's stream section.
+	Log func(env Env, decode Decode) (stream.Log, error)
 }
 
 // Registry is a list of connectors, in order of mention. It is a value: two
@@ -57,6 +67,11 @@ func (r Registry) Source(typ string) (Spec, error) {
 // Sink returns the connector that has the type and can be a sink.
 func (r Registry) Sink(typ string) (Spec, error) {
 	return r.find(typ, "sink", func(s Spec) bool { return s.Sink != nil })
+}
+
+// Log returns the connector that has the type and can be a stream.
+func (r Registry) Log(typ string) (Spec, error) {
+	return r.find(typ, "stream", func(s Spec) bool { return s.Log != nil })
 }
 
 func (r Registry) find(typ, role string, fits func(Spec) bool) (Spec, error) {

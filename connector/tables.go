@@ -30,6 +30,19 @@ func TablePattern(schema, name string) string {
 	return literal.Replace(schema) + "." + literal.Replace(name)
 }
 
+// HasWildcard reports whether a pattern may fit more than one table.
+func HasWildcard(pattern string) bool {
+	for i := 0; i < len(pattern); i++ {
+		switch pattern[i] {
+		case '\\':
+			i++
+		case '*', '?':
+			return true
+		}
+	}
+	return false
+}
+
 // glob reports whether name matches pattern. On a mismatch it goes back to the
 // last * only, which is enough: an earlier one could take no more than that.
 func glob(pattern, name string) bool {

@@ -18,7 +18,7 @@ func copiesLookAlike(t *testing.T) {
 	all := append(events(),
 		entrain.Event{Op: entrain.OpRead, Table: table, Tx: tx(7), After: row("1", "1.50", "0.1", "t", "a", "{}")},
 		entrain.Event{Op: entrain.OpReadEnd, Table: table, Tx: tx(7)})
-	for _, format := range []string{"native", "debezium", "flat"} {
+	for _, format := range []string{"native", "debezium", "flat", "cloudevents"} {
 		plain, copied := encoder(t, format), encoder(t, format)
 		for _, e := range all {
 			if e.Table != nil {

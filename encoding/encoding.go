@@ -30,13 +30,18 @@ type Ender interface {
 type Options struct {
 	// Debezium is for the format debezium only; nil is its defaults.
 	Debezium *DebeziumOptions
+	// CloudEvents is for the format cloudevents only; nil is its defaults.
+	CloudEvents *CloudEventsOptions
 }
 
-// New returns an encoder for a format by name: "native", "flat" and "debezium"
-// are JSON lines, see docs/format.md.
+// New returns an encoder for a format by name: "native", "flat",
+// "debezium" and "cloudevents" are JSON lines, see docs/format.md.
 func New(format string, o Options) (Encoder, error) {
 	if o.Debezium != nil && format != "debezium" {
 		return nil, fmt.Errorf("settings of the format debezium are given for the format %q", format)
+	}
+	if o.CloudEvents != nil && format != "cloudevents" {
+		return nil, fmt.Errorf("settings of the format cloudevents are given for the format %q", format)
 	}
 	switch format {
 	case "native":
@@ -48,6 +53,11 @@ func New(format string, o Options) (Encoder, error) {
 			o.Debezium = &DebeziumOptions{}
 		}
 		return NewDebezium(*o.Debezium)
+	case "cloudevents":
+		if o.CloudEvents == nil {
+			o.CloudEvents = &CloudEventsOptions{}
+		}
+		return NewCloudEvents(*o.CloudEvents)
 	}
-	return nil, fmt.Errorf("unknown format %q, known: native, flat, debezium", format)
+	return nil, fmt.Errorf("unknown format %q, known: native, flat, debezium, cloudevents", format)
 }

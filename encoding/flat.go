@@ -25,11 +25,10 @@ type flatTable struct {
 
 // flatTx is the text of the last transaction seen, as nativeTx is.
 type flatTx struct {
-	stream  *entrain.Stream
-	version uint64
-	id      []byte // `,"__id":"shop/inc/24094528/`
-	text    []byte // `,"__version":"24094528","__ordinal":`
-	time    []byte // `,"__commit_time":"…"`
+	last entrain.Transaction
+	id   []byte // `,"__id":"shop/inc/24094528/`
+	text []byte // `,"__version":"24094528","__ordinal":`
+	time []byte // `,"__commit_time":"…"`
 }
 
 // flatKeys are the metadata keys. A column of the same name gets underscores
@@ -186,10 +185,10 @@ func flatName(t *entrain.Table, name string) string {
 
 // see prepares the texts of the event's transaction.
 func (f *Flat) see(tx *entrain.Transaction) {
-	if f.tx.stream == tx.Stream && f.tx.version == tx.Version {
+	if f.tx.last == *tx {
 		return
 	}
-	f.tx.stream, f.tx.version = tx.Stream, tx.Version
+	f.tx.last = *tx
 	f.tx.id = appendIDHead(append(f.tx.id[:0], `,"__id":"`...), tx)
 	f.tx.text = strconv.AppendUint(append(f.tx.text[:0], `,"__version":"`...), tx.Version, 10)
 	f.tx.text = append(f.tx.text, `","__ordinal":`...)

@@ -30,10 +30,9 @@ type nativeTable struct {
 // nativeTx is the text of the last transaction seen. Transactions live in
 // memory that is used again, so the fields decide, not the pointer.
 type nativeTx struct {
-	stream  *entrain.Stream
-	version uint64
-	id      []byte // `{"v":1,"id":"shop/inc/24094528/`
-	text    []byte // `,"tx":{…}`
+	last entrain.Transaction
+	id   []byte // `{"v":1,"id":"shop/inc/24094528/`
+	text []byte // `,"tx":{…}`
 }
 
 // maxTables bounds the cache of a process that sees shapes come and go.
@@ -58,7 +57,7 @@ func (n *Native) Append(dst []byte, e *entrain.Event) ([]byte, error) {
 	dst = append(dst, '"')
 	switch e.Op {
 	case entrain.OpTruncate:
-		dst = appendTruncate(dst, e.Truncate)
+		dst = n.appendTruncate(dst, e.Truncate)
 	case entrain.OpMessage:
 		dst = appendMessage(dst, e.Message)
 	case entrain.OpSchema:
@@ -162,10 +161,10 @@ func appendTableName(dst []byte, t *entrain.Table) []byte {
 
 // see prepares the texts of the event's transaction.
 func (n *Native) see(tx *entrain.Transaction) {
-	if n.tx.stream == tx.Stream && n.tx.version == tx.Version {
+	if n.tx.last == *tx {
 		return
 	}
-	n.tx.stream, n.tx.version = tx.Stream, tx.Version
+	n.tx.last = *tx
 	id := append(n.tx.id[:0], `{"v":1,"id":"`...)
 	n.tx.id = appendIDHead(id, tx)
 
@@ -201,12 +200,15 @@ func appendTime(dst []byte, t time.Time) []byte {
 	return t.UTC().AppendFormat(dst, `"2006-01-02T15:04:05.000000Z"`)
 }
 
-func appendTruncate(dst []byte, t *entrain.Truncate) []byte {
+func (n *Native) appendTruncate(dst []byte, t *entrain.Truncate) []byte {
 	dst = append(dst, `,"tables":`...)
 	sep := byte('[')
+	if len(t.Tables) == 0 {
+		dst = append(dst, sep)
+	}
 	for _, table := range t.Tables {
 		dst = append(dst, sep, '{')
-		dst = appendTableName(dst, table)
+		dst = append(dst, n.table(table).head[1:]...) // without its comma
 		dst = append(dst, '}')
 		sep = ','
 	}

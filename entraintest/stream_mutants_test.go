@@ -313,7 +313,8 @@ var streamMutants = []streamMutant{
 			src := l.Read(cursor, p)
 			return openFunc(func(ctx context.Context, from entrain.Position) (entrain.Reader, error) {
 				if !from.IsZero() {
-					from.Offset += "0"
+					number, rest, _ := strings.Cut(from.Offset, " ")
+					from.Offset = strings.TrimSpace(number + "0 " + rest)
 				}
 				return src.Open(ctx, from)
 			})

@@ -21,7 +21,7 @@ type river struct {
 	log stream.Log
 
 	events []string // what is durable, as described
-	ends   []int    // how many events there were at each position
+	ends   []int    // how many events there were at the end of each transaction
 	torn   []string // of the open transaction
 }
 
@@ -67,6 +67,9 @@ func (v *river) write(b *entrain.Batch) {
 
 func (v *river) expectIt(b *entrain.Batch) {
 	for i := range b.Events {
+		if i > 0 && b.Events[i].Tx.Version != b.Events[i-1].Tx.Version {
+			v.ends = append(v.ends, len(v.events)+len(v.torn))
+		}
 		v.torn = append(v.torn, v.describe(&b.Events[i]))
 	}
 }

@@ -5,9 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/entrainsync/entrain"
 )
@@ -74,11 +74,7 @@ func (c *copying) load(ctx context.Context, sink entrain.Loader) error {
 			return err
 		}
 	}
-	if err := sink.Complete(ctx, shaped); err != nil {
-		return err
-	}
-	c.advance(ctx)
-	return nil
+	return sink.Complete(ctx, shaped)
 }
 
 // sequenceMargin is how much further than the source's the sink's sequences are
@@ -87,16 +83,16 @@ const sequenceMargin = 1000
 
 // advance brings the sink's sequences as far as the source's, which are in no
 // row. Nothing depends on it before writers move to the sink, so what fails is
-// said and passed over.
-func (c *copying) advance(ctx context.Context) {
-	source, gives := c.p.opt.Source.(entrain.Sequencer)
-	sink, takes := c.p.opt.Sink.(entrain.Advancer)
+// said and passed over. It is done beside the stream's beginning.
+func (p *Pipeline) advance(ctx context.Context) {
+	source, gives := p.opt.Source.(entrain.Sequencer)
+	sink, takes := p.opt.Sink.(entrain.Advancer)
 	if !gives || !takes {
 		return
 	}
 	const next = "entrain sequences sync FILE"
-	if c.p.opt.Transform != nil {
-		c.p.log.Info("sequences are not copied where rules change tables", "next", next)
+	if p.opt.Transform != nil {
+		p.log.Info("sequences are not copied where rules change tables", "next", next)
 		return
 	}
 	sequences, err := source.Sequences(ctx)
@@ -111,10 +107,10 @@ func (c *copying) advance(ctx context.Context) {
 		}
 	}
 	if err != nil || refused > 0 {
-		c.p.log.Warn("sequences could not be copied", "refused", refused, "error", err, "next", next)
+		p.log.Warn("sequences could not be copied", "refused", refused, "error", err, "next", next)
 		return
 	}
-	c.p.log.Info("sequences copied", "sequences", len(done), "margin", sequenceMargin)
+	p.log.Info("sequences copied", "sequences", len(done), "margin", sequenceMargin)
 }
 
 // giveUp ends the load of a table that has to be redone.
@@ -213,13 +209,18 @@ func (c *copying) loadPart(ctx context.Context, sink entrain.Loader, l *loading,
 	return nil
 }
 
-// keepLedger saves the ledger beside the copying whenever it has grown: a save
-// takes as long as a small table, and one is enough for all that were finished
-// meanwhile. What a crash takes from the ledger is in the sink's notes. The
-// function that it returns waits for the last save; an error goes to fail.
+// ledgerPace is the least time between two saves of the ledger beside the copying.
+const ledgerPace = 250 * time.Millisecond
+
+// keepLedger saves the ledger beside the copying when it has grown, with pauses: a
+// save takes as long as a small table, is as large as the ledger, and one is enough
+// for all that were finished meanwhile. What a crash takes from the ledger is in
+// the sink's notes. The function that it returns waits for the last save; an error
+// goes to fail.
 func (c *copying) keepLedger(ctx context.Context, fail context.CancelCauseFunc) (end func()) {
 	ctx = context.WithoutCancel(ctx) // finished tables stand, also at the end
 	c.grown = make(chan struct{}, 1)
+	over := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for range c.grown {
@@ -234,10 +235,15 @@ func (c *copying) keepLedger(ctx context.Context, fail context.CancelCauseFunc) 
 			if err != nil {
 				fail(err)
 			}
+			select {
+			case <-time.After(ledgerPace):
+			case <-over:
+			}
 		}
 	})
 	return func() {
 		close(c.grown)
+		close(over)
 		wg.Wait()
 	}
 }
@@ -340,105 +346,4 @@ func (r *countedRows) Read(ctx context.Context) (*entrain.Batch, error) {
 		r.p.copyingRead(r.table, n)
 	}
 	return b, err
-}
-
-// write copies through the writer, one table after the other: a table is one
-// transaction, whose end makes it durable together with the ledger.
-func (c *copying) write(ctx context.Context) error {
-	for i := range c.tables {
-		t := &c.tables[i]
-		if c.ledger.has(t.Table) {
-			continue
-		}
-		rows, err := c.writeTable(ctx, i)
-		if err != nil {
-			return fmt.Errorf("table %s: %w", t.Table, err)
-		}
-		shaped, err := c.shape(t)
-		if err != nil {
-			return err
-		}
-		if err := c.writer.Write(c.work, c.readEnd(shaped.Table, endOrdinal-1-uint64(i))); err != nil {
-			return fmt.Errorf("table %s: %w", t.Table, err)
-		}
-		with := c.checkpoint(c.ledger.From)
-		if err := c.finished(ctx, t.Table, rows, with); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// writeTable reads the parts of a table on several goroutines and writes what
-// they bring.
-func (c *copying) writeTable(ctx context.Context, table int) (int64, error) {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	parts := make(chan int, c.tables[table].Parts)
-	for n := range c.tables[table].Parts {
-		parts <- n
-	}
-	close(parts)
-	batches := make(chan *entrain.Batch)
-	var wg sync.WaitGroup
-	for range min(c.parallel(), c.tables[table].Parts) {
-		wg.Go(func() {
-			for n := range parts {
-				if err := c.readPart(ctx, entrain.SnapshotPart{Table: table, Number: n}, batches); err != nil {
-					stop(err)
-					return
-				}
-			}
-		})
-	}
-	go func() {
-		wg.Wait()
-		close(batches)
-	}()
-	var rows int64
-	var failed error
-	for b := range batches {
-		if failed == nil {
-			rows += int64(len(b.Events))
-			failed = c.writer.Write(c.work, b)
-		}
-		free(b)
-		if failed != nil {
-			stop(failed)
-		}
-	}
-	if failed == nil {
-		failed = context.Cause(ctx)
-	}
-	return rows, failed
-}
-
-// readPart sends the batches of a part; who receives them frees them.
-func (c *copying) readPart(ctx context.Context, part entrain.SnapshotPart, out chan<- *entrain.Batch) error {
-	if err := c.p.initial.wait(ctx); err != nil {
-		return err
-	}
-	rows, err := c.snap.Read(ctx, part)
-	if err != nil {
-		return err
-	}
-	defer closeQuietly(c.p, "part", rows)
-	counted := &countedRows{RowReader: rows, p: c.p, table: part.Table}
-	in := c.transformed(counted)
-	for {
-		b, err := in.Read(ctx)
-		if err == io.EOF {
-			c.p.copyingStored(part.Table, counted.rows, counted.rows)
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		select {
-		case out <- b:
-		case <-ctx.Done():
-			free(b)
-			return context.Cause(ctx)
-		}
-	}
 }

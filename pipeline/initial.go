@@ -2,10 +2,12 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"sync"
-
-	"github.com/entrainsync/entrain"
 )
+
+// errCancelled ends a first copy that somebody has given up.
+var errCancelled = errors.New("the copying of existing rows was cancelled")
 
 // initialCopy lets people hold, resume and cancel the first copy of all tables,
 // between two parts. The zero value is one that is not under way.
@@ -58,7 +60,7 @@ func (c *initialCopy) order(do Verb) {
 			c.held = nil
 		}
 		if do == OrderCancel && c.cancel != nil {
-			c.cancel(stopCancelled())
+			c.cancel(errCancelled)
 		}
 	}
 }
@@ -76,14 +78,5 @@ func (c *initialCopy) wait(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	}
-}
-
-func stopCancelled() error {
-	return &entrain.Stop{
-		Code: "snapshot_cancelled",
-		What: "the copying of existing rows was cancelled",
-		Why:  "what was copied stays at the target, and the slot at the source",
-		Next: "entrain run FILE   # goes on; or, to give it up: entrain teardown FILE",
 	}
 }

@@ -18,6 +18,15 @@ type Ledger struct {
 	From entrain.Position `json:"from"`
 	// Tables in the order in which they were finished.
 	Tables []CopiedTable `json:"tables,omitempty"`
+	// Made names what the copying made at the source and what keeps its log there
+	// (a slot). It is written down before that is made. Empty: nothing, or it was
+	// there before.
+	Made string `json:"made,omitempty"`
+	// Before is the sink's mark before the first row; see [entrain.Marker].
+	Before []byte `json:"before,omitempty"`
+	// Withdrawn: the copying was cancelled, and what is Made is to be removed. The
+	// tables then count for nothing.
+	Withdrawn bool `json:"withdrawn,omitempty"`
 }
 
 // CopiedTable is a table whose rows were copied. Events of it up to the version
@@ -28,6 +37,9 @@ type CopiedTable struct {
 	Incarnation string `json:"incarnation"`
 	Version     uint64 `json:"version"`
 	Rows        int64  `json:"rows"`
+	// Chosen stands for what was taken of the rows and columns, by the source's
+	// configuration and the pipeline's rules; empty: not known.
+	Chosen string `json:"chosen,omitempty"`
 }
 
 // LedgerStore is a [Store] that keeps a [Ledger], too. A pipeline that copies

@@ -28,6 +28,10 @@ const (
 	TableFailed TableState = "failed"
 	// TableResyncing: its rows are read anew, into a double of the table.
 	TableResyncing TableState = "resyncing"
+	// TableCopied and TableLeftOut are no part of a life: of what has no changes, such
+	// as a view, the sink has the rows of the first copy, or nothing.
+	TableCopied  TableState = "copied"
+	TableLeftOut TableState = "left-out"
 )
 
 // lifeMoves are the possible transitions.
@@ -47,8 +51,10 @@ type TableLife struct {
 	Schema string     `json:"schema"`
 	Name   string     `json:"name"`
 	State  TableState `json:"state"`
-	// Reason of a failure, for people.
+	// Reason of a failure, for people, and the code of the stop that it is, if it is
+	// one.
 	Reason string `json:"reason,omitempty"`
+	Code   string `json:"code,omitempty"`
 	// Since when it is in that state.
 	Since time.Time `json:"since"`
 	// Held: no further chunk is read until somebody says so.
@@ -62,6 +68,8 @@ type TableLife struct {
 	Refresh bool `json:"refresh,omitempty"`
 	// Where restricts the rows of a refresh, in the source's own language.
 	Where string `json:"where,omitempty"`
+	// Chosen stands for what is taken of the rows and columns; see [CopiedTable].
+	Chosen string `json:"chosen,omitempty"`
 	// Copy is how far the copying has come.
 	Copy backfill.Progress `json:"copy"`
 }
@@ -83,7 +91,7 @@ func (l *TableLife) become(to TableState, now time.Time) error {
 	}
 	l.State, l.Since = to, now
 	if to != TableFailed {
-		l.Reason = ""
+		l.Reason, l.Code = "", ""
 	}
 	return nil
 }

@@ -54,6 +54,9 @@ type Order struct {
 	// Table is schema.table as the source has it. Hold, resume and cancel take an
 	// empty one for all tables whose rows are being copied.
 	Table string `json:"table"`
+	// With are further tables of a resync, which begins for all of them before the first
+	// is put in place: those that references tie together need that.
+	With []string `json:"with,omitempty"`
 	// Where restricts the rows of a refresh by a condition in the source's own
 	// language.
 	Where string `json:"where,omitempty"`
@@ -68,8 +71,10 @@ type TableStatus struct {
 	// Refresh: the sink had the rows before, so that a cancelled copy leaves the
 	// table streaming.
 	Refresh bool `json:"refresh,omitempty"`
-	// Reason of a failure.
+	// Reason of a failure, for people, and the code of the stop that it is, if it is
+	// one.
 	Reason string `json:"reason,omitempty"`
+	Code   string `json:"code,omitempty"`
 	// Since when; zero if that is not remembered.
 	Since time.Time `json:"since"`
 	// Rows copied so far, and about how many there are; -1 if nobody knows.
@@ -87,7 +92,11 @@ func (p *Pipeline) Tables(ctx context.Context) ([]TableStatus, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.tables.status(listed), nil
+	once, err := p.onceStatus(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return append(p.tables.status(listed), once...), nil
 }
 
 // status is what is known of the listed tables and of the others.
@@ -116,7 +125,7 @@ func (t *tables) status(listed []entrain.ChunkTable) []TableStatus {
 
 func (l *life) status(estimate int64) TableStatus {
 	return TableStatus{
-		Table: l.Schema + "." + l.Name, State: l.State, Held: l.Held, Refresh: l.Refresh, Reason: l.Reason, Since: l.Since,
+		Table: l.Schema + "." + l.Name, State: l.State, Held: l.Held, Refresh: l.Refresh, Reason: l.Reason, Code: l.Code, Since: l.Since,
 		Rows: l.Copy.Rows, Estimate: estimate,
 	}
 }
@@ -142,6 +151,9 @@ func (p *Pipeline) Do(ctx context.Context, o Order) error {
 	if p.initial.runs() {
 		return stopInitial(o)
 	}
+	if err := p.checkStreams(ctx, name); err != nil {
+		return err
+	}
 	if o.Do == OrderAdd {
 		return p.addTable(ctx, name)
 	}
@@ -149,12 +161,40 @@ func (p *Pipeline) Do(ctx context.Context, o Order) error {
 	if err != nil {
 		return err
 	}
-	if o.Where != "" || slices.Contains([]Verb{OrderResync, OrderResume, OrderRefresh}, o.Do) {
-		if err := p.try(ctx, o, findTable(listed, name.schema, name.name)); err != nil {
+	names, err := o.with(name)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if o.Where == "" && !slices.Contains([]Verb{OrderResync, OrderResume, OrderRefresh}, o.Do) {
+			break
+		}
+		if err := p.try(ctx, o, findTable(listed, n.schema, n.name)); err != nil {
 			return err
 		}
 	}
-	return t.order(ctx, o, name, listed)
+	for _, n := range names {
+		if err := t.order(ctx, o, n, listed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// with returns the names of all tables of the order, of which first is one.
+func (o *Order) with(first tableName) ([]tableName, error) {
+	if len(o.With) > 0 && o.Do != OrderResync {
+		return nil, fmt.Errorf("%s takes one table", o.Do)
+	}
+	names := []tableName{first}
+	for _, text := range o.With {
+		name, err := parseTable(text)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, name)
+	}
+	return names, nil
 }
 
 // try reads one row as an order wants it, so that one is refused that cannot be carried
@@ -179,7 +219,7 @@ func (p *Pipeline) try(ctx context.Context, o Order, found *entrain.ChunkTable) 
 	switch {
 	case o.Where == "" && entrain.IsRetryable(err):
 		return nil // it is tried again
-	case o.Where == "":
+	case o.Where == "", errors.Is(err, entrain.ErrDisconnected):
 		return err
 	case err != nil:
 		return &entrain.Stop{
@@ -187,10 +227,22 @@ func (p *Pipeline) try(ctx context.Context, o Order, found *entrain.ChunkTable) 
 			What: fmt.Sprintf("the rows of table %s cannot be chosen by: %s", found.Table, o.Where),
 			Why:  "it is put into the WHERE of a query at the source",
 			Next: "mend the condition and type the command again",
-			Err:  err,
+			Err:  innermost(err),
 		}
 	}
 	return nil
+}
+
+// innermost is the cause of all that err wraps: what the server said, without what
+// we did.
+func innermost(err error) error {
+	for {
+		cause := errors.Unwrap(err)
+		if cause == nil {
+			return err
+		}
+		err = cause
+	}
 }
 
 // parseTable splits schema.table at the first dot.
@@ -311,6 +363,7 @@ func (t *tables) order(ctx context.Context, o Order, name tableName, listed []en
 			return stopUnreadable(name, found)
 		}
 		l.sink = sink
+		t.choose(l, found)
 		if err := t.renew(l, found.Table); err != nil {
 			*l = before
 			return err
@@ -399,6 +452,7 @@ func (l *life) start(as TableState, now time.Time) error {
 		return l.stopState(Verb(as))
 	}
 	l.Copy, l.Held, l.Refresh, l.Where, l.Anew = backfill.Progress{}, false, false, "", as == TableResyncing
+	l.Chosen = ""
 	l.leave()
 	return nil
 }

@@ -40,6 +40,10 @@ type Options struct {
 	// Snapshot says whether the rows that are there already are copied first.
 	// Default: they are not.
 	Snapshot Snapshot
+	// Standby: another process may have the source; this one waits until it can take
+	// it over, if the source is an [entrain.Leaser], and an error that a new session
+	// may mend is retried from the beginning.
+	Standby bool
 	// OnTableError is what becomes of a table of which the sink refuses something.
 	// Default: the pipeline stops.
 	OnTableError TableError
@@ -80,16 +84,18 @@ type Pipeline struct {
 	opt Options
 	log *slog.Logger
 
-	renews bool // the next session begins a new history with the source
+	renews   bool // the next session begins a new history with the source
+	saidOnce bool // that something without changes was not copied
 
 	unguarded func() // ends the guard that runs; nil if none does
 
-	gate         gate        // of the session at work
-	transforming sync.Mutex  // held by a call of Transform
-	progress     progress    // of copying rows
-	initial      initialCopy // the first copy, as far as people order it about
-	tables       *tables     // the life of single tables
-	shapes       shapes      // that tables had
+	gate         gate           // of the session at work
+	transforming sync.Mutex     // held by a call of Transform
+	progress     progress       // of copying rows
+	initial      initialCopy    // the first copy, as far as people order it about
+	advancing    sync.WaitGroup // what brings sequences over
+	tables       *tables        // the life of single tables
+	shapes       shapes         // that tables had
 
 	mu    sync.Mutex
 	state state
@@ -145,8 +151,8 @@ func (p *Pipeline) Run(ctx context.Context) error {
 				return err
 			}
 			continue
-		case ctx.Err() == nil && (p.tables.survive(ctx, err) || p.renew(ctx, err)):
-		case ctx.Err() != nil || !entrain.IsRetryable(err) || !p.wasUp():
+		case ctx.Err() == nil && (p.meetsNew(ctx, err) || p.tables.survive(ctx, err) || p.renew(ctx, err)):
+		case ctx.Err() != nil || !entrain.IsRetryable(err) || !p.wasUp() && !p.opt.Standby:
 			return errors.Join(err, p.become(phaseFailed, err))
 		}
 		wait := delays.next(err, rand.Float64())

@@ -174,6 +174,10 @@ func (h *SchemaHistory) meet(t *entrain.Table, p Place, at time.Time) (i int, fr
 	if i >= 0 && h.Shapes[i].Fingerprint == t.Version {
 		return i, false
 	}
+	if i < 0 && h.beganWith(t, p) {
+		h.Shapes[0].Begins, h.Shapes[0].Time = p, at
+		return 0, false
+	}
 	s := Shape{Begins: p, Time: at, Known: i < 0, Fingerprint: t.Version, FullIdentity: t.FullIdentity, Columns: t.Columns}
 	h.Told = slices.DeleteFunc(h.Told, func(d ToldDDL) bool {
 		led := d.At.Incarnation != p.Incarnation || d.At.before(p)
@@ -184,6 +188,17 @@ func (h *SchemaHistory) meet(t *entrain.Table, p Place, at time.Time) (i int, fr
 	})
 	h.Shapes = slices.Insert(h.Shapes, i+1, s)
 	return i + 1, true
+}
+
+// beganWith reports whether t, met at a place before all others, is the shape that
+// the history begins with: of a table whose copy was begun anew, changes come from
+// before that copy.
+func (h *SchemaHistory) beganWith(t *entrain.Table, p Place) bool {
+	if len(h.Shapes) == 0 {
+		return false
+	}
+	first := &h.Shapes[0]
+	return first.Known && first.Fingerprint == t.Version && first.Begins.Incarnation == p.Incarnation
 }
 
 // due reports whether the event at a place, which has shape number i, is the

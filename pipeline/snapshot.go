@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/entrainsync/entrain"
@@ -26,6 +27,9 @@ type Snapshot struct {
 	// TransformTable returns what Transform makes of a table's shape. Required
 	// with a Transform; for one goroutine at a time.
 	TransformTable func(*entrain.Table) (*entrain.Table, error)
+	// Rules returns what Transform does to rows of a table, by its name at the source, in
+	// words that are others when that is; nil: nobody knows.
+	Rules func(schema, name string) string
 }
 
 // SnapshotMode says whether existing rows are copied.
@@ -62,9 +66,22 @@ func (p *Pipeline) copyRows(ctx, work context.Context, w entrain.Writer, from en
 			return from, err
 		}
 	}
+	if ledger.Withdrawn {
+		var err error
+		if ledger, err = p.finishWithdrawing(ctx, store, ledger); err != nil {
+			return from, err
+		}
+	}
 	p.gate = newGate(ledger)
 	only := p.opt.Snapshot.Mode == SnapshotOnly
 	switch {
+	case strings.HasPrefix(from.Offset, copyingOffset) && ledger.From.IsZero():
+		return from, &entrain.Stop{
+			Code: "snapshot_elsewhere",
+			What: "the copying of existing rows was begun and not finished, and this state knows nothing of it",
+			Why:  "another process, with another state folder, has begun it: which tables it has copied is known there",
+			Next: "entrain run FILE where it was begun, or here: entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
+		}
 	case ledger.Complete && only:
 		return from, errCopied
 	case ledger.Complete && ledger.From.IsZero() && from.IsZero():
@@ -82,26 +99,27 @@ func (p *Pipeline) copyRows(ctx, work context.Context, w entrain.Writer, from en
 			Next: "set snapshot.mode to initial in FILE and run it to its end, or: entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
 		}
 	case p.opt.Snapshot.Mode == SnapshotNever, ledger.Complete:
-		return from, nil
+		return from, p.withoutCopy(ctx, ledger)
 	case !from.IsZero() && ledger.From.IsZero() && len(ledger.Tables) == 0:
 		p.log.Info("the sink has a position: rows that were there before are not copied", "position", from.String())
-		return from, nil
+		return from, p.withoutCopy(ctx, ledger)
 	case !keeps:
 		return from, errors.New("copying existing rows needs a store that keeps a ledger")
 	}
 	if err := p.become(phaseSnapshotting, nil); err != nil {
 		return from, err
 	}
-	c := &copying{p: p, store: store, ledger: ledger, writer: w, work: work}
+	c := &copying{p: p, store: store, ledger: ledger, writer: w, work: work, from: from}
 	copying, end := p.initial.begin(ctx)
 	defer end()
 	if err := c.run(copying); err != nil {
-		if cause := context.Cause(copying); cause != nil && ctx.Err() == nil {
-			err = cause // somebody has cancelled it
+		if context.Cause(copying) != nil && ctx.Err() == nil { // somebody has cancelled it
+			err = c.cancelled(ctx, from)
 		}
 		return from, fmt.Errorf("copy existing rows: %w", err)
 	}
 	p.gate = newGate(c.ledger)
+	p.advancing.Go(func() { p.advance(ctx) })
 	if only {
 		return c.ledger.From, errCopied
 	}
@@ -125,9 +143,12 @@ type copying struct {
 	fresh  []*entrain.Table // of what is more there
 	writer entrain.Writer
 	work   context.Context
+	from   entrain.Position // the sink's
 	snap   entrain.Snapshot
 	point  entrain.SnapshotPoint
 	tables []entrain.SnapshotTable
+	made   bool // what keeps the source's log was made by this try
+	ending bool // all tables have their rows: it cannot be taken back any more
 }
 
 func (c *copying) run(ctx context.Context) error {
@@ -142,7 +163,7 @@ func (c *copying) run(ctx context.Context) error {
 	o := &c.p.opt.Snapshot
 	var err error
 	c.snap, err = source.Snapshot(ctx, entrain.SnapshotRequest{
-		Wants: o.Wants, PartRows: o.PartRows, Standalone: o.Mode == SnapshotOnly,
+		Wants: o.Wants, PartRows: o.PartRows, Standalone: o.Mode == SnapshotOnly, Making: c.making,
 	})
 	if err != nil {
 		return err
@@ -157,6 +178,7 @@ func (c *copying) run(ctx context.Context) error {
 	if err := c.copy(ctx); err != nil {
 		return err
 	}
+	c.ending = true
 	return c.complete(ctx)
 }
 
@@ -173,10 +195,13 @@ func (c *copying) begin(ctx context.Context) error {
 			Next: "entrain teardown FILE; empty the tables at the target; entrain run FILE",
 		}
 	}
-	l.Incarnation = c.point.Stream.Incarnation
-	if l.From.IsZero() {
+	if l.From.IsZero() || l.Incarnation != c.point.Stream.Incarnation {
 		l.From = c.point.From
 	}
+	if l.Incarnation != "" && l.Incarnation != c.point.Stream.Incarnation && !c.made {
+		l.Made = "" // somebody has made another one
+	}
+	l.Incarnation = c.point.Stream.Incarnation
 	if err := c.noted(ctx); err != nil {
 		return err
 	}
@@ -196,28 +221,50 @@ func (c *copying) copy(ctx context.Context) error {
 	return c.write(ctx)
 }
 
-// finished notes in the ledger that a table has its rows, together with the
+// finished notes in the ledger that tables have their rows, together with the
 // position that made them durable.
-func (c *copying) finished(ctx context.Context, t *entrain.Table, rows int64, with Checkpoint) error {
+func (c *copying) finished(ctx context.Context, tables []int, rows []int64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := c.p.copiedShapes(ctx, []*entrain.Table{t}, c.point); err != nil {
+	next := c.ledger
+	next.Tables = next.Tables[:len(next.Tables):len(next.Tables)]
+	var shapes []*entrain.Table
+	for n, i := range tables {
+		t := c.tables[i].Table
+		shapes = append(shapes, t)
+		next.Tables = append(next.Tables, c.entry(t, rows[n]))
+	}
+	if err := c.p.copiedShapes(ctx, shapes, c.point); err != nil {
 		return err
 	}
-	next := c.ledger
-	next.Tables = append(next.Tables[:len(next.Tables):len(next.Tables)],
-		c.entry(t, rows))
+	with := c.checkpoint(c.ledger.From)
 	if err := c.store.SaveLedger(ctx, next, &with); err != nil {
 		return err
 	}
 	c.ledger = next
-	c.p.log.Info("table copied", "table", t.String(), "rows", rows)
+	for n, t := range shapes {
+		c.p.log.Info("table copied", "table", t.String(), "rows", rows[n])
+	}
 	return nil
 }
 
 // entry is what the ledger has of a table that was copied now.
 func (c *copying) entry(t *entrain.Table, rows int64) CopiedTable {
-	return CopiedTable{Schema: t.Schema, Name: t.Name, Incarnation: c.point.Stream.Incarnation, Version: c.point.Version, Rows: rows}
+	done := CopiedTable{Schema: t.Schema, Name: t.Name, Incarnation: c.point.Stream.Incarnation, Version: c.point.Version, Rows: rows}
+	if s := c.find(t.Schema, t.Name); s != nil {
+		done.Chosen = c.p.chosen(s.Table, s.Chosen)
+	}
+	return done
+}
+
+// find returns a table of the snapshot, nil if there is none of that name.
+func (c *copying) find(schema, name string) *entrain.SnapshotTable {
+	for i := range c.tables {
+		if s := &c.tables[i]; s.Table.Schema == schema && s.Table.Name == name {
+			return s
+		}
+	}
+	return nil
 }
 
 // noted adds the tables to the ledger that a sink finished without the ledger
@@ -225,7 +272,7 @@ func (c *copying) entry(t *entrain.Table, rows int64) CopiedTable {
 func (c *copying) noted(ctx context.Context) error {
 	loader, ok := c.p.opt.Sink.(entrain.Loader)
 	if !ok {
-		return nil
+		return c.notedInPosition()
 	}
 	notes, err := loader.Notes(ctx)
 	if err != nil {
@@ -255,18 +302,28 @@ func (c *copying) noted(ctx context.Context) error {
 	return nil
 }
 
-// known makes sure that each table of the ledger is one of the snapshot's: of
-// another one it could not be told what becomes of its changes.
+// known makes sure that each table of the ledger is one of the snapshot's, and that the
+// same of it is to be copied: of another one it could not be told what becomes of its
+// changes, and in the sink are rows that a narrower choice has not.
 func (c *copying) known() error {
 	for _, t := range c.ledger.Tables {
-		if !slices.ContainsFunc(c.tables, func(s entrain.SnapshotTable) bool { return s.Table.Schema == t.Schema && s.Table.Name == t.Name }) {
-			return &entrain.Stop{
-				Code: "snapshot_tables",
-				What: fmt.Sprintf("table %s.%s was copied by an earlier try and is not to be copied now", t.Schema, t.Name),
-				Why:  "snapshot.tables, the publication or the table was changed while the copying was not finished",
-				Next: "undo that, or: entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
-			}
+		s := c.find(t.Schema, t.Name)
+		if s != nil && (t.Chosen == "" || t.Chosen == c.p.chosen(s.Table, s.Chosen)) {
+			continue
 		}
+		stop := &entrain.Stop{
+			Code: "snapshot_tables",
+			What: fmt.Sprintf("table %s.%s was copied by an earlier try and is not to be copied now", t.Schema, t.Name),
+			Why:  "snapshot.tables, the publication or the table was changed while the copying was not finished",
+			Next: "undo that, or: entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
+		}
+		if s != nil {
+			stop.Code = "snapshot_rows"
+			stop.What = fmt.Sprintf("table %s.%s was copied by an earlier try, when other rows or columns of it were chosen", t.Schema, t.Name)
+			stop.Why = "the publication's row filter or list of columns, or a rule of transform, was changed while the copying was not finished: " +
+				"the target has rows that are not to be there, or lacks some"
+		}
+		return stop
 	}
 	return nil
 }
@@ -334,16 +391,20 @@ func (c *copying) forget(ctx context.Context) {
 	}
 }
 
+// through is the position behind all rows.
+func (c *copying) through() entrain.Position {
+	if c.ledger.From.IsZero() { // no stream follows; what is written is to be durable all the same
+		return entrain.Position{Incarnation: c.point.Stream.Incarnation, Offset: "snapshot"}
+	}
+	return c.ledger.From
+}
+
 // readEnd is the marker behind the rows of a table, or of all.
 func (c *copying) readEnd(t *entrain.Table, ordinal uint64) *entrain.Batch {
-	through := c.ledger.From
-	if through.IsZero() { // no stream follows; what is written is to be durable all the same
-		through = entrain.Position{Incarnation: c.point.Stream.Incarnation, Offset: "snapshot"}
-	}
 	tx := &entrain.Transaction{Stream: c.point.Stream, Version: c.point.Version, CommitTime: c.point.Time}
 	return &entrain.Batch{
 		Events:  []entrain.Event{{Op: entrain.OpReadEnd, Ordinal: ordinal, Table: t, Tx: tx}},
-		Through: through,
+		Through: c.through(),
 	}
 }
 

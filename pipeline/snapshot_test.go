@@ -383,9 +383,12 @@ func TestSnapshotHistories(t *testing.T) {
 				w.compare(t, seed, func(name string) entraintest.Rows { return sink.rows[name] })
 				return
 			}
-			sink := entraintest.NewMemorySink(entraintest.MemorySinkConfig{
-				Keeps: entraintest.KeepsMark, BeforeWrite: func(context.Context, *entrain.Batch) error { return w.fault() },
-			})
+			fault := func(context.Context, *entrain.Batch) error { return w.fault() }
+			config := entraintest.MemorySinkConfig{Keeps: entraintest.KeepsMark, BeforeWrite: fault}
+			if seed%4 == 1 {
+				config.Keeps, config.AfterCommit = entraintest.KeepsPosition, fault
+			}
+			sink := entraintest.NewMemorySink(config)
 			w.copyAndFollow(t, seed, sink)
 			w.compare(t, seed, sink.Rows)
 		})
@@ -440,6 +443,7 @@ func TestCopyStops(t *testing.T) {
 		"another history": {pipeline.SnapshotInitial, func(table *entrain.Table) pipeline.Ledger {
 			return pipeline.Ledger{Incarnation: "other", Tables: []pipeline.CopiedTable{{Schema: table.Schema, Name: table.Name}}}
 		}, "snapshot_interrupted"},
+		"begun elsewhere": {pipeline.SnapshotInitial, func(*entrain.Table) pipeline.Ledger { return pipeline.Ledger{} }, "snapshot_elsewhere"},
 		"a copy by itself": {pipeline.SnapshotInitial, func(*entrain.Table) pipeline.Ledger {
 			return pipeline.Ledger{Incarnation: "memory", Complete: true}
 		}, "snapshot_alone"},
@@ -448,6 +452,9 @@ func TestCopyStops(t *testing.T) {
 		w.budget = 0
 		w.commit(12)
 		sink := &loaderSink{world: w, rows: map[string]entraintest.Rows{}, loads: map[string]bool{}, notes: map[string]string{}}
+		if name == "begun elsewhere" {
+			sink.at = entrain.Position{Incarnation: "memory", Offset: "copying []"}
+		}
 		store := &ledgerStore{world: w, ledger: c.ledger(w.tables[0])}
 		_, err := run(t, pipeline.Options{Source: w, Sink: sink, Store: store, Snapshot: pipeline.Snapshot{Mode: c.mode}})
 		var stop *entrain.Stop

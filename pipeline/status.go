@@ -90,6 +90,9 @@ type Status struct {
 	// Snapshot is the progress of copying existing rows, nil if this run has
 	// copied none.
 	Snapshot *SnapshotStatus `json:"snapshot,omitempty"`
+	// Retained is what the source's server keeps back for the pipeline, nil if that
+	// is not known.
+	Retained *entrain.Retained `json:"retained,omitempty"`
 	// Tables counts the tables by state that are not simply streaming.
 	Tables map[TableState]int `json:"tables,omitempty"`
 	// Counts of the source and the sink by name.
@@ -216,6 +219,11 @@ func (p *Pipeline) Status() Status {
 		p.describe(&st, s, now)
 	} else {
 		st.Reread = c.captured - c.applied - c.filtered
+	}
+	if retainer, ok := p.opt.Source.(entrain.Retainer); ok {
+		if r, known := retainer.Retained(); known {
+			st.Retained = &r
+		}
 	}
 	if p.state.phase == phaseConnecting {
 		st.Waiting = "connection"

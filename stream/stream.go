@@ -61,3 +61,21 @@ type Assigner interface {
 type Cursorer interface {
 	Cursors(names []string)
 }
+
+// Tracer is a Log whose positions tell what the source's position was there.
+type Tracer interface {
+	// SourcePosition returns it; false if the position does not tell.
+	SourcePosition(at entrain.Position) (entrain.Position, bool)
+}
+
+// Keeper is a Log that keeps what the capture has to remember beside the events,
+// so that a process on another machine can take the capture over. Its methods may
+// be called beside the writer's, from any goroutine, after the writer's Position.
+type Keeper interface {
+	// LoadValues returns all values by key.
+	LoadValues(ctx context.Context) (map[string][]byte, error)
+	// SaveValues stores values one after the other, in the order of their keys, and
+	// returns when they are durable. What a process stores that is fenced is not seen
+	// by its successor.
+	SaveValues(ctx context.Context, values map[string][]byte) error
+}

@@ -75,13 +75,24 @@ func (p *program) check(ctx context.Context, l *loaded, o checkOptions) error {
 	}
 	source := examine(ctx, part{name: "source"}, l.source, checkInput{timeout: o.timeout})
 	delivered, rules := l.delivered(source)
-	sink := examine(ctx, part{name: "sink"}, l.sink, checkInput{delivered, o.timeout})
-	parts := []part{source, sink, {name: "host", report: entrain.Report{Server: "this machine", Findings: append(rules, checkHost(l)...)}}}
+	parts := []part{source}
+	if l.log != nil {
+		parts = append(parts, examine(ctx, part{name: "stream"}, l.log, checkInput{delivered, o.timeout}))
+	}
+	for _, end := range l.sinks {
+		parts = append(parts, examine(ctx, part{name: end.part()}, end.sink, checkInput{delivered, o.timeout}))
+	}
+	parts = append(parts, part{name: "host", report: entrain.Report{Server: "this machine", Findings: append(rules, checkHost(l)...)}})
 	for i := range parts {
 		parts[i].keep(o.only)
-		parts[i].fill(p.place)
+		parts[i].fill(p.place.get())
 	}
-	if err := p.printParts(parts, o); err != nil {
+	if o.output == "table" && !o.fixSQL && len(o.only) == 0 {
+		if err := l.writeGuarantees(p.stdout); err != nil {
+			return err
+		}
+	}
+	if err := p.printParts(parts, o, l); err != nil {
 		return err
 	}
 	return verdict(parts)

@@ -40,12 +40,25 @@ type failureView struct {
 type checkView struct {
 	Findings []findingView `json:"findings"`
 	Failures []failureView `json:"failures"`
+	// Guarantees of each sink, by its name.
+	Guarantees map[string]guaranteesView `json:"guarantees"`
 }
 
-func (p *program) printParts(parts []part, o checkOptions) error {
+type guaranteesView struct {
+	Promises string `json:"promises"`
+	Why      string `json:"why,omitempty"`
+}
+
+func (p *program) printParts(parts []part, o checkOptions, l *loaded) error {
 	switch {
 	case o.output == "json":
-		return writeJSON(p.stdout, viewOf(parts))
+		view := viewOf(parts)
+		view.Guarantees = map[string]guaranteesView{}
+		for name, g := range l.guarantees() {
+			promises := entrain.Guarantees{Once: g.Once, Whole: g.Whole}
+			view.Guarantees[name] = guaranteesView{promises.String(), g.Why}
+		}
+		return writeJSON(p.stdout, view)
 	case o.fixSQL:
 		return writeFixSQL(p.stdout, parts)
 	}

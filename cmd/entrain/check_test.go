@@ -154,7 +154,7 @@ func TestDocsDescribeEveryCode(t *testing.T) {
 		t.Fatal(err)
 	}
 	codes := append(hostCodes(), codeTransform)
-	for _, end := range []any{l.source, l.sink} {
+	for _, end := range l.ends() {
 		codes = append(codes, end.(entrain.Checker).Codes()...)
 	}
 	for _, code := range codes {

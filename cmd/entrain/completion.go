@@ -43,7 +43,7 @@ func (p *program) codesOf(_ *cobra.Command, args []string, _ string) ([]string, 
 // codes lists what check can find.
 func (l *loaded) codes() []string {
 	codes := append(hostCodes(), codeTransform)
-	for _, end := range []any{l.source, l.sink} {
+	for _, end := range l.ends() {
 		if checker, ok := end.(entrain.Checker); ok {
 			codes = append(codes, checker.Codes()...)
 		}

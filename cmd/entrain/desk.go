@@ -18,6 +18,7 @@ import (
 // retiring it waits for those under way.
 type desk struct {
 	name    string
+	at      place // what is answered is about
 	started time.Time
 
 	mu     sync.Mutex
@@ -61,13 +62,25 @@ func (d *desk) Report() admin.Report {
 	d.mu.Lock()
 	e := d.engine
 	d.mu.Unlock()
-	return admin.Report{Pipeline: d.name, PID: os.Getpid(), Started: d.started, Status: e.Status()}
+	st := e.Status()
+	st.Error = d.at.fillText(st.Error)
+	r := admin.Report{Pipeline: d.name, PID: os.Getpid(), Started: d.started, Status: st}
+	if f, ok := e.(*flow); ok {
+		r.Sinks = f.Sinks()
+		for i := range r.Sinks {
+			r.Sinks[i].Failed = d.at.fillText(r.Sinks[i].Failed)
+		}
+	}
+	return r
 }
 
 // Tables implements admin.Engine.
 func (d *desk) Tables(ctx context.Context) (tables []pipeline.TableStatus, err error) {
 	err = d.with(ctx, func(ctx context.Context, e engine) error {
 		tables, err = e.Tables(ctx)
+		for i := range tables {
+			tables[i].Reason = d.at.fillText(tables[i].Reason)
+		}
 		return err
 	})
 	return tables, err
@@ -95,7 +108,7 @@ func (d *desk) with(ctx context.Context, ask func(context.Context, engine) error
 	}
 	d.mu.Unlock()
 	if t == nil {
-		return d.stopRestarts()
+		return d.at.fillStop(d.stopRestarts())
 	}
 	defer t.under.Done()
 	asking, cancel := context.WithCancelCause(ctx)
@@ -103,9 +116,9 @@ func (d *desk) with(ctx context.Context, ask func(context.Context, engine) error
 	defer context.AfterFunc(t.ctx, func() { cancel(errRetired) })()
 	err := ask(asking, e)
 	if err != nil && context.Cause(asking) == errRetired {
-		return d.stopRestarts()
+		err = d.stopRestarts()
 	}
-	return err
+	return d.at.fillStop(err)
 }
 
 func (d *desk) stopRestarts() error {

@@ -58,7 +58,7 @@ func (p *program) describe(err error) string {
 	var unreachable *entrain.Unreachable
 	switch {
 	case errors.As(err, &stop):
-		return describeStop(stop, p.place)
+		return describeStop(stop, p.place.get())
 	case errors.As(err, &unreachable):
 		return describeUnreachable(err, unreachable)
 	}

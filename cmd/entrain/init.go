@@ -140,7 +140,7 @@ func (p *program) lookAt(ctx context.Context, d draft, o initOptions) (part, err
 	if err := os.WriteFile(path, []byte(d.text()), 0o600); err != nil {
 		return part{}, fmt.Errorf("the draft: %w", err)
 	}
-	looking := *p
+	looking := &program{world: p.world, log: p.log} // what is said later is not about the draft
 	looking.env = func(name string) (string, bool) {
 		switch name {
 		case sourceVariable:

@@ -9,39 +9,51 @@ import (
 	"github.com/entrainsync/entrain/internal/config"
 	"github.com/entrainsync/entrain/internal/store"
 	"github.com/entrainsync/entrain/pipeline"
+	"github.com/entrainsync/entrain/stream"
 	"github.com/entrainsync/entrain/transform"
 )
 
 // loaded is a pipeline file with its ends built, nothing dialled.
 type loaded struct {
 	file   *config.File
-	source entrain.Source
-	sink   entrain.Sink
+	source entrain.Source // nil if the file only delivers
+	log    stream.Log     // nil without a stream
+	sinks  []sinkEnd
 	// transform is nil if the file has no rules.
 	transform func(*entrain.Batch) (*entrain.Batch, error)
 	rules     *transform.Transform // the same
 	snapshot  pipeline.Snapshot
 	bounded   bool // the source ends by itself
+	half      half
+	only      string // the sink to deliver into; empty for all
+}
+
+// sinkEnd is one sink of the file.
+type sinkEnd struct {
+	section *config.Section
+	sink    entrain.Sink
+	env     connector.Env
 }
 
 // load reads a pipeline file and builds what it describes. Its errors are
 // mistakes in the file.
-func (p *program) load(path string) (*loaded, error) {
+func (p *program) load(path string) (*loaded, error) { return p.loadAs(path, both) }
+
+// loadAs is load for a process that does one half of what the file says.
+func (p *program) loadAs(path string, h half) (*loaded, error) {
 	file, err := p.loadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	l := &loaded{file: file}
+	l := &loaded{file: file, half: h}
 	if l.snapshot, err = snapshotOf(file); err != nil {
 		return nil, err
 	}
-	env := connector.Env{Pipeline: file.Name, Log: p.log, Copies: copiesOf(file, l.snapshot),
-		Standalone: l.snapshot.Mode == pipeline.SnapshotOnly}
-	if l.source, err = buildSource(env, file); err != nil {
-		return nil, file.SourceError(err)
-	}
-	if l.sink, err = buildSink(env, file); err != nil {
-		return nil, file.SinkError(err)
+	env := connector.Env{Pipeline: file.Name, Leased: h == captureOnly, State: store.Folder(file.State.Dir, file.Name), Log: p.log,
+		Copies:     copiesOf(file, l.snapshot),
+		Standalone: l.snapshot.Mode == pipeline.SnapshotOnly, Never: l.snapshot.Mode == pipeline.SnapshotNever}
+	if err := l.build(env); err != nil {
+		return nil, err
 	}
 	if len(file.Transform) == 0 {
 		return l, nil
@@ -50,7 +62,7 @@ func (p *program) load(path string) (*loaded, error) {
 	if err != nil {
 		return nil, file.TransformError(err)
 	}
-	l.rules, l.transform, l.snapshot.TransformTable = rules, rules.Apply, rules.Table
+	l.rules, l.transform, l.snapshot.TransformTable, l.snapshot.Rules = rules, rules.Apply, rules.Table, rules.Rule
 	return l, nil
 }
 
@@ -94,24 +106,50 @@ func (p *program) loadFile(path string) (*config.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.place = place{file: path, state: store.Folder(file.State.Dir, file.Name)}
+	p.place.set(place{file: path, state: store.Folder(file.State.Dir, file.Name)})
 	return file, nil
 }
 
-func buildSource(env connector.Env, file *config.File) (entrain.Source, error) {
-	typ, decode := file.Source()
-	spec, err := all.Registry().Source(typ)
-	if err != nil {
-		return nil, err
+// build makes the ends that the file describes.
+func (l *loaded) build(env connector.Env) (err error) {
+	registry := all.Registry()
+	if s := l.file.Source; s != nil {
+		spec, err := registry.Source(s.Type)
+		if err == nil {
+			l.source, err = spec.Source(env, s.Decode)
+		}
+		if err != nil {
+			return s.Place(err)
+		}
 	}
-	return spec.Source(env, decode)
+	if s := l.file.Stream; s != nil {
+		spec, err := registry.Log(s.Type)
+		if err == nil {
+			l.log, err = spec.Log(env, s.Decode)
+		}
+		if err != nil {
+			return s.Place(err)
+		}
+	}
+	for _, s := range l.file.Sinks {
+		end := sinkEnd{section: s, env: env}
+		if l.log != nil {
+			end.env.Pipeline = deliveryName(env.Pipeline, s.Name, "")
+		}
+		if end.sink, err = end.build(end.env); err != nil {
+			return err
+		}
+		l.sinks = append(l.sinks, end)
+	}
+	return nil
 }
 
-func buildSink(env connector.Env, file *config.File) (entrain.Sink, error) {
-	typ, decode := file.Sink()
-	spec, err := all.Registry().Sink(typ)
+// build makes the sink, as one that belongs to the environment.
+func (e *sinkEnd) build(env connector.Env) (entrain.Sink, error) {
+	spec, err := all.Registry().Sink(e.section.Type)
 	if err != nil {
-		return nil, err
+		return nil, e.section.Place(err)
 	}
-	return spec.Sink(env, decode)
+	sink, err := spec.Sink(env, e.section.Decode)
+	return sink, e.section.Place(err)
 }

@@ -40,12 +40,13 @@ func (r *reloader) again() *work {
 
 // read reads the file of the pipeline that runs.
 func (r *reloader) read() (*loaded, error) {
-	at := r.p.place
-	defer func() { r.p.place = at }()
-	next, err := r.p.load(r.now.file.Path)
+	at := r.p.place.get()
+	defer r.p.place.set(at)
+	next, err := r.p.loadAs(r.now.file.Path, r.now.half)
 	if err != nil {
 		return nil, err
 	}
+	next.only = r.now.only
 	return next, sameHome(r.now, next)
 }
 
@@ -55,6 +56,7 @@ func sameHome(now, next *loaded) error {
 	for _, c := range []struct{ key, now, next string }{
 		{"name", now.file.Name, next.file.Name},
 		{"state.dir", now.file.State.Dir, next.file.State.Dir},
+		{"monitoring.listen", now.listen(), next.listen()},
 	} {
 		if c.now != c.next {
 			return fmt.Errorf("%s: %s cannot change from %q to %q while the pipeline runs: stop it first, or undo that",

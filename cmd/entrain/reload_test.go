@@ -136,7 +136,7 @@ func TestReloader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := p.place
+	at := p.place.get()
 	var built []*loaded
 	refuse := errors.New("no such engine")
 	r := &reloader{p: p, now: l, build: func(l *loaded) (*work, error) {
@@ -175,8 +175,8 @@ func TestReloader(t *testing.T) {
 	if w := r.again(); w != nil {
 		t.Error("the same change was taken twice")
 	}
-	if p.place != at {
-		t.Errorf("advice is about %v now", p.place)
+	if now := p.place.get(); now != at {
+		t.Errorf("advice is about %v now", now)
 	}
 }
 

@@ -17,7 +17,7 @@ type program struct {
 	quiet    bool
 	logLevel string
 	log      *slog.Logger
-	place    place      // what advice in stops is about
+	place    spot       // what advice in stops and in the log is about
 	bars     *bars.Bars // below the log; nil without a terminal
 }
 
@@ -52,6 +52,8 @@ func (p *program) rootCommand() *cobra.Command {
 		p.checkCommand(),
 		p.initCommand(),
 		p.runCommand(),
+		p.captureCommand(),
+		p.deliverCommand(),
 		p.demoCommand(),
 		p.statusCommand(),
 		p.tableCommand(),
@@ -94,6 +96,15 @@ func exactly(n int) cobra.PositionalArgs {
 	}
 }
 
+func atLeast(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < n {
+			return exactly(n)(cmd, args)
+		}
+		return nil
+	}
+}
+
 // openLog makes the logger: text for a person, JSON for everything else.
 func (p *program) openLog() error {
 	var level slog.Level
@@ -103,7 +114,7 @@ func (p *program) openLog() error {
 	if p.quiet {
 		level = max(level, slog.LevelWarn)
 	}
-	options := &slog.HandlerOptions{Level: level, ReplaceAttr: readable}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: p.readable}
 	var handler slog.Handler = slog.NewJSONHandler(p.stderr, options)
 	if isTerminal(p.stderr) {
 		p.bars = bars.New(p.stderr)
@@ -113,12 +124,13 @@ func (p *program) openLog() error {
 	return nil
 }
 
-// readable writes durations with their unit, in JSON too.
-func readable(_ []string, a slog.Attr) slog.Attr {
+// readable writes durations with their unit, in JSON too, and commands about this
+// pipeline.
+func (p *program) readable(_ []string, a slog.Attr) slog.Attr {
 	if a.Value.Kind() == slog.KindDuration {
 		a.Value = slog.StringValue(a.Value.Duration().String())
 	}
-	return a
+	return p.place.get().fillAttr(a)
 }
 
 // isTerminal reports whether a person may be at the other end.

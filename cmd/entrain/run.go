@@ -23,6 +23,9 @@ func (p *program) runCommand() *cobra.Command {
 		Args:  exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, err := p.load(args[0])
+			if err == nil && (l.source == nil || len(l.sinks) == 0) {
+				err = usageError{errors.New("the file has one half of a pipeline: entrain capture FILE or entrain deliver FILE runs it")}
+			}
 			if err == nil && cmd.Flags().Changed("until") {
 				err = l.bound(until)
 			}
@@ -43,8 +46,7 @@ func (l *loaded) bound(until string) error {
 	}
 	bounder, ok := l.source.(entrain.Bounder)
 	if !ok {
-		typ, _ := l.file.Source()
-		return usageError{fmt.Errorf("--until: a source of type %s has no end", typ)}
+		return usageError{fmt.Errorf("--until: a source of type %s has no end", l.sourceType())}
 	}
 	source, err := bounder.Until(until)
 	if err != nil {
@@ -59,7 +61,7 @@ func (l *loaded) bound(until string) error {
 // admin socket, the state. A program that has to end at once leaves the closing to
 // the system.
 func (p *program) runPipeline(ctx context.Context, l *loaded) error {
-	state, err := store.Open(l.file.State.Dir, l.file.Name)
+	state, err := l.openState()
 	if err != nil {
 		return err
 	}
@@ -68,11 +70,15 @@ func (p *program) runPipeline(ctx context.Context, l *loaded) error {
 	if err != nil {
 		return errors.Join(err, state.Close())
 	}
-	d := &desk{name: l.file.Name, started: time.Now()}
+	d := &desk{name: l.file.Name, at: p.place.get(), started: time.Now()}
 	d.put(ctx, w.engine)
 	server, err := admin.Listen(state.Folder(), d)
 	if err != nil {
 		return errors.Join(err, state.Close())
+	}
+	monitor, err := p.monitor(l, d)
+	if err != nil {
+		return errors.Join(err, server.Close(), state.Close())
 	}
 	p.log.Info("pipeline starts", "pipeline", l.file.Name, "pid", os.Getpid(), "state", state.Folder())
 	var reload func() *work
@@ -88,16 +94,18 @@ func (p *program) runPipeline(ctx context.Context, l *loaded) error {
 		st := d.Report().Status
 		p.log.Info("pipeline stopped", "pipeline", l.file.Name, "position", st.Position, "applied", st.Applied)
 	}
-	return errors.Join(err, server.Close(), state.Close())
+	return errors.Join(err, monitor.Close(), server.Close(), state.Close())
 }
 
 // work is the engine that the file describes.
 func (p *program) work(l *loaded, state *store.Store) (*work, error) {
-	e, err := pipeline.New(pipeline.Options{
-		Source: l.source, Transform: l.transform, Sink: l.sink, Snapshot: l.snapshot, Store: state, Log: p.log,
-		BufferBytes: int(l.file.Pipeline.Buffer), BatchBytes: int(l.file.Pipeline.Batch),
-		OnTableError: l.onTableError(), ShutdownTimeout: l.file.Pipeline.ShutdownTimeout,
-	})
+	var e engine
+	var err error
+	if l.log != nil {
+		e, err = p.flow(l, state)
+	} else {
+		e, err = pipeline.New(l.options(p, l.sinks[0].sink, state))
+	}
 	if err != nil {
 		return nil, err
 	}

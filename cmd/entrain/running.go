@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,7 +27,8 @@ type running struct {
 // runningFlags are those of all commands that talk to a running pipeline.
 type runningFlags struct {
 	dir    string
-	output string // of commands that show something: table or json
+	output string // of commands that show something: table, json, and those of more
+	more   []string
 }
 
 func (f *runningFlags) addDir(cmd *cobra.Command) {
@@ -34,14 +36,19 @@ func (f *runningFlags) addDir(cmd *cobra.Command) {
 }
 
 func (f *runningFlags) addOutput(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&f.output, "output", "o", "table", "table or json")
+	cmd.Flags().StringVarP(&f.output, "output", "o", "table", f.outputs())
+}
+
+// outputs names the forms in which a command shows something.
+func (f *runningFlags) outputs() string {
+	return strings.Join(append([]string{"table"}, f.more...), ", ") + " or json"
 }
 
 // find returns the pipeline that is given by its file or by its name. It does not
 // ask whether it runs.
 func (p *program) find(what string, f runningFlags) (running, error) {
-	if f.output != "" && f.output != "table" && f.output != "json" {
-		return running{}, usageError{fmt.Errorf("-o %s: expected table or json", f.output)}
+	if !slices.Contains(append([]string{"", "table", "json"}, f.more...), f.output) {
+		return running{}, usageError{fmt.Errorf("-o %s: expected %s", f.output, f.outputs())}
 	}
 	folder, err := p.folderOf(what, f.dir)
 	if err != nil {
@@ -82,7 +89,7 @@ func (r running) command(words string, rest ...string) string {
 	for _, word := range rest {
 		parts = append(parts, shellWord(word))
 	}
-	if r.dir != defaultStateDir && r.p.place.file == "" {
+	if r.dir != defaultStateDir && r.p.place.get().file == "" {
 		parts = append(parts, "--state-dir", shellWord(r.dir))
 	}
 	return strings.Join(parts, " ")

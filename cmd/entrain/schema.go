@@ -39,11 +39,11 @@ func (p *program) schemaHistoryCommand() *cobra.Command {
 			if output != "table" && output != "json" {
 				return usageError{fmt.Errorf("-o %s: expected table or json", output)}
 			}
-			file, err := p.loadFile(args[0])
+			l, err := p.load(args[0])
 			if err != nil {
 				return err
 			}
-			all, err := schemasOf(cmd.Context(), file)
+			all, err := schemasOf(cmd.Context(), l.file)
 			if err != nil {
 				return err
 			}
@@ -51,14 +51,23 @@ func (p *program) schemaHistoryCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			view := viewHistory(h, l.typeName())
 			if output == "json" {
-				return writeJSON(p.stdout, viewHistory(h))
+				return writeJSON(p.stdout, view)
 			}
-			return writeHistory(p.stdout, viewHistory(h))
+			return writeHistory(p.stdout, view)
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
 	return cmd
+}
+
+// typeName writes the types of the source's columns.
+func (l *loaded) typeName() func(entrain.Column) string {
+	if source, ok := l.source.(entrain.TypeNamer); ok {
+		return source.TypeName
+	}
+	return func(c entrain.Column) string { return c.Type }
 }
 
 // schemasOf asks the process that runs the pipeline, which has its state open;
@@ -121,6 +130,7 @@ type shapeColumn struct {
 	Name     string `json:"name"`
 	Type     string `json:"type"`
 	Modifier int32  `json:"modifier"`
+	SQL      string `json:"sql"` // type and modifier as the source's SQL has them
 	Key      bool   `json:"key"`
 }
 
@@ -137,19 +147,24 @@ type ddlView struct {
 	Object string `json:"object"`
 }
 
-func viewHistory(h pipeline.SchemaHistory) historyView {
+// viewHistory leaves out what is the shape before once more: rows that were copied
+// and changes from before their copy both begin it.
+func viewHistory(h pipeline.SchemaHistory, typeName func(entrain.Column) string) historyView {
 	view := historyView{Schema: h.Schema, Table: h.Name, Shapes: []shapeView{}}
 	for i, s := range h.Shapes {
+		if i > 0 && s.Fingerprint == h.Shapes[i-1].Fingerprint {
+			continue
+		}
 		v := shapeView{Fingerprint: fmt.Sprintf("%016x", s.Fingerprint), Incarnation: s.Begins.Incarnation,
 			Version: fmt.Sprint(s.Begins.Version), Columns: []shapeColumn{}, Changes: []columnView{}}
 		if !s.Time.IsZero() {
 			v.Time = &h.Shapes[i].Time
 		}
 		for _, c := range s.Columns {
-			v.Columns = append(v.Columns, shapeColumn{c.Name, c.Type, c.Modifier, c.Key})
+			v.Columns = append(v.Columns, shapeColumn{c.Name, c.Type, c.Modifier, typeName(c), c.Key})
 		}
 		if change := h.Change(i); change != nil {
-			v.Changes, v.Resync = viewChanges(change), change.Resync
+			v.Changes, v.Resync = viewChanges(change, typeName), change.Resync
 		}
 		for _, d := range s.DDL {
 			v.DDL = append(v.DDL, ddlView{d.Tag, d.Object})
@@ -159,16 +174,16 @@ func viewHistory(h pipeline.SchemaHistory) historyView {
 	return view
 }
 
-func viewChanges(change *entrain.SchemaChange) []columnView {
+func viewChanges(change *entrain.SchemaChange, typeName func(entrain.Column) string) []columnView {
 	changes := []columnView{}
 	for _, c := range change.Columns {
 		v := columnView{Kind: c.Kind.String(), Guessed: c.Guessed}
 		var types []string
 		if c.Before != nil {
-			v.Before, types = c.Before.Name, append(types, c.Before.Type)
+			v.Before, types = c.Before.Name, append(types, typeName(*c.Before))
 		}
 		if c.After != nil {
-			v.After, types = c.After.Name, append(types, c.After.Type)
+			v.After, types = c.After.Name, append(types, typeName(*c.After))
 		}
 		if c.Kind != entrain.ColumnRenamed {
 			v.Types = strings.Join(types, " → ")
@@ -213,7 +228,7 @@ func describeShape(s shapeView) string {
 	}
 	if len(parts) == 0 {
 		for _, c := range s.Columns {
-			parts = append(parts, c.Name+" "+c.Type)
+			parts = append(parts, c.Name+" "+c.SQL)
 		}
 	}
 	text := strings.Join(parts, "; ")
@@ -230,8 +245,7 @@ func (p *program) printDDLScript(l *loaded, o checkOptions) error {
 	}
 	source, ok := l.source.(entrain.DDLScripter)
 	if !ok {
-		typ, _ := l.file.Source()
-		return usageError{fmt.Errorf("--ddl: a source of type %s cannot be made to tell of statements", typ)}
+		return usageError{fmt.Errorf("--ddl: a source of type %s cannot be made to tell of statements", l.sourceType())}
 	}
 	_, err := io.WriteString(p.stdout, source.DDLScript())
 	return err

@@ -50,7 +50,7 @@ func TestSchemaChanges(t *testing.T) {
 		f.item(`extra text, id bigint, note character varying(10), paid boolean: {"id": 1, "note": "a", "paid": true, "extra": "x"} {"id": 2, "note": "b", "paid": false, "extra": "x"}`)
 		running := invoke(f.t, f.env, "schema", "history", f.file, "public.item")
 		running.want(f.t, exitOK)
-		if !strings.Contains(running.stdout, "add paid (bool)") {
+		if !strings.Contains(running.stdout, "add paid (boolean)") {
 			f.t.Errorf("history: %s", running.stdout)
 		}
 
@@ -75,6 +75,31 @@ func TestSchemaChanges(t *testing.T) {
 	})
 }
 
+// TestSchemaHistoryNamesTypes: lengths and precisions are shown, and each shape
+// once, whether rows were copied or came by the log.
+func TestSchemaHistoryNamesTypes(t *testing.T) {
+	pgtest.AsOwner(t)
+	onBoth(t, []string{`CREATE TABLE priced (id int PRIMARY KEY, note varchar(20), price numeric(10,2), at timestamptz(3), tags varchar(8)[])`}, func(f *fed) {
+		pgtest.Exec(f.t, f.source, `INSERT INTO priced VALUES (1, 'a', 1.5, now(), '{b}')`)
+		f.copying()
+		f.run()
+		f.arrive(`SELECT count(*) FROM priced`)
+		pgtest.Exec(f.t, f.source, `INSERT INTO priced VALUES (2)`, `ALTER TABLE priced ALTER note TYPE varchar(40)`, `INSERT INTO priced VALUES (3)`)
+		f.arrive(`SELECT count(*) FROM priced`)
+		got := invoke(f.t, f.env, "schema", "history", f.file, "priced")
+		got.want(f.t, exitOK)
+		for _, want := range []string{"  id integer; note character varying(20); price numeric(10,2); at timestamp(3) with time zone; tags character varying(8)[]\n",
+			"  retype note (character varying(20) → character varying(40))\n"} {
+			if strings.Count(got.stdout, want) != 1 {
+				f.t.Errorf("not once %s in\n%s", want, got.stdout)
+			}
+		}
+		if strings.Count(got.stdout, "\n") != 2 {
+			f.t.Errorf("not two shapes:\n%s", got.stdout)
+		}
+	})
+}
+
 // histories looks at the history of TestSchemaChanges while nothing runs.
 func (f *fed) histories() {
 	f.t.Helper()
@@ -96,6 +121,40 @@ func (f *fed) histories() {
 	}
 	invoke(f.t, f.env, "schema", "history", f.file, "public.itme").want(f.t, exitUsage, `did you mean "public.item"?`)
 	invoke(f.t, f.env, "schema", "history", f.file, "item", "-o", "yaml").want(f.t, exitUsage, "expected table or json")
+}
+
+// TestRenamedTable: a table that is renamed at the source stops the pipeline, which
+// says so; with the SQL that it prints it goes on under the new name, and where the old
+// table was dropped the new one is made and copied.
+func TestRenamedTable(t *testing.T) {
+	pgtest.AsOwner(t)
+	onBoth(t, itemTable, func(f *fed) {
+		text := strings.Replace(readText(f.t, f.file), "sink: {", "sink: {create_tables: true, ", 1)
+		if err := os.WriteFile(f.file, []byte(text), 0o600); err != nil {
+			f.t.Fatal(err)
+		}
+		f.copying()
+		pgtest.Exec(f.t, f.target, `DROP TABLE item`)
+		pgtest.Exec(f.t, f.source, `INSERT INTO item VALUES (1, 'a', 'x')`)
+		f.run()
+		f.arrive(`SELECT count(*) FROM item`)
+		pgtest.Exec(f.t, f.source, `ALTER TABLE item RENAME TO thing`, `INSERT INTO thing VALUES (2, 'b', 'y')`)
+		next := f.halted("table_missing")
+		if !strings.Contains(f.running.stderr.String(), "sink.schema_changes.rename: stop") {
+			f.t.Errorf("no policy is named: %s", f.running.stderr.String())
+		}
+		pgtest.Exec(f.t, f.target, next)
+		f.run()
+		pgtest.Exec(f.t, f.source, `INSERT INTO thing VALUES (3, 'c', 'z')`)
+		f.arrive(`SELECT string_agg(id || note || extra, ' ' ORDER BY id) FROM thing`)
+
+		pgtest.Exec(f.t, f.source, `ALTER TABLE thing RENAME TO third`, `INSERT INTO third VALUES (4, 'd', 'z')`)
+		f.halted("table_missing")
+		pgtest.Exec(f.t, f.target, `DROP TABLE thing`) // its indexes have the names that the new one's are to have
+		f.run()
+		pgtest.Eventually(f.t, patience, "the table is made", func() bool { return pgtest.QueryOne(f.t, f.target, `SELECT to_regclass('third')`) == "third" })
+		f.arrive(`SELECT string_agg(id || note || extra, ' ' ORDER BY id) FROM third`)
+	})
 }
 
 // TestRenamesWithDDLMessages: with the script of check --ddl a rename is known to

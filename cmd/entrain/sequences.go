@@ -21,6 +21,7 @@ const defaultMargin = 1000
 type sequencesOptions struct {
 	output string
 	margin int64
+	sink   string
 }
 
 func (p *program) sequencesCommand() *cobra.Command {
@@ -55,6 +56,7 @@ func (p *program) sequencesSyncCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "table or json")
+	addSink(cmd, &o.sink)
 	cmd.Flags().Int64Var(&o.margin, "margin", defaultMargin, "how many `numbers` further than the source's last one; 0 when nothing writes there any more")
 	return cmd
 }
@@ -77,7 +79,7 @@ type sequencesView struct {
 }
 
 func (p *program) syncSequences(ctx context.Context, l *loaded, o sequencesOptions) error {
-	source, sink, err := l.sequencers()
+	source, sink, err := l.sequencers(o.sink)
 	if err != nil {
 		return err
 	}
@@ -114,16 +116,18 @@ func (p *program) syncSequences(ctx context.Context, l *loaded, o sequencesOptio
 }
 
 // sequencers are both ends, if they have sequences.
-func (l *loaded) sequencers() (source entrain.Sequencer, sink entrain.Advancer, err error) {
+func (l *loaded) sequencers(name string) (source entrain.Sequencer, sink entrain.Advancer, err error) {
 	source, canSource := l.source.(entrain.Sequencer)
-	sink, canSink := l.sink.(entrain.Advancer)
+	end, err := l.sinkNamed("sequences sync", name)
+	if err != nil {
+		return nil, nil, err
+	}
+	sink, canSink := end.sink.(entrain.Advancer)
 	if !canSource {
-		typ, _ := l.file.Source()
-		return nil, nil, usageError{fmt.Errorf("sequences sync: a source of type %s has no sequences", typ)}
+		return nil, nil, usageError{fmt.Errorf("sequences sync: a source of type %s has no sequences", l.sourceType())}
 	}
 	if !canSink {
-		typ, _ := l.file.Sink()
-		return nil, nil, usageError{fmt.Errorf("sequences sync: a sink of type %s has no sequences", typ)}
+		return nil, nil, usageError{fmt.Errorf("sequences sync: a sink of type %s has no sequences", end.section.Type)}
 	}
 	return source, sink, nil
 }
@@ -153,6 +157,9 @@ func viewSequence(s entrain.Sequence, a entrain.Advance) sequenceView {
 		v.Outcome, v.Why = "refused", "at the source "+s.Refused
 	case a.Name == "":
 		v.Outcome, v.Why = "left", "the target's column has no sequence"
+		if a.Lacks != "" {
+			v.Why += ", which this gives it, and then this command a number: " + a.Lacks
+		}
 	case !s.Drawn:
 		v.Outcome, v.Why = "left", "the source has given out no number yet"
 	case a.Refused != "":

@@ -86,6 +86,37 @@ func (f *fed) syncAndCheck() {
 	}
 }
 
+// TestSequencesOfLaterColumns: columns that draw from a sequence and were added
+// after the copy are among them; the SQL that is printed gives the target's one.
+func TestSequencesOfLaterColumns(t *testing.T) {
+	pgtest.AsOwner(t)
+	onBoth(t, []string{`CREATE TABLE item (id int PRIMARY KEY)`}, func(f *fed) {
+		f.copying()
+		pgtest.Exec(f.t, f.source, `INSERT INTO item SELECT generate_series(1, 20)`)
+		f.run()
+		pgtest.Exec(f.t, f.source, `ALTER TABLE item ADD COLUMN "Nr" serial`, `ALTER TABLE item ADD COLUMN down int8 GENERATED ALWAYS AS IDENTITY (INCREMENT BY -2)`,
+			`INSERT INTO item VALUES (21)`)
+		f.arrive(`SELECT to_jsonb(array_agg(i ORDER BY id))::text FROM item i`)
+		got := invoke(f.t, f.env, "sequences", "sync", f.file, "-o", "json")
+		got.want(f.t, exitOK)
+		var view sequencesView
+		if err := json.Unmarshal([]byte(got.stdout), &view); err != nil || len(view.Sequences) != 2 {
+			f.t.Fatalf("%v, %s", err, got.stdout)
+		}
+		for _, s := range view.Sequences {
+			_, sql, _ := strings.Cut(s.Why, "this command a number: ")
+			if s.Outcome != "left" || !strings.HasPrefix(sql, "ALTER TABLE") {
+				f.t.Fatalf("%+v", s)
+			}
+			pgtest.Exec(f.t, f.target, sql)
+		}
+		invoke(f.t, f.env, "sequences", "sync", f.file).want(f.t, exitOK)
+		if next := pgtest.QueryOne(f.t, f.target, `INSERT INTO item (id) VALUES (99) RETURNING "Nr" || ' ' || down`); next != "1022 -2043" {
+			f.t.Errorf("the next numbers are %s", next)
+		}
+	})
+}
+
 func TestSequencesSyncRights(t *testing.T) {
 	onBoth(t, []string{`CREATE TABLE t (id serial PRIMARY KEY)`}, func(f *fed) {
 		pgtest.Exec(f.t, f.source, `INSERT INTO t DEFAULT VALUES`, `CREATE PUBLICATION entrain_shop FOR ALL TABLES`)

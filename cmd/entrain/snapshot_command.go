@@ -210,7 +210,9 @@ func (r running) copyingNow(ctx context.Context) (copyingView, error) {
 // foretell says what an order to cancel does.
 func (v *copyingView) foretell(o pipeline.Order) (lines []string) {
 	if v.first && o.Table == "" {
-		return []string{"the first copy ends, and the process with it; what was copied stays, and run goes on with the rest"}
+		return []string{"the first copy ends, and the process with it; the slot that it made at the source is removed, so that no log piles up there",
+			"what was copied stays at the target, and run copies all rows anew (where the slot was there before: the rest)",
+			"to go on later instead, stop the process: the slot then keeps the source's log"}
 	}
 	for _, t := range v.Tables {
 		switch {

@@ -16,6 +16,7 @@ import (
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/internal/admin"
 	"github.com/entrainsync/entrain/internal/store"
+	"github.com/entrainsync/entrain/pipeline/fanout"
 )
 
 func (p *program) statusCommand() *cobra.Command {
@@ -61,7 +62,7 @@ func (p *program) folderOf(what, dir string) (string, error) {
 
 func (p *program) notRunning(what, folder string) error {
 	next := "entrain run FILE"
-	if p.place.file == "" {
+	if p.place.get().file == "" {
 		next += "   # or, if it runs from another folder: entrain status FILE"
 	}
 	return &entrain.Stop{
@@ -102,7 +103,21 @@ func writeReport(out io.Writer, r admin.Report, now time.Time) error {
 	if st.Error != "" {
 		fmt.Fprintf(w, "last error\t%s\n", st.Error)
 	}
+	for _, s := range r.Sinks {
+		writeSink(w, s)
+	}
 	return w.Flush()
+}
+
+// writeSink prints how a delivery from the stream is.
+func writeSink(w io.Writer, s fanout.SinkStatus) {
+	st := s.Status
+	phase := st.Phase + waiting(st.Waiting, st.WaitingSeconds)
+	if s.Failed != "" {
+		phase = "failed, will be tried again: " + oneLine(s.Failed)
+	}
+	fmt.Fprintf(w, "sink %s\t%s; partition %s, at %s, %d applied, %.1f s behind\n",
+		s.Name, phase, s.Partition, st.Position, st.Applied, st.LagSeconds)
 }
 
 func waiting(what string, seconds float64) string {

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 	"regexp"
 	"strings"
+	"sync/atomic"
 
 	"github.com/entrainsync/entrain"
 )
@@ -15,9 +18,23 @@ type place struct {
 	state string // its state folder
 }
 
+// spot is a place that may be read while it is set.
+type spot struct{ at atomic.Pointer[place] }
+
+func (s *spot) set(at place) { s.at.Store(&at) }
+
+// get returns what was set last.
+func (s *spot) get() place {
+	if at := s.at.Load(); at != nil {
+		return *at
+	}
+	return place{}
+}
+
 // blanks finds the words in a stop's advice that stand for the pipeline's file
-// and its state folder. Quoted text is left alone: it may name a table so.
-var blanks = regexp.MustCompile(`"[^"]*"|\B'[^']*'|\bFILE\b|\bSTATE\b`)
+// and its state folder. Quoted text and qualified names are left alone: they may
+// name a table so.
+var blanks = regexp.MustCompile(`"[^"]*"|\B'[^']*'|\.FILE\b|\.STATE\b|\bFILE\.\w|\bSTATE\.\w|\bFILE\b|\bSTATE\b`)
 
 // fill puts the place into advice, so that it can be typed as it is.
 func (at place) fill(advice string) string {
@@ -30,6 +47,40 @@ func (at place) fill(advice string) string {
 		}
 		return word
 	})
+}
+
+// nextMark is what comes before the advice in the text of a stop.
+const nextMark = "; next: "
+
+// fillText fills in the advice that a text ends with, if it is a stop's.
+func (at place) fillText(text string) string {
+	what, advice, found := strings.Cut(text, nextMark)
+	if !found {
+		return text
+	}
+	return what + nextMark + at.fill(advice)
+}
+
+// fillStop returns the stop that err is, with its advice filled in, or err.
+func (at place) fillStop(err error) error {
+	var stop *entrain.Stop
+	if !errors.As(err, &stop) {
+		return err
+	}
+	filled := *stop
+	filled.Next = at.fill(stop.Next)
+	return &filled
+}
+
+// fillAttr does so in a line of the log.
+func (at place) fillAttr(a slog.Attr) slog.Attr {
+	switch err, isError := a.Value.Any().(error); {
+	case isError:
+		a.Value = slog.StringValue(at.fillText(err.Error()))
+	case a.Key == "next" && a.Value.Kind() == slog.KindString:
+		a.Value = slog.StringValue(at.fill(a.Value.String()))
+	}
+	return a
 }
 
 var plainWord = regexp.MustCompile(`^[\w./-]+$`)
@@ -56,7 +107,7 @@ func describeStop(stop *entrain.Stop, at place) string {
 	if stop.Err != nil {
 		what += ": " + ownLines(stop.Err.Error())
 	}
-	return "entrain: stopped (" + stop.Code + ")\n" + answers(what, oneLine(stop.Why), at.fill(sqlLine(stop.Next)))
+	return "entrain: stopped (" + stop.Code + ")\n" + answers(at.fillText(what), oneLine(stop.Why), at.fill(sqlLine(stop.Next)))
 }
 
 // describeUnreachable does so for err, which u is the cause of.

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -12,6 +14,7 @@ import (
 
 	core "github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
+	"github.com/entrainsync/entrain/pipeline"
 )
 
 func TestAdviceNamesThePlace(t *testing.T) {
@@ -22,6 +25,7 @@ func TestAdviceNamesThePlace(t *testing.T) {
 		"the source's x in FILE: y's":             `the source's x in 'my pipes/it'\''s.yaml': y's`,
 		`DROP "A FILE"; mv 'FILE' "STATE"`:        `DROP "A FILE"; mv 'FILE' "STATE"`,
 		"PROFILE FILES ESTATE":                    "PROFILE FILES ESTATE",
+		"resync FILE public.FILE STATE.STATE":     `resync 'my pipes/it'\''s.yaml' public.FILE STATE.STATE`,
 	} {
 		if got := at.fill(advice); got != want {
 			t.Errorf("%s:\ngot  %s\nwant %s", advice, got, want)
@@ -31,12 +35,58 @@ func TestAdviceNamesThePlace(t *testing.T) {
 		}
 	}
 	p, stderr := talk(source)
-	p.place = at
+	p.place.set(at)
 	p.report(&core.Stop{Code: "x", What: "y", Next: "entrain run FILE"})
 	if !strings.Contains(stderr.String(), `next: entrain run 'my pipes/`) {
 		t.Errorf("report says %s", stderr)
 	}
 }
+
+// What a running pipeline says of itself, in its log and to those who ask, names
+// its file, too.
+func TestEverythingSaidNamesTheFile(t *testing.T) {
+	stop := &core.Stop{Code: "x", What: "y", Next: "entrain run FILE"}
+	p, stderr := talk(source)
+	p.logLevel = "info"
+	if err := p.openLog(); err != nil {
+		t.Fatal(err)
+	}
+	p.place.set(place{file: "shop.yaml"})
+	p.log.Warn("a", "next", "entrain table add FILE public.orders", "error", fmt.Errorf("table public.orders: %w", stop), "table", "FILE")
+	for _, want := range []string{`"entrain table add shop.yaml public.orders"`, `"table public.orders: x: y; next: entrain run shop.yaml"`, `"table":"FILE"`} {
+		if !strings.Contains(stderr.String(), want) {
+			t.Errorf("no %s in %s", want, stderr)
+		}
+	}
+	d := &desk{name: "shop", at: p.place.get()}
+	if err := d.Do(t.Context(), pipeline.Order{}); !strings.Contains(err.Error(), "entrain status shop.yaml") {
+		t.Errorf("between two engines: %v", err)
+	}
+	d.put(t.Context(), &sorry{err: stop})
+	tables, err := d.Tables(t.Context())
+	if err != nil || tables[0].Reason != "x: y; next: entrain run shop.yaml" {
+		t.Errorf("tables: %+v, %v", tables, err)
+	}
+	for what, got := range map[string]string{"status": d.Report().Status.Error, "order": d.Do(t.Context(), pipeline.Order{}).Error()} {
+		if got != "x: y; next: entrain run shop.yaml" {
+			t.Errorf("%s: %s", what, got)
+		}
+	}
+}
+
+// sorry is an engine that has failed.
+type sorry struct {
+	fakeEngine
+	err error
+}
+
+func (s *sorry) Status() pipeline.Status { return pipeline.Status{Error: s.err.Error()} }
+
+func (s *sorry) Tables(context.Context) ([]pipeline.TableStatus, error) {
+	return []pipeline.TableStatus{{Reason: s.err.Error()}}, nil
+}
+
+func (s *sorry) Do(context.Context, pipeline.Order) error { return s.err }
 
 // Names and values of somebody's choice neither end a line nor change what the
 // advice does.
@@ -86,8 +136,8 @@ func TestEveryCommandKnowsItsFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := place{file: file, state: filepath.Join(filepath.Dir(file), "state", "shop")}
-	if p.place != want {
-		t.Errorf("place %+v; want %+v", p.place, want)
+	if got := p.place.get(); got != want {
+		t.Errorf("place %+v; want %+v", got, want)
 	}
 }
 

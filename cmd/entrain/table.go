@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -28,7 +29,7 @@ func (p *program) tableCommand() *cobra.Command {
 }
 
 func (p *program) tableListCommand() *cobra.Command {
-	var f runningFlags
+	f := runningFlags{more: []string{"wide"}}
 	cmd := &cobra.Command{
 		Use:   "list FILE|NAME",
 		Short: "Show the captured tables, where each is in its life, and what to type for those that do not flow",
@@ -46,7 +47,13 @@ func (p *program) tableListCommand() *cobra.Command {
 			if f.output == "json" {
 				return writeJSON(p.stdout, tableList{views})
 			}
-			return writeTables(p.stdout, views)
+			if err := writeTables(p.stdout, views); err != nil {
+				return err
+			}
+			if f.output == "wide" {
+				return writeReasons(p.stdout, views)
+			}
+			return r.writeNexts(views)
 		},
 	}
 	f.addDir(cmd)
@@ -63,6 +70,7 @@ type tableVerb struct {
 	// on, without the table if bare.
 	done, then string
 	bare       bool
+	many       bool // it takes several tables
 }
 
 var tableVerbs = []tableVerb{
@@ -73,28 +81,32 @@ var tableVerbs = []tableVerb{
 	{order: pipeline.OrderResume, name: "resume", short: "Let a paused table flow again: its rows are read anew, or on from where they were held",
 		done: "resumed %s; how far its rows are:", then: "snapshot status", bare: true},
 	{order: pipeline.OrderResync, name: "resync", short: "Read a table anew beside the one that is there, and put it in its place when it is complete",
-		done: "resyncing %s; how far its rows are:", then: "snapshot status", bare: true},
+		done: "resyncing %s; how far the rows are:", then: "snapshot status", bare: true, many: true},
 }
 
 func (p *program) tableOrderCommand(v tableVerb) *cobra.Command {
 	var f runningFlags
+	use, args := v.name+" FILE|NAME TABLE", exactly(2)
+	if v.many {
+		use, args = use+"...", atLeast(2)
+	}
 	cmd := &cobra.Command{
-		Use:   v.name + " FILE|NAME TABLE",
+		Use:   use,
 		Short: v.short,
-		Args:  exactly(2),
+		Args:  args,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := p.find(args[0], f)
 			if err != nil {
 				return err
 			}
-			if err := r.order(cmd.Context(), pipeline.Order{Do: v.order, Table: args[1]}); err != nil {
+			if err := r.order(cmd.Context(), pipeline.Order{Do: v.order, Table: args[1], With: args[2:]}); err != nil {
 				return err
 			}
 			then := r.command(v.then, args[1])
 			if v.bare {
 				then = r.command(v.then)
 			}
-			p.say(v.done+" %s", oneLine(args[1]), then)
+			p.say(v.done+" %s", oneLine(strings.Join(args[1:], ", ")), then)
 			return nil
 		},
 	}
@@ -152,7 +164,7 @@ func percent(t pipeline.TableStatus) *float64 {
 	return &share
 }
 
-// writeTables prints a line a table, and below them what to type.
+// writeTables prints a line a table.
 func writeTables(out io.Writer, views []tableLine) error {
 	if len(views) == 0 {
 		_, err := fmt.Fprintln(out, "the source captures no table")
@@ -166,7 +178,7 @@ func writeTables(out io.Writer, views []tableLine) error {
 		if !v.Since.IsZero() {
 			since = v.Since.UTC().Format(time.RFC3339)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", oneLine(v.Table), v.state(), since, v.rows(), oneLine(v.Reason))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", oneLine(v.Table), v.state(), since, v.rows(), oneLine(v.reason()))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -176,15 +188,66 @@ func writeTables(out io.Writer, views []tableLine) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// writeNexts prints what to type below the tables.
+func (r running) writeNexts(views []tableLine) error {
+	var lines []string
 	for _, v := range views {
-		if v.Next == "" {
-			continue
+		if v.Next != "" {
+			lines = append(lines, "next: "+oneLine(v.Next))
 		}
-		if _, err := fmt.Fprintf(out, "next: %s\n", oneLine(v.Next)); err != nil {
+	}
+	if slices.ContainsFunc(views, func(v tableLine) bool { return v.reason() != v.Reason }) {
+		lines = append(lines, "whole reasons: "+oneLine(r.command("table list", "-o", "wide")))
+	}
+	for _, line := range lines {
+		if _, err := fmt.Fprintln(r.p.stdout, line); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// writeReasons prints the whole reasons below the tables, and what to type.
+func writeReasons(out io.Writer, views []tableLine) error {
+	for _, v := range views {
+		text := ""
+		if v.Reason != "" {
+			text = "\n  " + strings.ReplaceAll(ownLines(v.Reason), "\n", "\n  ")
+		}
+		if v.Next != "" {
+			text += "\n  next: " + oneLine(v.Next)
+		}
+		if text == "" {
+			continue
+		}
+		if _, err := fmt.Fprintf(out, "\n%s, %s:%s\n", oneLine(v.Table), v.state(), text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxReason is how many characters of a reason have their place in a line.
+const maxReason = 60
+
+// reason is what a line shows of it: the code, and how its first line begins.
+func (v *tableLine) reason() string {
+	text := v.Reason
+	if _, what, found := strings.Cut(text, v.Code+": "); found && v.Code != "" {
+		text = v.Code + ": " + what
+	}
+	text, _, _ = strings.Cut(text, nextMark)
+	text, _, _ = strings.Cut(text, "\n")
+	if letters := []rune(text); len(letters) > maxReason {
+		text = string(letters[:maxReason-1])
+	}
+	if text != v.Reason {
+		text += "…"
+	}
+	return text
 }
 
 func (v *tableLine) state() string {

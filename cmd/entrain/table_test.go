@@ -77,7 +77,8 @@ func someTables() []pipeline.TableStatus {
 		{Table: "public.items", State: pipeline.TableResyncing, Held: true, Since: since, Rows: 70, Estimate: 50},
 		{Table: "public.it's", State: pipeline.TablePaused, Since: since, Estimate: -1},
 		{Table: "public.orders", State: pipeline.TableCopying, Refresh: true, Since: since, Rows: 500, Estimate: 2000},
-		{Table: "public.prices", State: pipeline.TableFailed, Since: since, Estimate: 9, Reason: "numeric field\noverflow"},
+		{Table: "public.prices", State: pipeline.TableFailed, Since: since, Estimate: 9, Code: "row_refused",
+			Reason: "table public.prices: row_refused: the target refused the insert of public.prices, row \"id\" = '7': numeric field\noverflow; next: SELECT 1;"},
 		{Table: "public.tail", State: pipeline.TableCatchingUp, Since: since, Rows: 9, Estimate: 10},
 	}
 }
@@ -88,11 +89,12 @@ public.fresh      new              2026-05-04T01:02:01Z  0 rows
 public.items      resyncing, held  2026-05-04T01:02:01Z  70 of about 70 rows (99%)
 public.it's       paused           2026-05-04T01:02:01Z
 public.orders     copying          2026-05-04T01:02:01Z  500 of about 2000 rows (25%)
-public.prices     failed           2026-05-04T01:02:01Z  about 9                       numeric field\u000aoverflow
+public.prices     failed           2026-05-04T01:02:01Z  about 9                       row_refused: the target refused the insert of public.prices…
 public.tail       catching-up      2026-05-04T01:02:01Z  9 of about 10 rows (100%)
 next: entrain table resume WHAT public.items
 next: entrain table resume WHAT 'public.it'\''s'
 next: entrain table resync WHAT public.prices
+whole reasons: entrain table list WHAT -o wide
 `
 
 func TestTableList(t *testing.T) {
@@ -107,6 +109,12 @@ func TestTableList(t *testing.T) {
 	got.want(t, exitOK)
 	if want := "next: entrain table resync shop public.prices --state-dir " + dir + "\n"; !strings.Contains(got.stdout, want) {
 		t.Errorf("by name:\n%s\nwant %s", got.stdout, want)
+	}
+	got = invoke(t, source, "table", "list", "-o", "wide", file)
+	got.want(t, exitOK)
+	whole := "\n\npublic.prices, failed:\n  " + strings.ReplaceAll(f.tables[5].Reason, "\n", "\n  ") + "\n  next: entrain table resync " + file + " public.prices\n"
+	if !strings.HasSuffix(got.stdout, whole) || strings.Contains(got.stdout, "whole reasons") {
+		t.Errorf("got %s\nwithout %s", got.stdout, whole)
 	}
 	got = invoke(t, source, "table", "list", "-o", "json", file)
 	var list struct{ Tables []map[string]any }
@@ -149,7 +157,9 @@ func TestOrderCommands(t *testing.T) {
 			"adding public.a: its rows are copied while the others flow; how far they are: entrain snapshot status FILE\n"},
 		{"table pause FILE public.a", of(pipeline.OrderPause, "public.a"), "paused public.a; it goes on with: entrain table resume FILE public.a\n"},
 		{"table resume FILE public.a", of(pipeline.OrderResume, "public.a"), "resumed public.a; how far its rows are: entrain snapshot status FILE\n"},
-		{"table resync FILE public.a", of(pipeline.OrderResync, "public.a"), "resyncing public.a; how far its rows are: entrain snapshot status FILE\n"},
+		{"table resync FILE public.a", of(pipeline.OrderResync, "public.a"), "resyncing public.a; how far the rows are: entrain snapshot status FILE\n"},
+		{"table resync FILE public.a public.b", []pipeline.Order{{Do: pipeline.OrderResync, Table: "public.a", With: []string{"public.b"}}},
+			"resyncing public.a, public.b; how far the rows are: entrain snapshot status FILE\n"},
 		{"snapshot start FILE --table public.a", of(pipeline.OrderRefresh, "public.a"),
 			"copying public.a; how far the rows are: entrain snapshot status FILE --table public.a\n"},
 		{"snapshot pause FILE", of(pipeline.OrderHold, ""), "paused all copying; it goes on with: entrain snapshot resume FILE\n"},
@@ -196,7 +206,7 @@ func TestRefusedOrders(t *testing.T) {
 		{"table", ""},
 		{"table lst", `unknown command "lst"; did you mean "list"?`},
 		{"table add x", "1 arguments, expected: entrain table add FILE|NAME TABLE"},
-		{"table list -o xml x", "-o xml: expected table or json"},
+		{"table list -o xml x", "-o xml: expected table, wide or json"},
 		{"snapshot status -o xml x", "-o xml: expected table or json"},
 		{"snapshot start x", "--table is needed"},
 		{"snapshot frob", `unknown command "frob"`},

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -67,7 +69,7 @@ func (p *program) teardown(ctx context.Context, l *loaded, ask func(int) error) 
 // until everything else is gone.
 func (l *loaded) removals(ctx context.Context, held *store.Held) ([]entrain.Removal, error) {
 	var all []entrain.Removal
-	for _, end := range []any{l.source, l.sink} {
+	for _, end := range l.ends() {
 		t, ok := end.(entrain.Teardowner)
 		if !ok {
 			continue
@@ -78,6 +80,11 @@ func (l *loaded) removals(ctx context.Context, held *store.Held) ([]entrain.Remo
 		}
 		all = append(all, some...)
 	}
+	parts, err := l.statesOfDeliveries()
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, parts...)
 	if held.Exists() {
 		all = append(all, entrain.Removal{
 			What: "state folder " + held.Folder(),
@@ -85,6 +92,36 @@ func (l *loaded) removals(ctx context.Context, held *store.Held) ([]entrain.Remo
 			Do: func(context.Context) error {
 				return errors.Join(admin.Remove(held.Folder()), held.Remove())
 			},
+		})
+	}
+	return all, nil
+}
+
+// statesOfDeliveries are the folders of what delivers from a stream. One that a
+// process holds is an error.
+func (l *loaded) statesOfDeliveries() ([]entrain.Removal, error) {
+	var all []entrain.Removal
+	for _, folder := range []string{l.sinkFolder(), l.workerFolder()} {
+		entries, err := os.ReadDir(folder)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			held, err := store.Hold(folder, e.Name())
+			if err == nil {
+				err = held.Close()
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, entrain.Removal{
+			What: "states of deliveries in " + folder,
+			SQL:  fmt.Sprintf("rm -r %q", folder),
+			Do:   func(context.Context) error { return os.RemoveAll(folder) },
 		})
 	}
 	return all, nil

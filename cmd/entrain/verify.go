@@ -17,6 +17,7 @@ import (
 type verifyOptions struct {
 	output  string
 	tables  []string
+	sink    string
 	timeout time.Duration
 }
 
@@ -42,6 +43,7 @@ func (p *program) verifyCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "table or json")
 	cmd.Flags().StringArrayVar(&o.tables, "table", nil, "compare only this `schema.table` of the source; * and ? match; may be repeated")
+	addSink(cmd, &o.sink)
 	cmd.Flags().DurationVar(&o.timeout, "timeout", time.Minute, "how long to wait for the sink to come to where the source was")
 	return cmd
 }
@@ -57,7 +59,7 @@ func (p *program) verify(ctx context.Context, l *loaded, o verifyOptions) error 
 	if options.Wants, err = wanted(o.tables); err != nil {
 		return err
 	}
-	source, sink, err := l.digesters()
+	source, sink, err := l.digesters(o.sink)
 	if err != nil {
 		return err
 	}
@@ -69,6 +71,11 @@ func (p *program) verify(ctx context.Context, l *loaded, o verifyOptions) error 
 		return unexamined{fmt.Errorf("sink: %w", err)}
 	}
 	defer options.Sink.Close()
+	if options.Sink, err = l.trace(options.Sink); err != nil {
+		return err
+	}
+	aside := p.states(ctx, l)
+	options.Aside = aside.of
 	tables, err := verify.Run(ctx, options)
 	var behind *verify.ErrBehind
 	if err != nil && !errors.As(err, &behind) {
@@ -80,20 +87,22 @@ func (p *program) verify(ctx context.Context, l *loaded, o verifyOptions) error 
 	if err := p.printVerified(tables, o); err != nil {
 		return err
 	}
-	return verified(tables, behind)
+	return verified(tables, behind, p.whereTablesAre(aside))
 }
 
 // digesters are both ends, if they can be compared.
-func (l *loaded) digesters() (source, sink entrain.Digester, err error) {
+func (l *loaded) digesters(name string) (source, sink entrain.Digester, err error) {
 	source, canSource := l.source.(entrain.Digester)
-	sink, canSink := l.sink.(entrain.Digester)
+	end, err := l.sinkNamed("verify", name)
+	if err != nil {
+		return nil, nil, err
+	}
+	sink, canSink := end.sink.(entrain.Digester)
 	if !canSource {
-		typ, _ := l.file.Source()
-		return nil, nil, usageError{fmt.Errorf("verify: the rows of a source of type %s cannot be compared", typ)}
+		return nil, nil, usageError{fmt.Errorf("verify: the rows of a source of type %s cannot be compared", l.sourceType())}
 	}
 	if !canSink {
-		typ, _ := l.file.Sink()
-		return nil, nil, usageError{fmt.Errorf("verify: the rows of a sink of type %s cannot be compared: it keeps changes, not rows", typ)}
+		return nil, nil, usageError{fmt.Errorf("verify: the rows of a sink of type %s cannot be compared: it keeps changes, not rows", end.section.Type)}
 	}
 	return source, sink, nil
 }
@@ -127,11 +136,21 @@ func (p *program) nothingToVerify(o verifyOptions) error {
 	if len(o.tables) > 0 {
 		return usageError{fmt.Errorf("--table %q: the source captures no such table", o.tables)}
 	}
-	return unexamined{errors.New("the source captures no table; see: entrain check " + p.place.file)}
+	return unexamined{errors.New("the source captures no table; see: entrain check " + p.place.get().file)}
 }
 
-// verified is the error that the comparison ends with.
-func verified(tables []*verify.Table, behind *verify.ErrBehind) error {
+// whereTablesAre leads on from tables that are not compared for where they are in
+// their lives.
+func (p *program) whereTablesAre(aside states) string {
+	if len(aside) == 0 {
+		return ""
+	}
+	return "; what to type for tables that do not flow: entrain table list " + shellWord(p.place.get().file)
+}
+
+// verified is the error that the comparison ends with, then what it ends its text
+// with.
+func verified(tables []*verify.Table, behind *verify.ErrBehind, then string) error {
 	differ, lacking := 0, 0
 	for _, t := range tables {
 		switch t.Outcome {
@@ -152,7 +171,7 @@ func verified(tables []*verify.Table, behind *verify.ErrBehind) error {
 			Next: "entrain run FILE",
 		}
 	case lacking > 0:
-		return unexamined{fmt.Errorf("%s could not be compared", plural(lacking, "table"))}
+		return unexamined{fmt.Errorf("%s could not be compared%s", plural(lacking, "table"), then)}
 	}
 	return nil
 }

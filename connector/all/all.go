@@ -4,6 +4,8 @@ package all
 import (
 	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/connector/file"
+	"github.com/entrainsync/entrain/connector/kafka"
+	"github.com/entrainsync/entrain/connector/nats"
 	"github.com/entrainsync/entrain/connector/postgres"
 )
 
@@ -12,5 +14,8 @@ func Registry() connector.Registry {
 	return connector.Registry{
 		postgres.Spec(),
 		file.Spec(),
+		nats.SpecEmbedded(),
+		nats.Spec(),
+		kafka.Spec(),
 	}
 }

@@ -88,3 +88,36 @@ func TestSettingsOfAnotherFormatAreRefused(t *testing.T) {
 		t.Error("an unknown mode was taken")
 	}
 }
+
+// The format cloudevents goes into a file with its settings.
+func TestCloudEventsInAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out.jsonl")
+	s, err := NewSink(SinkConfig{Path: path, Format: "cloudevents", CloudEvents: &encoding.CloudEventsOptions{Source: "/shop"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := s.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	restore(t, w, nil)
+	write(t, w, batch(1, 2))
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e struct {
+		SpecVersion, ID, Source, Type string
+		Data                          struct{ ID string }
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	if err := json.Unmarshal([]byte(lines[0]), &e); err != nil {
+		t.Fatal(err)
+	}
+	if len(lines) != 2 || e.SpecVersion != "1.0" || e.Source != "/shop" || e.Type != "io.entrain.change.insert" || e.ID == "" || e.ID != e.Data.ID {
+		t.Errorf("%d lines, the first is %s", len(lines), lines[0])
+	}
+}

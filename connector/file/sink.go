@@ -33,6 +33,8 @@ type SinkConfig struct {
 	Format string `yaml:"format"`
 	// Debezium has the settings of the format debezium; only for it.
 	Debezium *encoding.DebeziumOptions `yaml:"debezium"`
+	// CloudEvents has the settings of the format cloudevents; only for it.
+	CloudEvents *encoding.CloudEventsOptions `yaml:"cloudevents"`
 }
 
 // Sink writes to one file. It is safe for several goroutines, its writers are
@@ -47,7 +49,7 @@ type Sink struct {
 // NewSink checks the configuration; it opens nothing.
 func NewSink(cfg SinkConfig) (*Sink, error) {
 	s := &Sink{path: cfg.Path, format: cfg.Format, stdout: os.Stdout}
-	s.options.Debezium = cfg.Debezium
+	s.options = encoding.Options{Debezium: cfg.Debezium, CloudEvents: cfg.CloudEvents}
 	if s.path == "" {
 		s.path = "-"
 	}
@@ -171,4 +173,16 @@ func (s *Sink) openFIFO(ctx context.Context, lines *lines) (entrain.Writer, erro
 			return nil, fmt.Errorf("open sink: no process reads the FIFO %s: %w", s.path, ctx.Err())
 		}
 	}
+}
+
+// Guarantees implements [entrain.Guarantor]. Lines can be read before their
+// transaction is complete.
+func (s *Sink) Guarantees() entrain.Guarantees {
+	if s.path == "-" {
+		return entrain.Guarantees{Why: "what was written to standard output cannot be taken back: after a crash lines come again, with the same ids"}
+	}
+	if info, err := os.Stat(s.path); err == nil && !info.Mode().IsRegular() {
+		return entrain.Guarantees{Why: "what was written to " + s.path + " cannot be taken back: after a crash lines come again, with the same ids"}
+	}
+	return entrain.Guarantees{Once: true, Why: "lines can be read before their transaction is complete"}
 }

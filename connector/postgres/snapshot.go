@@ -11,9 +11,9 @@ import (
 
 // Source captures the changes of one database, and reads its tables as they
 // were before. It implements entrain.Source, entrain.Snapshotter,
-// entrain.Chunker, entrain.TableAdder, entrain.Bounder, entrain.Guarder,
+// entrain.Withdrawer, entrain.Chunker, entrain.TableAdder, entrain.Bounder, entrain.Guarder,
 // entrain.Checker, entrain.Teardowner, entrain.Digester, entrain.Sequencer,
-// entrain.Describer and entrain.DDLScripter and may be used by several goroutines.
+// entrain.Describer, entrain.TypeNamer and entrain.DDLScripter and may be used by several goroutines.
 type Source struct{ *capture.Source }
 
 // NewSource checks the configuration and returns the source; it does not dial.
@@ -48,11 +48,13 @@ func (s *Source) Until(target string) (entrain.Source, error) {
 // view itself takes one replication slot and one walsender while it is being
 // opened, one session while it is open, and one for each part that is read.
 func (s *Source) Snapshot(ctx context.Context, r entrain.SnapshotRequest) (entrain.Snapshot, error) {
-	export := s.Export
+	var e *capture.Export
+	var err error
 	if r.Standalone {
-		export = s.ExportAlone
+		e, err = s.ExportAlone(ctx)
+	} else {
+		e, err = s.Export(ctx, r.Making)
 	}
-	e, err := export(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +65,7 @@ func (s *Source) Snapshot(ctx context.Context, r entrain.SnapshotRequest) (entra
 	}
 	snap, err := snapshot.Open(ctx, snapshot.Config{
 		Server: e.Server, Version: e.Version, Exported: e.Snapshot, Taken: func() { e.Close(ctx) }, Stream: e.Stream, From: e.From, At: e.At,
-		Publications: e.Publications, Unpublished: e.Unpublished, Wants: wants, Kind: e.Kind,
+		Publications: e.Publications, Unpublished: e.Unpublished, Wants: wants, Named: e.Named, Kind: e.Kind,
 		PartRows: r.PartRows, MaxRow: e.MaxEventBytes,
 	})
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/entrainsync/entrain/pipeline"
+	"github.com/entrainsync/entrain/pipeline/fanout"
 )
 
 const (
@@ -47,6 +48,9 @@ type Report struct {
 	Started time.Time `json:"started"`
 	// Status of the pipeline now.
 	Status pipeline.Status `json:"status"`
+	// Sinks tells how the deliveries from the pipeline's stream are; empty without
+	// a stream.
+	Sinks []fanout.SinkStatus `json:"sinks,omitempty"`
 }
 
 // socketPath returns where to listen. If the folder's name is too long for a

@@ -75,8 +75,13 @@ func TestRefreshWhere(t *testing.T) {
 	pgtest.Exec(t, o.target, "UPDATE items SET n = -7")
 	wrong := launch(t, "snapshot", "start", o.file.path, "--table", "public.items", "--where", "no_such_column > 1")
 	wrong.exit(t, exitEnvironment)
-	if text := wrong.stderr.String(); !strings.Contains(text, "where_refused") || !strings.Contains(text, "no_such_column") {
+	if text := wrong.stderr.String(); !strings.Contains(text, "where_refused") || !strings.Contains(text, "no_such_column > 1: ERROR: column \"no_such_column\" does not exist (SQLSTATE 42703)\n") {
 		t.Errorf("a wrong condition: %s", text)
+	}
+	torn := launch(t, "snapshot", "start", o.file.path, "--table", "public.items", "--where", "n = 'torn")
+	torn.exit(t, exitEnvironment)
+	if text := torn.stderr.String(); !strings.Contains(text, "n = 'torn: ERROR: unterminated quoted string at or near \"'torn\" (SQLSTATE 42601)\n") {
+		t.Errorf("a condition without an end: %s", text)
 	}
 	launch(t, "snapshot", "start", o.file.path, "--table", "public.items", "--where", "id > 4000").exit(t, exitOK)
 	pgtest.Eventually(t, patience, "the rows are there", func() bool {

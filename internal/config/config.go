@@ -7,10 +7,12 @@ package config
 
 import (
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,6 +35,8 @@ type File struct {
 	State State
 	// Pipeline tunes the engine.
 	Pipeline Pipeline
+	// Monitoring says where metrics are shown; nil for nowhere.
+	Monitoring *Monitoring
 	// OnError is what happens when an event is refused: "stop".
 	OnError string
 	// OnTableError is what becomes of a table of which the sink refuses something:
@@ -40,9 +44,18 @@ type File struct {
 	// on, until it is resynced, and lets the others flow.
 	OnTableError string
 
-	root         *node
-	source, sink section
-	rules        *node // of Transform; nil if the file has none
+	// Source is where the changes come from; nil in a file that only delivers from a
+	// stream.
+	Source *Section
+	// Stream is the durable stream in between; nil if there is none.
+	Stream *Section
+	// Sinks are where the changes go to, in the file's order, their names all
+	// different. There is more than one only behind a stream, and none only in a file
+	// that captures into one.
+	Sinks []*Section
+
+	root  *node
+	rules *node // of Transform; nil if the file has none
 }
 
 // Snapshot is the snapshot: section.
@@ -105,16 +118,30 @@ type Pipeline struct {
 	ShutdownTimeout time.Duration `yaml:"shutdown_timeout"`
 }
 
+// Monitoring is the monitoring: section. With it, a pipeline that runs answers
+// GET /metrics in Prometheus' text format.
+type Monitoring struct {
+	// Listen is where, host:port. Default 127.0.0.1:9464.
+	Listen string `yaml:"listen"`
+}
+
+// defaultListen is the port that OpenTelemetry's exporters for Prometheus use.
+const defaultListen = "127.0.0.1:9464"
+
 // document is the file as it is written.
 type document struct {
 	Name      string           `yaml:"name"`
-	Source    section          `yaml:"source,required"`
+	Source    Section          `yaml:"source"`
 	Snapshot  Snapshot         `yaml:"snapshot"`
 	Transform []transform.Rule `yaml:"transform"`
-	Sink      section          `yaml:"sink,required"`
+	Stream    Section          `yaml:"stream"`
+	Sink      Section          `yaml:"sink"`
+	Sinks     []Section        `yaml:"sinks"`
 	State     State            `yaml:"state"`
 	Pipeline  Pipeline         `yaml:"pipeline"`
-	OnError   string           `yaml:"on_error"`
+	// Monitoring shows metrics to Prometheus. Default: none are.
+	Monitoring *Monitoring `yaml:"monitoring"`
+	OnError    string      `yaml:"on_error"`
 	// OnTableError is what becomes of a table of which the sink refuses something.
 	// "stop", the default, ends the pipeline. "resync" leaves the table's changes
 	// out from then on, until "entrain table resync" is typed; the other tables
@@ -173,7 +200,17 @@ func parse(path string, text []byte, lookup func(string) (string, bool)) (*File,
 	if err := decode(root, &doc); err != nil {
 		return nil, err
 	}
+	if doc.Monitoring != nil && doc.Monitoring.Listen == "" {
+		doc.Monitoring.Listen = defaultListen
+	}
 	return doc.file(root)
+}
+
+// validAddress reports whether text is host:port.
+func validAddress(text string) bool {
+	_, port, err := net.SplitHostPort(text)
+	n, bad := strconv.Atoi(port)
+	return err == nil && bad == nil && n >= 0 && n < 1<<16
 }
 
 // file checks what types alone cannot say.
@@ -205,66 +242,19 @@ func (d *document) file(root *node) (*File, error) {
 		return nil, root.find("pipeline", "buffer").errorf("too small: expected at least %s, such as 16MB", leastBuffer)
 	case d.Pipeline.Batch < leastBatch:
 		return nil, root.find("pipeline", "batch").errorf("too small: expected at least %s, such as 4MB", leastBatch)
+	case d.Monitoring != nil && !validAddress(d.Monitoring.Listen):
+		return nil, root.find("monitoring", "listen").errorf("expected host:port, such as %s", defaultListen)
 	case d.Pipeline.ShutdownTimeout <= 0:
 		return nil, root.find("pipeline", "shutdown_timeout").errorf("expected a duration above zero, such as 20s")
 	}
 	if _, err := d.Snapshot.Tables.Matcher(); err != nil {
 		return nil, root.find("snapshot", "tables").errorf("%s", err)
 	}
-	return &File{
+	f := &File{
 		Path: path, Name: d.Name, Snapshot: d.Snapshot, Transform: d.Transform, State: d.State,
-		Pipeline: d.Pipeline, OnError: d.OnError, OnTableError: d.OnTableError, root: root, source: d.Source, sink: d.Sink, rules: root.get("transform"),
-	}, nil
-}
-
-// Source returns the source's type and the strict decoder of the rest of its
-// section. Errors of the decoder are [*Error] values.
-func (f *File) Source() (string, connector.Decode) { return f.source.typ, f.source.decode }
-
-// Sink returns the sink's type and the strict decoder of the rest of its
-// section. Errors of the decoder are [*Error] values.
-func (f *File) Sink() (string, connector.Decode) { return f.sink.typ, f.sink.decode }
-
-// SourceError and SinkError give an error about a section as a whole, such as
-// an unknown type, its place in the file.
-func (f *File) SourceError(err error) error { return f.source.place(err) }
-
-// SinkError is [File.SourceError] for the sink.
-func (f *File) SinkError(err error) error { return f.sink.place(err) }
-
-// section is source: or sink:. Its type is known at once, the rest when the
-// connector decodes it.
-type section struct {
-	typ  string
-	node *node
-	into any // what the connector decoded into, for Show
-}
-
-func (s *section) decodeNode(n *node) error {
-	if n.kind != mapping {
-		return n.errorf("expected keys and values, found %s", n.describe())
+		Pipeline: d.Pipeline, Monitoring: d.Monitoring, OnError: d.OnError, OnTableError: d.OnTableError, root: root, rules: root.get("transform"),
 	}
-	typ := n.find("type")
-	if typ == n {
-		return n.errorf("the key \"type\" is missing here")
-	}
-	s.node = n
-	return decode(typ, &s.typ)
-}
-
-func (s *section) decode(into any) error {
-	s.into = into
-	return decode(s.node.without("type"), into)
-}
-
-func (s *section) place(err error) error {
-	var placed *Error
-	if err == nil || errors.As(err, &placed) {
-		return err
-	}
-	at := s.node.find("type").errorf("%s", err)
-	at.Err = err
-	return at
+	return f, f.takeSections(d)
 }
 
 // reason is err without the path that the message names already.

@@ -82,9 +82,8 @@ func TestDefaults(t *testing.T) {
 	if source.Slot != "entrain_orders_2-x" || sink.Path != "-" {
 		t.Errorf("the connectors' defaults are gone: %+v %+v", source, sink)
 	}
-	typ, _ := f.Source()
-	if sinkType, _ := f.Sink(); typ != "fake" || sinkType != "file" {
-		t.Errorf("types = %s, %s", typ, sinkType)
+	if len(f.Sinks) != 1 || f.Source.Type != "fake" || f.Sinks[0].Type != "file" || f.Sinks[0].Name != "sink" {
+		t.Errorf("source = %+v, sinks = %+v", f.Source, f.Sinks)
 	}
 }
 
@@ -173,13 +172,13 @@ func TestPlacesErrorsAboutSections(t *testing.T) {
 	}
 	cause := errors.New("unknown sink type")
 	var e *Error
-	if err := f.SinkError(cause); !errors.As(err, &e) || e.Line != 2 || e.Column != 14 || !errors.Is(err, cause) {
+	if err := f.Sinks[0].Place(cause); !errors.As(err, &e) || e.Line != 2 || e.Column != 14 || !errors.Is(err, cause) {
 		t.Errorf("%v", err)
 	}
-	if again := f.SourceError(e); again != error(e) {
+	if again := f.Source.Place(e); again != error(e) {
 		t.Errorf("a placed error got a new place: %v", again)
 	}
-	if f.SourceError(nil) != nil {
+	if f.Source.Place(nil) != nil {
 		t.Error("no error became one")
 	}
 }

@@ -54,12 +54,10 @@ func loadAll(path string) (*File, *fakeSource, *fakeSink, error) {
 		return nil, nil, nil, err
 	}
 	source, sink := &fakeSource{Slot: "entrain_" + f.Name}, &fakeSink{Path: "-", Format: "native"}
-	_, decodeSource := f.Source()
-	if err := decodeSource(source); err != nil {
+	if err := f.Source.Decode(source); err != nil {
 		return nil, nil, nil, err
 	}
-	_, decodeSink := f.Sink()
-	if err := decodeSink(sink); err != nil {
+	if err := f.Sinks[0].Decode(sink); err != nil {
 		return nil, nil, nil, err
 	}
 	_, err = transform.New(f.Transform)

@@ -27,15 +27,24 @@ type schemaMaker struct {
 
 // configFolders are where the types of the configuration are.
 var configFolders = []string{".", "../../connector/postgres/capture", "../../connector/postgres/apply", "../../connector/file",
-	"../../encoding", "../../transform"}
+	"../../connector/nats", "../../connector/kafka", "../../encoding", "../../transform"}
 
 // choices are the words that a field takes.
 var choices = map[string][]any{
-	"config.Snapshot.Mode":                         {"initial", "never", "only"},
+	"config.Snapshot.Mode":                         {"initial", "never", "only", "when_needed"},
+	"capture.SlotGuard.Policy":                     {"protect_data", "protect_source"},
 	"config.document.OnError":                      {"stop"},
 	"config.document.OnTableError":                 {"stop", "resync"},
 	"transform.Rule.OldUnknown":                    {"stop", "replace"},
-	"file.SinkConfig.Format":                       {"native", "debezium", "flat"},
+	"file.SinkConfig.Format":                       {"native", "debezium", "flat", "cloudevents"},
+	"kafka.SinkConfig.Format":                      {"native", "debezium", "flat", "cloudevents"},
+	"kafka.SinkConfig.Compression":                 {"lz4", "zstd", "snappy", "gzip", "none"},
+	"kafka.SinkConfig.Partitioner":                 {"xxh64", "murmur2"},
+	"kafka.SinkConfig.Acks":                        {"all"},
+	"kafka.LogConfig.Compression":                  {"lz4", "zstd", "snappy", "gzip", "none"},
+	"kafka.LogConfig.Partitioner":                  {"xxh64", "murmur2"},
+	"kafka.LogConfig.GroupProtocol":                {"classic", "consumer"},
+	"kafka.SASLConfig.Mechanism":                   {"SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"},
 	"encoding.DebeziumOptions.DecimalHandlingMode": {"precise", "string", "double"},
 	"encoding.DebeziumOptions.TimePrecisionMode": {"adaptive", "adaptive_time_microseconds", "connect",
 		"isostring", "microseconds", "nanoseconds"},
@@ -56,9 +65,17 @@ func (m *schemaMaker) document() object {
 	properties["source"] = m.section("where the changes come from", func(s connector.Spec) any {
 		return configOf(s.Source)
 	})
-	properties["sink"] = m.section("where the changes go to", func(s connector.Spec) any {
-		return configOf(s.Sink)
-	})
+	sink := m.section("where the changes go to", func(s connector.Spec) any { return configOf(s.Sink) })
+	name := object{"type": "string", "pattern": "^[a-z0-9_-]{1,40}$", "description": "of the sink, behind a stream"}
+	for _, one := range sink["allOf"].([]any) {
+		one.(object)["then"].(object)["properties"].(object)["name"] = name
+	}
+	sink["properties"].(object)["name"] = name
+	properties["sink"] = sink
+	properties["sinks"] = object{"type": "array", "items": object{"$ref": "#/properties/sink"}, "description": "several sinks, each with a name; a stream stands before them"}
+	properties["stream"] = m.section("the durable stream between source and sinks", func(s connector.Spec) any { return configOf(s.Log) })
+	streams := properties["stream"].(object)["properties"].(object)["type"].(object)
+	streams["enum"] = append([]any{streamNone}, streams["enum"].([]any)...)
 	return root
 }
 
@@ -80,7 +97,7 @@ func configOf[T any](build func(connector.Env, connector.Decode) (T, error)) any
 
 // section is source: or sink:, whose keys depend on its type.
 func (m *schemaMaker) section(what string, configOf func(connector.Spec) any) object {
-	var types, cases []any
+	types, cases := []any{}, []any{}
 	for _, spec := range all.Registry() {
 		config := configOf(spec)
 		if config == nil {
@@ -132,7 +149,7 @@ func (m *schemaMaker) value(t reflect.Type, path string) object {
 		return object{"type": []any{"string", "integer"}, "pattern": `^ *[0-9]+ *([kKmMgGtT]?[bB])? *$|\$\{`}
 	case durationType:
 		return object{"type": "string", "pattern": `^([0-9.]+(ns|us|µs|ms|s|m|h))+$|\$\{`}
-	case reflect.TypeFor[section]():
+	case reflect.TypeFor[Section](), reflect.TypeFor[[]Section]():
 		return object{} // see document
 	}
 	switch t.Kind() {

@@ -140,15 +140,19 @@ func TestSchemaHasEveryKey(t *testing.T) {
 	if err := json.Unmarshal(Schema(), &root); err != nil {
 		t.Fatal(err)
 	}
-	for _, end := range []string{"source", "sink"} {
+	ends := map[string]func(connector.Spec) any{
+		"source": func(s connector.Spec) any { return configOf(s.Source) },
+		"sink":   func(s connector.Spec) any { return configOf(s.Sink) },
+		"stream": func(s connector.Spec) any { return configOf(s.Log) },
+	}
+	for end, of := range ends {
 		seen := 0
 		for _, part := range root.Properties[end].AllOf {
 			spec := specOf(t, part.If.Properties.Type.Const)
-			config := configOf(spec.Sink)
-			if end == "source" {
-				config = configOf(spec.Source)
+			want := append(sortedNames(structFields(reflect.TypeOf(of(spec)).Elem())), "type")
+			if end == "sink" {
+				want = append(want, "name")
 			}
-			want := append(sortedNames(structFields(reflect.TypeOf(config).Elem())), "type")
 			var got []string
 			for key := range part.Then.Properties {
 				got = append(got, key)

@@ -21,12 +21,20 @@ const masked = "***"
 func (f *File) Show() string {
 	w := &shower{}
 	w.line("name: " + quote(f.Name))
-	w.section("source", &f.source)
+	if f.Source != nil {
+		w.section("source", f.Source)
+	}
 	w.section("snapshot", f.Snapshot)
 	w.value("transform:", reflect.ValueOf(f.Transform), f.rules)
-	w.section("sink", &f.sink)
+	if f.Stream != nil {
+		w.section("stream", f.Stream)
+	}
+	w.sinks(f)
 	w.section("state", f.State)
 	w.section("pipeline", f.Pipeline)
+	if f.Monitoring != nil {
+		w.section("monitoring", *f.Monitoring)
+	}
 	w.line("on_error: " + quote(f.OnError))
 	w.line("on_table_error: " + quote(f.OnTableError))
 	return w.out.String()
@@ -46,12 +54,34 @@ func (w *shower) section(key string, value any) {
 	w.line(key + ":")
 	w.indent++
 	defer func() { w.indent-- }()
-	s, ok := value.(*section)
+	s, ok := value.(*Section)
 	if !ok {
 		w.fields(reflect.ValueOf(value), nil)
 		return
 	}
-	w.line("type: " + quote(s.typ))
+	w.connector(s)
+}
+
+// sinks writes a sink as sink:, one with a name of its own as an item of sinks:.
+func (w *shower) sinks(f *File) {
+	if len(f.Sinks) == 1 && f.Sinks[0].Name == defaultSink {
+		w.section("sink", f.Sinks[0])
+		return
+	}
+	if len(f.Sinks) > 0 {
+		w.line("sinks:")
+	}
+	for _, s := range f.Sinks {
+		w.line("  - name: " + quote(s.Name))
+		item := &shower{indent: w.indent + 2}
+		item.connector(s)
+		w.out.WriteString(item.out.String())
+	}
+}
+
+// connector writes what a section has.
+func (w *shower) connector(s *Section) {
+	w.line("type: " + quote(s.Type))
 	rest := s.node.without("type")
 	if s.into != nil {
 		w.fields(reflect.ValueOf(s.into).Elem(), rest)

@@ -107,7 +107,7 @@ sink:
 		t.Fatal(err)
 	}
 	before := f.Show()
-	_, decode := f.Source()
+	decode := f.Source.Decode
 	if err := decode(&fakeSource{}); err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestShowMasksByType(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, decode := f.Source()
+	decode := f.Source.Decode
 	var into struct {
 		Extra []connector.Secret          `yaml:"extra"`
 		Map   map[string]connector.Secret `yaml:"map"`
@@ -155,6 +155,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add(minimal)
 	f.Add("a: &x [*x]\n? [b]\n: c")
 	f.Add("source: {type: ${X:-a}, url: \"${file:/dev/null}\"}\nsink: {type: f}\n")
+	f.Add("source: {type: a}\nsinks: [{name: b, type: c}, {name: d, type: e, url: f}]\nstream: {type: kafka}\n")
 	f.Add("password: \"hunter2\n  x: y\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		if strings.Contains(text, "${file:") {
@@ -167,9 +168,11 @@ func FuzzLoad(f *testing.F) {
 			}
 			return
 		}
-		for _, end := range []func() (string, connector.Decode){file.Source, file.Sink} {
-			_, decode := end()
-			if err := decode(&fakeSource{}); err != nil && err.Error() == "" {
+		for _, end := range append([]*Section{file.Source, file.Stream}, file.Sinks...) {
+			if end == nil {
+				continue
+			}
+			if err := end.Decode(&fakeSource{}); err != nil && err.Error() == "" {
 				t.Fatal("an error without a text")
 			}
 		}

@@ -2,9 +2,11 @@ package pgserver
 
 import (
 	"fmt"
-	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
+
+	"github.com/entrainsync/entrain/internal/throwaway"
 )
 
 // artifact is one pinned download: the binaries that the zonky project builds
@@ -47,16 +49,24 @@ func artifactFor(major int) (artifact, error) {
 	return artifact{}, fmt.Errorf("no download of PostgreSQL %d for %s is known; next: install it with the system's package manager", major, here)
 }
 
-// mavenCentral is where artifacts come from, unless ENTRAIN_MAVEN names a
-// mirror: a URL, or file:// and the path of a local Maven repository.
-const mavenCentral = "https://repo1.maven.org/maven2"
-
-// url returns the address of the jar.
-func (a artifact) url() string {
-	base := os.Getenv("ENTRAIN_MAVEN")
-	if base == "" {
-		base = mavenCentral
-	}
+// jar is the download as one of a Maven repository.
+func (a artifact) jar() throwaway.Artifact {
 	name := "embedded-postgres-binaries-" + a.platform
-	return fmt.Sprintf("%s/io/zonky/test/postgres/%s/%s/%s-%s.jar", strings.TrimSuffix(base, "/"), name, a.version, name, a.version)
+	return throwaway.Artifact{
+		Path:   fmt.Sprintf("io/zonky/test/postgres/%s/%s/%s-%s.jar", name, a.version, name, a.version),
+		SHA256: a.sha256,
+	}
+}
+
+// cachedBin returns where Fetch puts the programs of the major version.
+func cachedBin(major int) (string, error) {
+	a, err := artifactFor(major)
+	if err != nil {
+		return "", err
+	}
+	cache, err := throwaway.CacheDir()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(cache, "postgres", a.version, "bin"), nil
 }

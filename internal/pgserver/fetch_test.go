@@ -217,7 +217,7 @@ func TestEveryArtifactIsPinned(t *testing.T) {
 		}
 	}
 	t.Setenv("ENTRAIN_MAVEN", "")
-	if url := artifacts[0].url(); !strings.HasPrefix(url, "https://repo1.maven.org/maven2/io/zonky/") {
+	if url := artifacts[0].jar().URL(); !strings.HasPrefix(url, "https://repo1.maven.org/maven2/io/zonky/") {
 		t.Errorf("address %s", url)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/entrainsync/entrain/internal/throwaway"
 )
 
 // OldestMajor is the oldest major version that any part of entrain supports.
@@ -167,7 +169,7 @@ func inspect(ctx context.Context, bin string) (Install, error) {
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(bin, "postgres"), "--version")
 	cmd.Dir = "/"
-	setUser(cmd)
+	throwaway.SetUser(cmd)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return Install{}, fmt.Errorf("postgres --version: %w %s", err, strings.TrimSpace(string(out)))

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/entrainsync/entrain/internal/throwaway"
 )
 
 // programs makes a folder with programs that answer --version as told.
@@ -89,7 +91,7 @@ func TestBrokenProgramsAreNotAnInstall(t *testing.T) {
 
 func TestCacheDirIsMovedByTheEnvironment(t *testing.T) {
 	t.Setenv("ENTRAIN_CACHE", "some/where")
-	got, err := CacheDir()
+	got, err := throwaway.CacheDir()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,15 +2,13 @@ package pgserver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
-	"sync"
-	"sync/atomic"
 	"syscall"
-	"time"
+
+	"github.com/entrainsync/entrain/internal/throwaway"
 )
 
 // Config says what kind of server to start.
@@ -35,220 +33,71 @@ type Config struct {
 }
 
 // Server is a private server. Its superuser is postgres, without a password;
-// it listens on 127.0.0.1 and on a Unix socket in its folder. The methods may
-// be called from several goroutines.
+// it listens on 127.0.0.1 and on a Unix socket in its folder. Its Stop is the
+// fast one: sessions are cut, a checkpoint is written. The methods may be
+// called from several goroutines.
 type Server struct {
-	install  Install
-	dir      string
-	ownDir   bool // Start made dir
-	port     int
-	settings map[string]string
-
-	change sync.Mutex              // held while starting and stopping
-	proc   atomic.Pointer[process] // of the last start
+	*throwaway.Server
+	install Install
 }
-
-// portTries is how many random ports are tried.
-const portTries = 20
-
-// killTimeout bounds what follows a SIGKILL.
-const killTimeout = 30 * time.Second
-
-var errPortTaken = errors.New("port is taken")
 
 // Start starts a server and returns when it accepts connections. ctx bounds
 // the start only. After an error nothing is left behind.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
-	s := &Server{install: cfg.Install, port: cfg.Port, settings: cfg.merged()}
-	err := s.prepare(ctx, cfg.Dir)
-	if err == nil {
-		err = s.findPort(ctx, cfg.Port)
-	}
+	srv, err := throwaway.Start(ctx, cluster{install: cfg.Install, settings: cfg.merged()}, throwaway.Config{
+		Name: "PostgreSQL " + cfg.Install.Version, Dir: cfg.Dir, Port: cfg.Port,
+		Shutdown: syscall.SIGINT, Orphan: syscall.SIGQUIT, PortTaken: "could not bind",
+	})
 	if err != nil {
-		err = fmt.Errorf("start PostgreSQL %s: %w", cfg.Install.Version, err)
-		return nil, errors.Join(err, s.Remove(ctx))
+		return nil, err
 	}
-	return s, nil
+	return &Server{Server: srv, install: cfg.Install}, nil
 }
-
-// prepare makes the folder and, if it has none, the data folder.
-func (s *Server) prepare(ctx context.Context, dir string) (err error) {
-	if s.dir, err = filepath.Abs(dir); err != nil {
-		return err
-	}
-	if dir == "" {
-		if s.dir, err = os.MkdirTemp("", "entrain-pg-"); err != nil {
-			return err
-		}
-		s.ownDir = true
-		err = os.Chmod(s.dir, 0o755)
-	} else {
-		err = os.MkdirAll(s.dir, 0o755)
-	}
-	if err != nil {
-		return err
-	}
-	if _, err := os.Stat(filepath.Join(s.data(), "PG_VERSION")); err == nil {
-		return s.adopt()
-	}
-	if err := newCluster(ctx, s.install, s.data()); err != nil {
-		return err
-	}
-	return s.adopt()
-}
-
-// adopt makes the data folder read our settings and hands it to the user that
-// runs the server.
-func (s *Server) adopt() error {
-	if err := restrict(s.data()); err != nil {
-		return err
-	}
-	if err := includeSettings(s.data()); err != nil {
-		return err
-	}
-	return giveAway(s.dir)
-}
-
-// findPort starts the server on the port asked for, or on random ones until
-// one is free.
-func (s *Server) findPort(ctx context.Context, port int) error {
-	var err error
-	for range portTries {
-		if s.port = port; port == 0 {
-			s.port = randomPort()
-		}
-		if err = s.writeSettings(); err != nil {
-			return err
-		}
-		if err = s.Start(ctx); port != 0 || !errors.Is(err, errPortTaken) {
-			return err
-		}
-	}
-	return err
-}
-
-// Start starts the server again, on the same data and port, after it was
-// stopped or killed, and returns when it accepts connections.
-func (s *Server) Start(ctx context.Context) error {
-	s.change.Lock()
-	defer s.change.Unlock()
-	if pid := s.Pid(); pid != 0 {
-		return fmt.Errorf("start server on port %d: it runs as process %d", s.port, pid)
-	}
-	logged := s.logSize()
-	p, err := s.launch()
-	if err != nil {
-		return fmt.Errorf("start server on port %d: %w", s.port, err)
-	}
-	s.proc.Store(p)
-	if err := s.ready(ctx, p); err != nil {
-		ctx, cancel := s.bounded(ctx)
-		defer cancel()
-		err = errors.Join(err, p.kill(ctx))
-		return fmt.Errorf("start server on port %d: %w; its log ends:\n%s", s.port, s.explain(err, logged), s.Log())
-	}
-	return nil
-}
-
-// Stop shuts the server down in an orderly way (fast: sessions are cut, a
-// checkpoint is written). If ctx ends first, the server is killed and ctx's
-// error returned. Stopping a stopped server does nothing.
-func (s *Server) Stop(ctx context.Context) error { return s.end(ctx, syscall.SIGINT) }
 
 // StopImmediate makes the server quit without a checkpoint, which it mends at
-// its next start. Otherwise it is as [Server.Stop].
-func (s *Server) StopImmediate(ctx context.Context) error { return s.end(ctx, syscall.SIGQUIT) }
-
-func (s *Server) end(ctx context.Context, sig os.Signal) error {
-	s.change.Lock()
-	defer s.change.Unlock()
-	p := s.proc.Load()
-	if p == nil {
-		return nil
-	}
-	err := p.tell(sig)
-	if err == nil {
-		err = p.wait(ctx)
-	}
-	if err == nil {
-		return nil
-	}
-	killing, cancel := s.bounded(ctx)
-	defer cancel()
-	return fmt.Errorf("stop server on port %d: %w, so it was killed", s.port, errors.Join(err, p.kill(killing)))
-}
-
-// Kill ends all the server's processes at once by SIGKILL, as a crash would,
-// and returns when they are gone.
-func (s *Server) Kill(ctx context.Context) error {
-	s.change.Lock()
-	defer s.change.Unlock()
-	if s.Pid() == 0 {
-		return nil
-	}
-	ctx, cancel := s.bounded(ctx)
-	defer cancel()
-	if err := s.proc.Load().kill(ctx); err != nil {
-		return fmt.Errorf("kill server on port %d: %w", s.port, err)
-	}
-	return nil
-}
-
-// Restart is Stop and Start.
-func (s *Server) Restart(ctx context.Context) error {
-	if err := s.Stop(ctx); err != nil {
-		return err
-	}
-	return s.Start(ctx)
-}
-
-// Remove kills the server and deletes its folder if Start had made it. It does
-// its work even if ctx has ended.
-func (s *Server) Remove(ctx context.Context) error {
-	err := s.Kill(ctx)
-	if s.ownDir {
-		err = errors.Join(err, os.RemoveAll(s.dir))
-	}
-	return err
-}
-
-// bounded returns a context for what must be done even if ctx has ended.
-func (s *Server) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), killTimeout)
-}
-
-// Pid returns the postmaster's process id, 0 if the server does not run.
-func (s *Server) Pid() int {
-	p := s.proc.Load()
-	if p == nil {
-		return 0
-	}
-	select {
-	case <-p.done:
-		return 0
-	default:
-		return p.cmd.Process.Pid
-	}
-}
+// its next start. Otherwise it is as Stop.
+func (s *Server) StopImmediate(ctx context.Context) error { return s.End(ctx, syscall.SIGQUIT) }
 
 // Install returns whose programs the server runs.
 func (s *Server) Install() Install { return s.install }
 
-// Port returns the TCP port.
-func (s *Server) Port() int { return s.port }
-
-// Dir returns the server's folder, which also holds the Unix socket.
-func (s *Server) Dir() string { return s.dir }
-
 // URL returns the connection URL of a database over TCP, without an sslmode.
 func (s *Server) URL(db string) string {
-	return fmt.Sprintf("postgres://postgres@127.0.0.1:%d/%s", s.port, url.PathEscape(db))
+	return fmt.Sprintf("postgres://postgres@%s/%s", s.Addr(), url.PathEscape(db))
 }
 
-// SocketURL returns the connection URL of a database over the Unix socket.
+// SocketURL returns the connection URL of a database over the Unix socket,
+// which is in the server's folder.
 func (s *Server) SocketURL(db string) string {
-	return fmt.Sprintf("postgres://postgres@/%s?host=%s&port=%d", url.PathEscape(db), url.QueryEscape(s.dir), s.port)
+	return fmt.Sprintf("postgres://postgres@/%s?host=%s&port=%d", url.PathEscape(db), url.QueryEscape(s.Dir()), s.Port())
 }
 
-func (s *Server) data() string    { return filepath.Join(s.dir, "data") }
-func (s *Server) logFile() string { return filepath.Join(s.dir, "log") }
+// cluster is the program of one data folder.
+type cluster struct {
+	install  Install
+	settings map[string]string
+}
+
+// Prepare makes the data folder if there is none and makes it read our
+// settings.
+func (c cluster) Prepare(ctx context.Context, dir string) error {
+	if _, err := os.Stat(filepath.Join(data(dir), "PG_VERSION")); err != nil {
+		if err := newCluster(ctx, c.install, data(dir)); err != nil {
+			return err
+		}
+	}
+	if err := restrict(data(dir)); err != nil {
+		return err
+	}
+	return includeSettings(data(dir))
+}
+
+// Command writes the settings and returns the postmaster's command line.
+func (c cluster) Command(dir string, port int) ([]string, error) {
+	if err := c.writeSettings(dir, port); err != nil {
+		return nil, err
+	}
+	return []string{c.install.Path("postgres"), "-D", data(dir)}, nil
+}
+
+func data(dir string) string { return filepath.Join(dir, "data") }

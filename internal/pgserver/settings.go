@@ -3,7 +3,6 @@ package pgserver
 import (
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,10 +27,6 @@ func (c Config) merged() map[string]string {
 	return all
 }
 
-// randomPort returns a port that is likely to be free: below those that systems
-// hand out to clients. The server itself finds out whether it is.
-func randomPort() int { return 15000 + rand.IntN(17000) }
-
 // includeSettings makes postgresql.conf end with an include of our file.
 func includeSettings(data string) error {
 	conf := filepath.Join(data, "postgresql.conf")
@@ -46,13 +41,13 @@ func includeSettings(data string) error {
 	return os.WriteFile(conf, append(text, line...), 0o600)
 }
 
-// writeSettings writes the settings file for the port that s has now.
-func (s *Server) writeSettings() error {
-	all := maps.Clone(s.settings)
-	all["port"] = fmt.Sprint(s.port)
+// writeSettings writes the settings file of the server in dir.
+func (c cluster) writeSettings(dir string, port int) error {
+	all := maps.Clone(c.settings)
+	all["port"] = fmt.Sprint(port)
 	all["listen_addresses"] = "127.0.0.1"
-	all["unix_socket_directories"] = s.dir
-	file := filepath.Join(s.data(), settingsFile)
+	all["unix_socket_directories"] = dir
+	file := filepath.Join(data(dir), settingsFile)
 	if err := os.WriteFile(file, []byte(formatSettings(all)), 0o644); err != nil {
 		return fmt.Errorf("write the server's settings: %w", err)
 	}

@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/entrainsync/entrain/internal/throwaway"
 )
 
 // initdbArgs make every cluster the same whatever the machine's locale.
@@ -18,13 +20,13 @@ var initdbArgs = []string{"-A", "trust", "-U", "postgres", "-E", "UTF8", "--loca
 // once per install and kept in the cache: initdb takes seconds, a copy does
 // not.
 func template(ctx context.Context, install Install) (string, error) {
-	cache, err := CacheDir()
+	cache, err := throwaway.CacheDir()
 	if err != nil {
 		return "", err
 	}
 	key := sha256.Sum256([]byte(install.Bin + "\n" + install.Version + "\n" + strings.Join(initdbArgs, " ")))
 	dir := filepath.Join(cache, "template", install.Version+"-"+hex.EncodeToString(key[:6]))
-	err = fillOnce(dir, func(tmp string) error { return initdb(ctx, install, tmp) })
+	err = throwaway.FillOnce(dir, func(tmp string) error { return initdb(ctx, install, tmp) })
 	if err != nil {
 		return "", fmt.Errorf("prepare a data folder of PostgreSQL %s: %w", install.Version, err)
 	}
@@ -32,23 +34,17 @@ func template(ctx context.Context, install Install) (string, error) {
 }
 
 func initdb(ctx context.Context, install Install, dir string) error {
-	if err := giveAway(dir); err != nil {
+	if err := throwaway.GiveAway(dir); err != nil {
 		return err
 	}
 	args := append([]string{"-D", filepath.Join(dir, "data")}, initdbArgs...)
 	cmd := exec.CommandContext(ctx, install.Path("initdb"), args...)
-	cmd.Dir, cmd.Env = dir, environment(dir)
-	setUser(cmd)
+	cmd.Dir, cmd.Env = dir, throwaway.Environment(dir)
+	throwaway.SetUser(cmd)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w: %s", err, strings.TrimSpace(string(out)))
 	}
 	return nil
-}
-
-// environment is all that server programs see: nothing of the caller's PG
-// variables and locale.
-func environment(home string) []string {
-	return []string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
 }
 
 // newCluster copies the template to data and gives the copy a system

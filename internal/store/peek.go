@@ -40,6 +40,16 @@ func PeekSchemas(dir, name string) (all []pipeline.SchemaHistory, found bool, er
 	return all, found, err
 }
 
+// PeekTables is [Peek] for what is remembered of single tables; none if there is no
+// state.
+func PeekTables(dir, name string) (lives []pipeline.TableLife, err error) {
+	_, err = peek(dir, name, func(tx *bbolt.Tx) (err error) {
+		lives, err = readTables(tx.Bucket(bucketName))
+		return err
+	})
+	return lives, err
+}
+
 // peek reads from a state, if there is one.
 func peek(dir, name string, read func(*bbolt.Tx) error) (found bool, err error) {
 	path := filepath.Join(Folder(dir, name), fileName)

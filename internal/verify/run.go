@@ -20,6 +20,9 @@ type Options struct {
 	Map func(*entrain.Table) (Mapping, error)
 	// Wants chooses among the source's tables.
 	Wants func(schema, name string) bool
+	// Aside says why the sink has not, on purpose, what the source has of a table, such
+	// as "paused", so that it is not compared; empty if it should have.
+	Aside func(schema, name string) string
 	// Timeout bounds each wait for the sink's position.
 	Timeout time.Duration
 	// Log hears what takes long.
@@ -114,6 +117,14 @@ func (r *run) pairs(ctx context.Context) ([]*pair, error) {
 		r.results = append(r.results, result)
 		if t.Filtered || maps[i].Filtered {
 			result.Outcome, result.Why = Skipped, "filtered, not compared"
+			continue
+		}
+		if t.Once {
+			result.Outcome, result.Why = Skipped, "copied once and not kept in step, not compared"
+			continue
+		}
+		if why := r.Aside(t.Table.Schema, t.Table.Name); why != "" {
+			result.refuse(why)
 			continue
 		}
 		p := &pair{result: result}

@@ -25,6 +25,7 @@ type memory struct {
 	reads    int
 	listed   func() // called after a listing
 	where    string // Behind
+	aside    string // why it is not compared
 }
 
 func newMemory(n int) *memory {
@@ -104,6 +105,7 @@ func sums(rows map[string]string, n int) []entrain.Digest {
 func compareMemory(t *testing.T, source, sink *memory) (*Table, error) {
 	t.Helper()
 	tables, err := Run(t.Context(), Options{
+		Aside:  func(string, string) string { return sink.aside },
 		Source: source, Sink: sink, Timeout: 100 * time.Millisecond, Log: slog.New(slog.DiscardHandler),
 		Map:   func(t *entrain.Table) (Mapping, error) { return Mapping{Table: t, From: []int{0, 1}}, nil },
 		Wants: func(string, string) bool { return true },
@@ -120,6 +122,12 @@ func TestRun(t *testing.T) {
 	if err != nil || got.Outcome != SameRows || got.Rows != 5000 || source.reads != 1 || sink.reads != 1 {
 		t.Errorf("%+v, %v; %d and %d reads, want one scan each", got, err, source.reads, sink.reads)
 	}
+	sink.aside = "paused"
+	got, err = compareMemory(t, source, sink)
+	if err != nil || got.Outcome != NotCompared || got.Why != "paused" || source.reads != 1 {
+		t.Errorf("a table that is paused: %+v, %v, %d reads", got, err, source.reads)
+	}
+	sink.aside = ""
 	delete(sink.rows, "7")
 	sink.rows["8"] = "other"
 	sink.rows["x"] = "v"

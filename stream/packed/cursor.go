@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
@@ -82,11 +81,11 @@ func (r *reader) Ack(ctx context.Context, through entrain.Position) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	n, err := strconv.ParseUint(through.Offset, 10, 64)
+	at, err := parsePlace(through.Offset)
 	if err != nil || through.Incarnation != r.seq.ID {
 		return fmt.Errorf("position %s is none of the stream of %s", through, r.src.partition)
 	}
-	if !r.handed.ack(n) {
+	if !r.handed.ack(at.number) {
 		return fmt.Errorf("position %s of the stream of %s was not delivered by this session", through, r.src.partition)
 	}
 	return nil
@@ -101,6 +100,7 @@ func (r *reader) keep() {
 			r.src.log.cfg.Log.Debug("store a cursor of the stream", "cursor", r.src.cursor, "error", err)
 		}
 		r.measure()
+		r.findIdle(r.ctx)
 		select {
 		case <-r.ctx.Done():
 			return

@@ -117,6 +117,9 @@ func (l *Log) Partitions(ctx context.Context) ([]stream.Partition, error) {
 	return partitions, nil
 }
 
+// Guarantees implements [entrain.Guarantor].
+func (l *Log) Guarantees() entrain.Guarantees { return entrain.Guarantees{Once: true, Whole: true} }
+
 // Read implements [stream.Log]. The cursor's name has letters, digits and "._-"
 // only; else Open fails.
 func (l *Log) Read(cursor string, p stream.Partition) entrain.Source {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"sync"
@@ -20,6 +21,7 @@ type source struct {
 	log       *Log
 	cursor    string
 	partition stream.Partition
+	bounded   bool // readers end at what is finished when they open
 
 	mu   sync.Mutex
 	void []span // what markers said about messages that may still be there
@@ -77,6 +79,11 @@ func (s *source) open(ctx context.Context, seq *Sequence, from entrain.Position)
 		return nil, fmt.Errorf("read the stream of %s after message %d: %w", s.partition, after, err)
 	}
 	r := &reader{src: s, seq: seq, follower: f, from: from, read: after, finished: after}
+	if s.bounded {
+		if r.last, err = lastFinished(ctx, seq); err != nil {
+			return nil, errors.Join(fmt.Errorf("find the end of the stream of %s: %w", s.partition, err), f.Close())
+		}
+	}
 	r.handed.acked.number = after
 	r.at.Store(after)
 	r.heard.Store(time.Now().UnixMilli())
@@ -93,11 +100,11 @@ func (s *source) locate(ctx context.Context, seq *Sequence, from entrain.Positio
 		if from.Incarnation != seq.ID {
 			return 0, stopRecreated(s.partition, from, "it was removed and made anew, or FILE leads to another server or folder")
 		}
-		n, err := strconv.ParseUint(from.Offset, 10, 64)
+		p, err := parsePlace(from.Offset)
 		if err != nil {
 			return 0, stopRecreated(s.partition, from, "the position is none of this stream")
 		}
-		after = n
+		after = p.number
 	}
 	stat, err := seq.State.Stat(ctx)
 	if err != nil {
@@ -142,12 +149,16 @@ type reader struct {
 	pending  merged // frames of a batch that goes on
 	parts    bool   // a part of a transaction was handed out, its end was not
 	skipping bool   // messages are missing: the next finished one decides
+	last     uint64 // where a bounded session ends
+	rested   place  // what atRest has handed out
 
 	at               atomic.Uint64 // read; from here on from any goroutine
 	end              atomic.Uint64 // bytes of the sequence through the last message read
 	ahead            atomic.Int64  // about how many bytes are there that were not read yet
 	committed, heard atomic.Int64  // times
 	handed           handed
+	idle             atomic.Pointer[place] // where the source was when nothing came from it
+	wake             atomic.Pointer[context.CancelFunc]
 	stored           uint64 // the cursor, for keep and then Close
 }
 
@@ -157,7 +168,13 @@ func (r *reader) Read(ctx context.Context) (*entrain.Batch, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		m, err := r.follower.Next(ctx)
+		if r.src.bounded && r.finished >= r.last {
+			return nil, io.EOF
+		}
+		if b := r.atRest(); b != nil {
+			return b, nil
+		}
+		m, err := r.next(ctx)
 		if err != nil {
 			if r.ctx.Err() != nil {
 				return nil, errors.New("the session with the stream was closed")
@@ -211,11 +228,11 @@ func (r *reader) take(m Message) (*entrain.Batch, error) {
 	if !h.Committed.IsZero() {
 		r.committed.Store(h.Committed.UnixMicro())
 	}
-	return r.hand(&v, m.Number, b), nil
+	return r.hand(&v, place{m.Number, h.Through}, b), nil
 }
 
 // hand returns the batch that the frame completes; nil if more belongs to it.
-func (r *reader) hand(v *envelope, number uint64, b *entrain.Batch) *entrain.Batch {
+func (r *reader) hand(v *envelope, at place, b *entrain.Batch) *entrain.Batch {
 	r.pending.add(b)
 	if v.flags&flagMore != 0 {
 		return nil
@@ -225,9 +242,9 @@ func (r *reader) hand(v *envelope, number uint64, b *entrain.Batch) *entrain.Bat
 		r.parts = true
 		return b
 	}
-	b.Through = entrain.Position{Incarnation: r.seq.ID, Offset: strconv.FormatUint(number, 10)}
-	r.finished, r.parts = number, false
-	r.handed.add(handedEnd{number, r.end.Load()})
+	b.Through = entrain.Position{Incarnation: r.seq.ID, Offset: at.offset()}
+	r.finished, r.parts = at.number, false
+	r.handed.add(handedEnd{at.number, r.end.Load()})
 	return b
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -32,7 +33,11 @@ func (w *writer) Position(ctx context.Context) (entrain.Position, error) {
 	if err := w.takeOver(ctx); err != nil {
 		return entrain.Position{}, w.end(fmt.Errorf("take the stream of %s over: %w", w.log.cfg.Producer, err))
 	}
+	if err := w.seq.State.Store(ctx, ownsName, []byte(strconv.FormatUint(w.marker, 10))); err != nil {
+		return entrain.Position{}, w.end(fmt.Errorf("take the stream of %s over: %w", w.log.cfg.Producer, err))
+	}
 	w.taken = true
+	w.owns.Store(w.marker)
 	w.finish.Store(w.base)
 	w.changed()
 	return w.at, nil

@@ -24,6 +24,7 @@ type writer struct {
 	wg     sync.WaitGroup
 	room   *room
 	finish atomic.Uint64 // base, for the retention
+	owns   atomic.Uint64 // marker, once the sequence is ours
 	counts counts
 
 	turn chan struct{} // holds the one token; what is below belongs to who has it

@@ -51,7 +51,7 @@ func (w *writer) alter(ctx context.Context, e *entrain.Event) error {
 		return err
 	}
 	if len(a.target) == 0 {
-		return stopTableMissing(e.Table)
+		return w.catalog.missing(ctx, e.Table)
 	}
 	for i := range e.Schema.Columns {
 		if err := a.column(ctx, &e.Schema.Columns[i]); err != nil {

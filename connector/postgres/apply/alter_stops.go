@@ -9,7 +9,10 @@ import (
 	"github.com/entrainsync/entrain/connector/postgres/sqltext"
 )
 
-const runAgain = "entrain run FILE"
+const (
+	runAgain = "entrain run FILE"
+	thenRun  = "-- then: " + runAgain
+)
 
 // stop names what a person has to decide on. What the policies would do by
 // themselves comes with it, so that the SQL is all that the table needs.
@@ -19,7 +22,7 @@ func (a *alteration) stop() error {
 		What: fmt.Sprintf("the shape of table %s has changed at the source: %s; everything through %s is applied (event %s)",
 			a.event.Table, strings.Join(a.open, "; "), a.w.pos, a.event.ID()),
 		Why:  "sink.schema_changes leaves this to you, since the wrong choice would lose what the column holds",
-		Next: lines(append(a.manual, a.sql...)) + "\n-- then: " + runAgain,
+		Next: lines(append(a.manual, a.sql...)) + "\n" + thenRun,
 	}
 }
 

@@ -197,6 +197,12 @@ func TestSinkDeferredToTheEnd(t *testing.T) {
 		f := newFeed(t, url)
 		err := f.w.Write(t.Context(), f.batch(tx(ins(a, "1"), ins(b, "1", "1")), tx(ins(b, "2", "9"), ins(b, "3", "1")), tx(ins(a, "4"))))
 		stop := wantStop(t, err, "transaction_refused")
+		for _, word := range []string{"at commit LSN 0/", "the server names the key (", "constraint \"", "table \"public\".\""} {
+			if !strings.Contains(stop.What, word) {
+				t.Errorf("no %s in %s", word, stop.What)
+			}
+		}
+		leadsOn(t, url, stop)
 		if dial.SQLState(err) != stateForeignKey || !strings.Contains(stop.What, "source/i1/2/1") {
 			t.Errorf("got %v", err)
 		}
@@ -282,6 +288,10 @@ func TestSinkIdentityOutsideTheKey(t *testing.T) {
 		f := newFeed(t, url)
 		k := describe(t, url, "public", "g")
 		stop := wantStop(t, f.w.Write(t.Context(), f.batch(tx(rekey(k, "1", "2", "1", "~")))), "identity_always")
+		if !strings.Contains(stop.What, `row "id" = '1', at commit LSN 0/`) {
+			t.Error(stop.What)
+		}
+		leadsOn(t, url, stop)
 		wantRows(t, url, `SELECT * FROM child`, "1")
 		pgtest.Exec(t, url, stop.Next, `ALTER TABLE child DROP CONSTRAINT child_id_fkey`)
 		f.open()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 
@@ -105,8 +106,11 @@ func checkOneBad(t *testing.T, url string, number, around int) {
 	if !strings.Contains(stop.What, "public.orders") || !strings.Contains(stop.Why, c.state) {
 		t.Errorf("%s: %v", c.name, stop)
 	}
-	query, _, _ := strings.Cut(strings.TrimPrefix(stop.Next, "compare: "), "; mend")
-	pgtest.Exec(t, url, query)
+	place := fmt.Sprintf("at commit LSN 0/%X, ordinal 1 (event source/i1/%d/1); everything through %s is applied", 11+around, 11+around, start)
+	if !strings.Contains(stop.What, place) {
+		t.Errorf("%s: %s does not say %s", c.name, stop.What, place)
+	}
+	leadsOn(t, url, stop)
 	wantRows(t, url, `SELECT * FROM orders`, "1|one|1")
 	pgtest.Exec(t, url, c.mend)
 	if pos := f.open(); pos != start {
@@ -115,6 +119,38 @@ func checkOneBad(t *testing.T, url string, number, around int) {
 	if err := f.w.Write(t.Context(), b); err != nil {
 		t.Fatalf("%s: after mending: %v", c.name, err)
 	}
+}
+
+// leadsOn executes what a stop about rows says, which ends with the command that
+// starts the pipeline.
+func leadsOn(t *testing.T, url string, stop *entrain.Stop) {
+	t.Helper()
+	if !strings.Contains(stop.Next, "\n-- then: entrain run FILE") {
+		t.Errorf("%s: next has no command: %s", stop.Code, stop.Next)
+	}
+	pgtest.Exec(t, url, stop.Next)
+}
+
+// TestSinkRefusedByState: a target that publishes the table and identifies none of its
+// rows takes no update: not a thing that passes, but the row's stop.
+func TestSinkRefusedByState(t *testing.T) {
+	onMajors(t, func(t *testing.T, url string) {
+		pgtest.Exec(t, url, ordersSQL, `INSERT INTO orders VALUES (1, 'one', 1)`, `CREATE PUBLICATION chained FOR TABLE orders`)
+		o := describe(t, url, "public", "orders")
+		pgtest.Exec(t, url, `ALTER TABLE orders REPLICA IDENTITY NOTHING`)
+		f := newFeed(t, url)
+		b := f.batch(tx(upd(o, "1", "two", "2")))
+		stop := wantStop(t, f.w.Write(t.Context(), b), "row_refused")
+		if !strings.Contains(stop.Why, "is not in the state") || !strings.Contains(stop.Why, "55000") {
+			t.Error(stop)
+		}
+		leadsOn(t, url, stop)
+		pgtest.Exec(t, url, `ALTER TABLE orders REPLICA IDENTITY DEFAULT`)
+		f.open()
+		if err := f.w.Write(t.Context(), b); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestSinkRefusedFragment proves P4: a bad row in the last part of a transaction
@@ -223,6 +259,10 @@ func TestSinkLostUniqueIndex(t *testing.T) {
 		f.write(tx(ins(o, "1", "a", "1"), upd(o, "1", "b", "1")))
 		pgtest.Exec(t, url, `ALTER TABLE orders DROP CONSTRAINT orders_pkey; INSERT INTO orders VALUES (1, 'twin', 1)`)
 		stop := wantStop(t, f.w.Write(t.Context(), f.batch(tx(upd(o, "1", "c", "2")))), "key_not_unique")
+		if !strings.Contains(stop.What, `row "id" = '1', changed several rows at the target, at commit LSN 0/`) {
+			t.Error(stop.What)
+		}
+		leadsOn(t, url, stop)
 		if !strings.Contains(stop.What, "everything through "+position(2).String()) || !strings.Contains(stop.What, "source/i1/2/0") {
 			t.Errorf("the stop does not say what is applied: %s", stop.What)
 		}
@@ -235,6 +275,35 @@ func TestSinkLostUniqueIndex(t *testing.T) {
 			t.Fatalf("position %v, want that of the batch", pos)
 		}
 		f.write(tx(ins(o, "1", "d", "1")))
+	})
+}
+
+// TestSinkRenamedTable: a table that the target lacks may be one of its own under a
+// new name: the SQL that renames it is all that it takes.
+func TestSinkRenamedTable(t *testing.T) {
+	onMajors(t, func(t *testing.T, url string) {
+		pgtest.Exec(t, url, ordersSQL, `CREATE SCHEMA "Old"; CREATE TABLE "Old"."it's" (id int8, "No te" text); CREATE TABLE other (id int8)`)
+		f := newFeed(t, url)
+		for _, c := range []struct{ from, to, alike string }{
+			{"public.orders", "bills", `"public"."orders"`}, {`"Old"."it's"`, "x", `"Old"."it's"`},
+		} {
+			parts := strings.Split(strings.ReplaceAll(c.from, `"`, ""), ".")
+			table := *describe(t, url, parts[0], parts[1])
+			table.Schema, table.Name = "public", c.to
+			table.Version = table.Fingerprint()
+			values := slices.Repeat([]string{"1"}, len(table.Columns))
+			b := f.batch(tx(ins(&table, values...)))
+			stop := wantStop(t, f.w.Write(t.Context(), b), "table_missing")
+			if !strings.Contains(stop.What, c.alike+" has its columns") || !strings.Contains(stop.Why, "schema_changes.rename: stop") {
+				t.Error(stop)
+			}
+			leadsOn(t, url, stop)
+			f.open()
+			if err := f.w.Write(t.Context(), b); err != nil {
+				t.Error(err)
+			}
+			wantRows(t, url, "SELECT count(*) FROM public."+c.to+" WHERE id = 1", "1")
+		}
 	})
 }
 
@@ -257,7 +326,7 @@ func TestSinkUnknownNames(t *testing.T) {
 		}
 		wantRows(t, url, `SELECT * FROM orders`, "1|a|2|3|ok")
 		ghost := *o
-		ghost.Name = "it's not there"
+		ghost.Name, ghost.Columns = "it's not there", o.Columns[:3]
 		stop := wantStop(t, f.w.Write(t.Context(), f.batch(tx(del(&ghost, "1")))), "table_missing")
 		if !strings.Contains(stop.What, "public.it's not there") || !strings.HasPrefix(stop.Next, "entrain check --fix-sql --only table_missing FILE") {
 			t.Errorf("stop %+v", stop) // TestPG16IdentifierZoo does as it says

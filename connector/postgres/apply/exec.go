@@ -176,8 +176,8 @@ func (w *writer) itemCall(events []entrain.Event, item *applyplan.Item) (call, e
 		return call{sql: truncateSQL(events[item.Event].Truncate, w.catalog.table)}, nil
 	}
 	t := w.catalog.table(item.Target.Table)
-	if err := t.permits(item); err != nil {
-		return call{}, err
+	if !t.permits(item) {
+		return call{}, w.stopIdentityAlways(&events[item.Event], *item)
 	}
 	st := w.stmts.row(t, item)
 	if st == nil {
@@ -304,10 +304,7 @@ func checkCopied(tag pgconn.CommandTag, sent int64) error {
 	return nil
 }
 
-// permits refuses what the target can only do with side effects.
-func (t *targetTable) permits(item *applyplan.Item) error {
-	if item.Op == applyplan.Rekey && t.always >= 0 && t.key[t.always] && t.ActsOnDelete {
-		return stopIdentityAlways(t)
-	}
-	return nil
+// permits reports whether the target can do it without side effects.
+func (t *targetTable) permits(item *applyplan.Item) bool {
+	return item.Op != applyplan.Rekey || t.always < 0 || !t.key[t.always] || !t.ActsOnDelete
 }

@@ -75,8 +75,10 @@ func TestLoadReferencesRefused(t *testing.T) {
 		}
 		lt.finish(l)
 		stop := wantStop(t, lt.complete(snapshotOf(k)), "row_refused")
-		if !strings.Contains(stop.What, "kids_parent_fkey") || !stop.Data {
-			t.Error(stop)
+		for _, word := range []string{"kids_parent_fkey", "table public.kids", "the key (parent) = (2)", "no position in the log"} {
+			if !strings.Contains(stop.What, word) || !stop.Data || !strings.HasSuffix(stop.Next, "\n-- then: entrain run FILE") {
+				t.Errorf("no %s in %v", word, stop)
+			}
 		}
 		pgtest.Exec(t, url, `INSERT INTO parents VALUES (2)`)
 		if err := lt.complete(snapshotOf(k)); err != nil {

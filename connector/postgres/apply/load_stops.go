@@ -133,9 +133,12 @@ func (x *loadSession) refused(ctx context.Context, err error, t *entrain.Table) 
 		return dial.Classify(err)
 	}
 	what, next := "the rows that were copied", "mend the rows that the constraint names at the target"
-	if t != nil {
+	switch {
+	case t != nil:
 		what = "rows of table " + t.String()
 		next = fmt.Sprintf("compare table %s at both ends, mend it at the target", tableSQL(t))
+	case pgErr.TableName != "":
+		what = "the rows that were copied into table " + sqltext.Table(pgErr.SchemaName, pgErr.TableName)
 	}
 	if place := copyPlace.FindStringSubmatch(pgErr.Where); place != nil {
 		what += ", at row " + place[1] + " of the part"
@@ -149,9 +152,9 @@ func (x *loadSession) refused(ctx context.Context, err error, t *entrain.Table) 
 	return &entrain.Stop{
 		Code: "row_refused",
 		Data: true,
-		What: "the target refused " + what,
+		What: "the target refused " + what + keyOf(err) + "; existing rows have no position in the log: this step is undone, those before it stand",
 		Why:  inWords(err),
-		Next: next + ", then start the pipeline again",
+		Next: next + "\n" + thenRun,
 		Err:  err,
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -18,14 +19,14 @@ func stopNoArbiter(st *targetTable) error {
 		Code: "key_index_missing",
 		What: fmt.Sprintf("table %s has no unique index at the target on what identifies its rows, or one that is deferrable", st.Table),
 		Why:  "while the table is copied, rows that are there already are replaced by key",
-		Next: fmt.Sprintf("CREATE UNIQUE INDEX ON %s (%s);", st.sql, strings.Join(st.keyNames(), ", ")),
+		Next: fmt.Sprintf("CREATE UNIQUE INDEX ON %s (%s);\n%s", st.sql, strings.Join(st.keyNames(), ", "), thenRun),
 	}
 	if st.late != "" {
-		stop.Next = fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT %s, ADD UNIQUE (%s);", st.sql, st.late, strings.Join(st.keyNames(), ", "))
+		stop.Next = fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT %s, ADD UNIQUE (%s);\n%s", st.sql, st.late, strings.Join(st.keyNames(), ", "), thenRun)
 	}
 	if len(st.Key) == 0 {
 		stop.Why = "the source identifies rows by all their columns, and the target's table has no primary key; " + stop.Why
-		stop.Next = fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (…);   -- the columns that tell its rows apart", st.sql)
+		stop.Next = fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (…);   -- the columns that tell its rows apart\n%s", st.sql, thenRun)
 	}
 	return stop
 }
@@ -54,24 +55,53 @@ func (w *writer) aside(ctx context.Context, err error) (string, *pgconn.PgError)
 	if fault != nil || row == nil {
 		return "", nil
 	}
-	return row[0] + "\n-- once the rows are copied: " + strings.ReplaceAll(row[1], "\n", " "), refused
+	return row[0] + "\n" + thenRun + "\n-- once the rows are copied: " + strings.ReplaceAll(row[1], "\n", " "), refused
 }
 
 // explainSwap says which constraint stands between a double and its table.
 func (w *writer) explainSwap(ctx context.Context, swap *swapError) error {
 	stop := &entrain.Stop{
 		Code: "shadow_refused",
-		What: fmt.Sprintf("a constraint of the target does not let the copied rows take the place of those of table %s", swap.t.Table),
+		What: fmt.Sprintf("a constraint of the target does not let the copied rows take the place of those of table %s%s; everything through %s is applied",
+			swap.t.Table, keyOf(swap.err), w.pos),
 		Why: inWords(swap.err) + "; the table still has its old rows, and the new ones wait in " + swap.t.sql +
 			"; each order of the changes was tried",
-		Next: "mend the rows that the constraint names, then start the pipeline again",
+		Next: "mend the rows that the constraint names\n" + thenRun,
 		Err:  swap.err,
 	}
 	if sql, refused := w.aside(ctx, swap.err); refused != nil {
 		stop.What += fmt.Sprintf(" (%s of %s.%s)", refused.ConstraintName, refused.SchemaName, refused.TableName)
 		stop.Next = sql
+		if refused.Code == stateForeignKey {
+			stop.Next = w.pastReference(ctx, swap.t, sql)
+		}
 	}
 	return stop
+}
+
+// pastReference completes the SQL that takes a reference out of the way: it holds
+// again once the tables at both of its ends have been read anew.
+func (w *writer) pastReference(ctx context.Context, t *targetTable, sql string) string {
+	tied, err := dial.QueryRows(ctx, w.conn, tiedSQL, fmt.Sprint(t.real.Relation))
+	if err != nil {
+		return sql
+	}
+	var old []string
+	for _, other := range tied {
+		if other[1] != "true" && !slices.Contains(old, other[0]) {
+			old = append(old, other[0])
+		}
+	}
+	drop, back, _ := strings.Cut(sql, "\n")
+	next := drop + "\n-- then: entrain run FILE"
+	canGrant, err := dial.QueryRow(ctx, w.conn, canGrantSQL)
+	switch {
+	case len(old) > 0:
+		next += "\n-- and, for the rows at the other end: entrain table resync FILE " + strings.Join(old, " ")
+	case err == nil && canGrant[0] == "true" && !t.real.differs:
+		next = fmt.Sprintf("GRANT SET ON PARAMETER session_replication_role TO %s;   -- then: entrain run FILE\n-- or: ", sqltext.Ident(w.catalog.role)) + next
+	}
+	return next + "\n" + back
 }
 
 // explainReference turns the refusal of a row whose parent is not copied yet into
@@ -91,7 +121,8 @@ func (w *writer) explainReference(ctx context.Context, err error, events []entra
 	}
 	stop := &entrain.Stop{
 		Code: "reference_waits",
-		What: fmt.Sprintf("a row of table %s refers to one that is not copied yet (%s)", t.Table, refused.ConstraintName),
+		What: fmt.Sprintf("a row of table %s refers to one that is not copied yet (%s)%s; everything through %s is applied",
+			t.Table, refused.ConstraintName, keyOf(err), w.pos),
 		Why: "while the tables are copied, rows come in any order, and a constraint that is checked at the end of each transaction " +
 			"does not help: drop it until the copy is complete",
 		Next: drop,

@@ -133,5 +133,9 @@ func (s *Sink) Open(ctx context.Context) (entrain.Writer, error) {
 		lease:  s.lease,
 	}
 	w.catalog = newCatalog(conn)
+	w.catalog.makes = s.cfg.CreateTables
 	return w, nil
 }
+
+// Guarantees implements entrain.Guarantor.
+func (s *Sink) Guarantees() entrain.Guarantees { return entrain.Guarantees{Once: true, Whole: true} }

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector/postgres/sqltext"
 )
 
 // wider lists, for a type, the types that take each of its values in the same
@@ -17,9 +18,6 @@ var wider = map[string][]string{
 	"cidr":    {"inet"},
 	"bit":     {"varbit"},
 }
-
-// typmodHeader is what the server adds to lengths and precisions.
-const typmodHeader = 4
 
 // widens reports whether each value of the type from is one of the type to, with
 // the same text, so that what rows have does not change.
@@ -45,16 +43,6 @@ func widens(from, to entrain.Column) bool {
 	return from.Modifier == to.Modifier
 }
 
-// numericParts are precision and scale of a numeric's modifier.
-func numericParts(modifier int32) (precision, scale int32) {
-	m := modifier - typmodHeader
-	scale = m & 0x7ff
-	if scale > 1023 {
-		scale -= 2048 // from version 15 on a scale can be negative
-	}
-	return m >> 16, scale
-}
-
 // widerNumeric: as many digits before the point, and the same behind it: with
 // another scale the texts of all values change.
 func widerNumeric(from, to int32) bool {
@@ -64,8 +52,8 @@ func widerNumeric(from, to int32) bool {
 	if from < 0 {
 		return false
 	}
-	p, s := numericParts(from)
-	q, u := numericParts(to)
+	p, s := sqltext.NumericParts(from)
+	q, u := sqltext.NumericParts(to)
 	return s == u && q >= p
 }
 
@@ -76,6 +64,6 @@ func holdsIntegers(typ string, modifier int32) bool {
 	if modifier < 0 {
 		return true
 	}
-	p, s := numericParts(modifier)
+	p, s := sqltext.NumericParts(modifier)
 	return s == 0 && p >= integerDigits[typ]
 }

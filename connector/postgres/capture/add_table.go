@@ -162,7 +162,6 @@ func (s *Source) publish(ctx context.Context, pub alterable, t sourceTable, add 
 		_, err := dial.QueryRows(ctx, conn, add)
 		return err
 	})
-	const duplicateObject = "42710"
 	switch dial.SQLState(err) {
 	case duplicateObject: // somebody else was faster
 		return nil

@@ -35,8 +35,8 @@ func (s *Source) Check(ctx context.Context, _ *entrain.Report) (entrain.Report, 
 		Session: session,
 		Slot:    s.cfg.Slot, Publications: s.cfg.publications(), CreateSlot: s.cfg.Create,
 		CreatePublication: s.cfg.Create && len(s.cfg.Publications) == 0,
-		Listed:            len(s.cfg.Tables.Include) > 0, Wants: s.wants, Kind: kindOf, Application: application,
-		Copies: s.cfg.Copies, Standalone: s.cfg.Standalone, Given: len(s.cfg.Publications) > 0, DecodingWorkMem: int64(s.cfg.DecodingWorkMem), MuchHeld: warnHeld,
+		Listed:            len(s.cfg.Tables.Include) > 0, Wants: s.wants, Named: s.named, Never: s.cfg.Never, Kind: kindOf, Application: application,
+		Copies: s.cfg.Copies, Standalone: s.cfg.Standalone, Given: len(s.cfg.Publications) > 0, DecodingWorkMem: int64(s.cfg.DecodingWorkMem), MuchHeld: int64(s.cfg.Guard.Warn),
 		Size: func(bytes int64) string { return connector.ByteSize(bytes).String() },
 	}
 	if x.Replication = tryReplication(ctx, cfg); ctx.Err() != nil {

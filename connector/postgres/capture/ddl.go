@@ -9,11 +9,15 @@ import (
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector/postgres/dial"
+	"github.com/entrainsync/entrain/connector/postgres/sqltext"
 )
 
 // ddlPrefix is that of the messages by which event triggers at the source tell
 // of statements that changed tables.
 const ddlPrefix = "entrain.ddl"
+
+// TypeName implements entrain.TypeNamer.
+func (s *Source) TypeName(c entrain.Column) string { return sqltext.TypeName(c.Type, c.Modifier) }
 
 // DDLScript implements entrain.DDLScripter.
 func (s *Source) DDLScript() string { return ddlScript }

@@ -70,7 +70,7 @@ func (d *digestSession) Tables(ctx context.Context, _ []*entrain.Table) ([]entra
 	}
 	tables := make([]entrain.DigestTable, len(captured))
 	for i, c := range captured {
-		tables[i] = entrain.DigestTable{Table: c.Table, Filtered: c.Filtered, Refused: c.Refused,
+		tables[i] = entrain.DigestTable{Table: c.Table, Filtered: c.Filtered, Once: c.Once, Refused: c.Refused,
 			Rows: sizes[i].Rows, Encoding: sizes[i].Encoding}
 	}
 	return tables, nil

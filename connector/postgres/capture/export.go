@@ -33,8 +33,9 @@ type Export struct {
 	// made here would have is meant.
 	Publications []string
 	Unpublished  bool
-	// Wants is the choice of tables, Kind says how values of a type read.
+	// Wants is the choice of tables, Named of views and the like (nil: none), Kind says how values of a type read.
 	Wants func(schema, name string) bool
+	Named func(schema, name string) bool
 	Kind  func(typ string) entrain.Kind
 	// MaxEventBytes is the largest row that is taken into memory.
 	MaxEventBytes int
@@ -49,8 +50,13 @@ func (e *Export) Close(ctx context.Context) { e.sess.close(ctx) }
 // Export makes the publication and the slot as Open does from the zero
 // position, then a view of the tables at a moment behind the slot's. The view
 // comes from a slot of its own that is temporary: it ends with its session.
-func (s *Source) Export(ctx context.Context) (*Export, error) {
-	return s.export(ctx, (*session).ensureStream)
+// making, if set, is told the slot's name before it is made: see
+// [entrain.SnapshotRequest].
+func (s *Source) Export(ctx context.Context, making func(ctx context.Context, slot string) error) (*Export, error) {
+	return s.export(ctx, func(sess *session, ctx context.Context, e *Export) error {
+		sess.making = making
+		return sess.ensureStream(ctx, e)
+	})
 }
 
 // ExportAlone is Export for a view that no stream follows: it makes nothing
@@ -69,7 +75,7 @@ func (s *Source) export(ctx context.Context, prepare func(*session, context.Cont
 	}
 	e := &Export{
 		Server: sess.sibling("snapshot"), Version: sess.version, Publications: s.cfg.publications(),
-		Wants: s.wants, Kind: kindOf, MaxEventBytes: int(s.cfg.MaxEventBytes), sess: sess,
+		Wants: s.wants, Named: s.named, Kind: kindOf, MaxEventBytes: int(s.cfg.MaxEventBytes), sess: sess,
 	}
 	err = prepare(sess, ctx, e)
 	if err == nil {

@@ -22,7 +22,7 @@ func takeSnapshot(t *testing.T, src *Source) *snapshot.Snapshot {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), sourcePatience)
 	defer cancel()
-	e, err := src.Export(ctx)
+	e, err := src.Export(ctx, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +223,7 @@ func TestExportBehindOpenTransaction(t *testing.T) {
 			return pgtest.QueryOne(t, url, temporary) == "0" && pgtest.QueryOne(t, url, senders) == "0"
 		}
 		export := func(ctx context.Context) error {
-			e, err := mustSource(t, cfg).Export(ctx)
+			e, err := mustSource(t, cfg).Export(ctx, nil)
 			if err == nil {
 				e.Close(ctx)
 			}
@@ -342,7 +342,7 @@ func TestSnapshotOnStandby(t *testing.T) {
 func TestPublicationChangesMeanwhile(t *testing.T) {
 	eachShared(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, oneTable, "CREATE TABLE u (id int PRIMARY KEY)", "CREATE PUBLICATION pub FOR TABLE t")
-		e, err := newTestSource(t, url).Export(t.Context())
+		e, err := newTestSource(t, url).Export(t.Context(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

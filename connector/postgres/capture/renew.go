@@ -25,6 +25,9 @@ func (s *Source) Renew(ctx context.Context) error {
 			Next: dropSlot(s.cfg.Slot) + "; SELECT pg_create_logical_replication_slot(" + quoted(s.cfg.Slot) + ", 'pgoutput');",
 		}
 	}
+	if err := s.forgetMark(); err != nil {
+		return err
+	}
 	return s.withConn(ctx, func(conn *pgconn.PgConn) error {
 		row, err := dial.QueryRow(ctx, conn, "SELECT 1 FROM pg_replication_slots WHERE slot_name = $1", s.cfg.Slot)
 		if err != nil || row == nil {

@@ -28,5 +28,5 @@ func (s *Source) Sequences(ctx context.Context) ([]entrain.Sequence, error) {
 // examination is what tells the captured tables.
 func (s *Source) examination(server string) preflight.Source {
 	return preflight.Source{Session: preflight.Session{Where: "source " + server}, Slot: s.cfg.Slot, Publications: s.cfg.publications(),
-		Wants: s.wants, Kind: kindOf}
+		Wants: s.wants, Named: s.named, Kind: kindOf}
 }

@@ -30,6 +30,8 @@ type session struct {
 	identity
 	settings map[string]string
 	trip     time.Duration // the shortest query so far: a bound of the round trip
+	// making, if set, is told the slot's name before it is made, and "" if it was not.
+	making func(ctx context.Context, slot string) error
 }
 
 // connect opens the replication connection, to the first server of those named
@@ -59,6 +61,9 @@ func (s *session) dial(ctx context.Context) (err error) {
 	s.cfg.RuntimeParams["replication"] = "database"
 	if size := s.src.cfg.DecodingWorkMem; size > 0 {
 		s.cfg.RuntimeParams["logical_decoding_work_mem"] = strconv.FormatInt(int64(size)>>10, 10) + "kB"
+	}
+	if s.src.cfg.Leased {
+		s.cfg.RuntimeParams["wal_sender_timeout"] = strconv.FormatInt(leaseTimeout.Milliseconds(), 10) + "ms"
 	}
 	dialer := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 6,
@@ -234,6 +239,9 @@ func (s *session) synchronous() bool {
 
 // open checks the history, starts the stream and returns its reader.
 func (s *session) open(ctx context.Context, from entrain.Position) (entrain.Reader, error) {
+	if err := s.src.givenUp(ctx, from); err != nil {
+		return nil, err
+	}
 	if err := s.ensurePublication(ctx, from); err != nil {
 		return nil, err
 	}

@@ -24,8 +24,14 @@ func (s *session) createSlot(ctx context.Context) (lsn, error) {
 	if cfg.Failover != nil && *cfg.Failover && (s.version < failoverSince || s.standby) {
 		return 0, s.stopNoFailover()
 	}
+	if s.making != nil {
+		if err := s.making(ctx, cfg.Slot); err != nil {
+			return 0, err
+		}
+	}
 	rows, err := s.createPatiently(ctx, newSlot{cfg.Slot, s.createCommand()})
 	if err != nil {
+		err = errors.Join(err, s.notMade(ctx, err))
 		return 0, createSlotError(err, cfg.Slot, s.cfg.User)
 	}
 	at, err := parseLSN(rows[0][1])
@@ -34,6 +40,21 @@ func (s *session) createSlot(ctx context.Context) (lsn, error) {
 	}
 	cfg.Log.Info("created replication slot", "slot", cfg.Slot, "position", at.String(), "failover", s.wantsFailover())
 	return at, nil
+}
+
+// notMade takes the word back that the slot is being made, if it is certain that it was
+// not: there is none, or it is another's. If the connection is lost, nobody knows.
+func (s *session) notMade(ctx context.Context, refused error) error {
+	if s.making == nil {
+		return nil
+	}
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelTimeout)
+	defer cancel()
+	st, err := s.slot(bounded)
+	if err != nil || st.exists && dial.SQLState(refused) != duplicateObject {
+		return nil
+	}
+	return s.making(bounded, "")
 }
 
 // wantsFailover reports whether a new slot is to be one that standbys take over.

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/entrainsync/entrain"
@@ -58,6 +59,8 @@ type Config struct {
 	// 1 second. Default: off; what passes in the log moves the position
 	// anyway, though in larger steps.
 	Heartbeat time.Duration `yaml:"heartbeat"`
+	// Guard says what becomes of a slot that holds back much of the log.
+	Guard SlotGuard `yaml:"slot_guard"`
 
 	// Pipeline names slot and publication by default. Default: "default".
 	Pipeline string `yaml:"-"`
@@ -68,16 +71,27 @@ type Config struct {
 	Copies func(schema, name string) bool `yaml:"-"`
 	// Standalone: no changes are captured after that.
 	Standalone bool `yaml:"-"`
+	// Never: no rows are ever copied.
+	Never bool `yaml:"-"`
+	// State is a folder for what has to be remembered here; see SlotGuard. It need
+	// not exist.
+	State string `yaml:"-"`
+	// Leased: other processes wait for the slot; the server is asked to give it up
+	// 10 s after it last heard from this one.
+	Leased bool `yaml:"-"`
 }
 
 // Source captures the changes of one database. It implements entrain.Source,
-// entrain.Bounder, entrain.Guarder, entrain.Teardowner, entrain.Digester and
+// entrain.Bounder, entrain.Guarder, entrain.Teardowner, entrain.OnceLister, entrain.Digester and
 // entrain.Sequencer and may be used by several goroutines.
 type Source struct {
 	cfg   Config
 	wants func(schema, name string) bool
-	until *until // nil: endless
+	named func(schema, name string) bool // views and the like; nil: none
+	until *until                         // nil: endless
 	said  *sync.Map
+
+	retained *atomic.Pointer[entrain.Retained] // shared by bounded copies
 }
 
 // until is where a bounded source ends, for all its sessions.
@@ -107,6 +121,7 @@ func (cfg Config) withDefaults() Config {
 	cfg.Publication = cmp.Or(cfg.Publication, own)
 	cfg.MaxEventBytes = cmp.Or(cfg.MaxEventBytes, defaultMaxEvent)
 	cfg.CreateTimeout = cmp.Or(cfg.CreateTimeout, defaultCreateTimeout)
+	cfg.Guard = cfg.Guard.withDefaults()
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -140,6 +155,9 @@ func NewSource(cfg Config) (*Source, error) {
 	if cfg.CreateTimeout < 0 {
 		return nil, fmt.Errorf("source.create_timeout %s: it must not be negative", cfg.CreateTimeout)
 	}
+	if err := cfg.Guard.check(cfg); err != nil {
+		return nil, fmt.Errorf("source.slot_guard: %w", err)
+	}
 	if cfg.Heartbeat != 0 && cfg.Heartbeat < leastHeartbeat {
 		return nil, fmt.Errorf("source.heartbeat %s: at least %s", cfg.Heartbeat, leastHeartbeat)
 	}
@@ -154,7 +172,11 @@ func NewSource(cfg Config) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("source.tables: %w", err)
 	}
-	return &Source{cfg: cfg, wants: wants, said: &sync.Map{}}, nil
+	named, err := cfg.Tables.named()
+	if err != nil {
+		return nil, fmt.Errorf("source.tables: %w", err)
+	}
+	return &Source{cfg: cfg, wants: wants, named: named, said: &sync.Map{}, retained: &atomic.Pointer[entrain.Retained]{}}, nil
 }
 
 // warn says something about the source's tables, once: sessions that are tried
@@ -190,7 +212,8 @@ func (s *Source) Bounded(target string) (*Source, error) {
 
 // Build builds a source from the source section of a pipeline file.
 func Build(env connector.Env, decode connector.Decode) (*Source, error) {
-	cfg := Config{Pipeline: env.Pipeline, Log: env.Log, Copies: env.Copies, Standalone: env.Standalone}.withDefaults()
+	cfg := Config{Pipeline: env.Pipeline, Log: env.Log, Copies: env.Copies, Standalone: env.Standalone, Never: env.Never,
+		Leased: env.Leased, State: env.State}.withDefaults()
 	if err := decode(&cfg); err != nil {
 		return nil, err
 	}

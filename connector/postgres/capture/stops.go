@@ -228,6 +228,12 @@ func createSlotError(err error, slot, user string) error {
 	return fmt.Errorf("create replication slot %s: %w", slot, err)
 }
 
+// The SQLSTATEs of a name that is taken, and of one that is not there.
+const (
+	duplicateObject = "42710"
+	undefinedObject = "42704"
+)
+
 // stateReadOnly is the SQLSTATE of a server that takes no writes.
 const stateReadOnly = "25006"
 
@@ -284,6 +290,9 @@ func streamError(err error, cfg Config) error {
 	}
 	if isLostSlot(pgErr) {
 		return stopSlotRefused(cfg, err)
+	}
+	if pgErr.Code == "55000" && pgErr.Routine == "CreateDecodingContext" && pgErr.Hint != "" {
+		err = entrain.Retryable(err) // kept in step with the primary's, until this standby is promoted
 	}
 	if stop := captureStop(pgErr, err); stop != nil {
 		return stop

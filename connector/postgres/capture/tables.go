@@ -1,6 +1,10 @@
 package capture
 
-import "github.com/entrainsync/entrain/connector"
+import (
+	"slices"
+
+	"github.com/entrainsync/entrain/connector"
+)
 
 // Tables chooses tables by patterns over schema.table, both unquoted: * stands
 // for any run of characters, ? for one, a backslash takes the next one as it
@@ -28,4 +32,22 @@ func (t Tables) matcher() (func(schema, name string) bool, error) {
 	return func(schema, name string) bool {
 		return schema != ownSchema && (len(t.Include) == 0 || included(schema, name)) && !excluded(schema, name)
 	}, nil
+}
+
+// named is what Include names one by one, without a wildcard; nil if it names
+// nothing so. Views and the like are taken only by that.
+func (t Tables) named() (func(schema, name string) bool, error) {
+	wants, err := t.matcher()
+	if err != nil {
+		return nil, err
+	}
+	literal := slices.DeleteFunc(slices.Clone(t.Include), connector.HasWildcard)
+	if len(literal) == 0 {
+		return nil, nil
+	}
+	named, err := connector.MatchTables(literal)
+	if err != nil {
+		return nil, err
+	}
+	return func(schema, name string) bool { return named(schema, name) && wants(schema, name) }, nil
 }

@@ -3,33 +3,34 @@ package capture
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/entrainsync/entrain/connector"
+	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector/postgres/dial"
 )
 
 // slotWatch looks at the slot from beside the stream, by a connection of its
 // own: how long the log is and how much of it the slot holds back (P7).
 type slotWatch struct {
-	cfg    Config
+	src    *Source
+	cfg    Config // the source's
 	server *pgconn.Config
 
 	confirmed func() lsn      // what the session has told the server
 	read      func() lsn      // up to where it has handed out changes
 	giveUp    func(err error) // ends the session
 
-	end    atomic.Uint64 // of the source's log; 0 until known
-	conn   *pgconn.PgConn
-	warned int64 // bytes held when it last warned
-	mute   bool  // it was said that heartbeats cannot be written
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	end      atomic.Uint64 // of the source's log; 0 until known
+	conn     *pgconn.PgConn
+	said     entrain.Alarm // the level of the last warning
+	saidHeld int64         // and the bytes that were held then
+	mute     bool          // it was said that heartbeats cannot be written
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
 }
 
 const (
@@ -41,13 +42,13 @@ const (
 func newSlotWatch(s *session) *slotWatch {
 	server := s.sibling("watch")
 	server.RuntimeParams["synchronous_commit"] = "off" // a heartbeat waits for nobody
-	return &slotWatch{cfg: s.src.cfg, server: server}
+	return &slotWatch{src: s.src, cfg: s.src.cfg, server: server}
 }
 
 // Guard implements entrain.Guarder: it warns when the slot holds back much of
 // the log although nothing reads from it.
 func (s *Source) Guard(ctx context.Context) {
-	w := &slotWatch{cfg: s.cfg}
+	w := &slotWatch{src: s, cfg: s.cfg}
 	defer w.hangUp(ctx)
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
@@ -59,7 +60,9 @@ func (s *Source) Guard(ctx context.Context) {
 				continue // one of its files is being replaced
 			}
 			w.server = server
-			_ = w.lookQuietly(ctx) // no session is up that could be in a server's way
+			if w.lookQuietly(ctx) == nil { // no session is up that could be in a server's way
+				w.enough(ctx)
+			}
 		case <-ctx.Done():
 			return
 		}
@@ -104,6 +107,9 @@ func (w *slotWatch) run(ctx context.Context) {
 		now := time.Now()
 		if looks.due(now) {
 			err = errors.Join(err, w.lookQuietly(ctx))
+			if err == nil {
+				w.enough(ctx)
+			}
 		}
 		if beats.due(now) {
 			err = errors.Join(err, w.beat(ctx))
@@ -199,7 +205,7 @@ func (w *slotWatch) look(ctx context.Context) (lsn, error) {
 		return 0, err
 	}
 	row, err := dial.QueryRow(ctx, w.conn, `SELECT e, e - coalesce(restart_lsn, e), coalesce(wal_status, ''),
-		coalesce(confirmed_flush_lsn, '0/0') FROM pg_replication_slots, LATERAL (SELECT CASE WHEN pg_is_in_recovery()
+		coalesce(confirmed_flush_lsn, '0/0'), coalesce(safe_wal_size::text, '') FROM pg_replication_slots, LATERAL (SELECT CASE WHEN pg_is_in_recovery()
 		THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) ELSE pg_current_wal_lsn() END AS e) AS wal
 		WHERE slot_name = $1`, w.cfg.Slot)
 	if err != nil || row == nil {
@@ -210,25 +216,8 @@ func (w *slotWatch) look(ctx context.Context) (lsn, error) {
 		return 0, err
 	}
 	w.end.Store(uint64(end))
-	if err := w.judge(row[1], row[2]); err != nil {
+	if err := w.judge(row[1], row[2], row[4]); err != nil {
 		return 0, err
 	}
 	return parseLSN(row[3])
-}
-
-// judge warns when the slot holds much, and again when it holds twice that.
-func (w *slotWatch) judge(text, status string) error {
-	var held int64
-	if _, err := fmt.Sscan(text, &held); err != nil {
-		return fmt.Errorf("bytes held by the slot %q: %w", text, err)
-	}
-	switch {
-	case held < warnHeld:
-		w.warned = 0
-	case held >= max(warnHeld, 2*w.warned):
-		w.warned = held
-		w.cfg.Log.Warn("the replication slot holds back much of the source's log",
-			"slot", w.cfg.Slot, "held", connector.ByteSize(held).String(), "wal_status", status)
-	}
-	return nil
 }

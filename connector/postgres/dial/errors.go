@@ -45,6 +45,9 @@ func Classify(err error) error {
 				return entrain.Retryable(err)
 			}
 		}
+		if isClosed(pgErr) {
+			return entrain.Retryable(err)
+		}
 		return err
 	}
 	var netErr net.Error
@@ -55,6 +58,11 @@ func Classify(err error) error {
 	}
 	return err
 }
+
+// isClosed recognises a database that takes no connections for now (ALTER DATABASE …
+// ALLOW_CONNECTIONS false), as while it is restored or moved. Most of what the server
+// says with the same SQLSTATE stays as it is until somebody mends it.
+func isClosed(e *pgconn.PgError) bool { return e.Code == "55000" && e.Routine == "CheckMyDatabase" }
 
 // SQLState returns the SQLSTATE in err's chain, or "".
 func SQLState(err error) string {

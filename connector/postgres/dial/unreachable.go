@@ -34,7 +34,10 @@ func whyUnreachable(err error) string {
 	state := SQLState(err)
 	var unknown *net.DNSError
 	var timeout net.Error
+	var refused *pgconn.PgError
 	switch {
+	case errors.As(err, &refused) && isClosed(refused):
+		return "the database takes no connections for now: somebody has closed it (ALTER DATABASE … ALLOW_CONNECTIONS false)"
 	case strings.HasPrefix(state, "28"):
 		return "the server does not let this role in from here: role or password is another one, or pg_hba.conf has no line for it"
 	case state == stateNoDatabase:

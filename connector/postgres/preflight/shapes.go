@@ -14,6 +14,8 @@ type Captured struct {
 	Table *entrain.Table
 	// Filtered: every publication that has the table has a row filter for it.
 	Filtered bool
+	// Once: it is copied, and has no changes.
+	Once bool
 	// Refused is why the role cannot read all of its rows, empty if it can.
 	Refused string
 }
@@ -25,9 +27,9 @@ func (cfg Source) Captured(ctx context.Context, ask Ask) ([]Captured, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := make([]Captured, len(f.carried))
-	for i, t := range f.carried {
-		all[i] = Captured{Table: t.shape(f), Filtered: t.filtered(), Refused: view{t.usable && t.selectable, t.secured}.refused(f.role)}
+	all := make([]Captured, len(f.carried)+len(f.views))
+	for i, t := range slices.Concat(f.carried, f.views) {
+		all[i] = Captured{Table: t.shape(f), Once: t.isView(), Filtered: t.filtered(), Refused: view{t.usable && t.selectable, t.secured}.refused(f.role)}
 	}
 	return all, nil
 }

@@ -44,8 +44,10 @@ var sourceChecks = []check[sourceFacts]{
 	{code: "publication_tables", judge: judgePublicationTables},
 	{code: "publication_actions", judge: judgePublicationActions, applies: follows},
 	{code: "column_list_conflict", judge: judgeListConflict},
+	{code: "view_copied_once", judge: judgeViews, applies: follows},
 	{code: "not_copied", judge: judgeNotCopied},
 	{code: "keyless_table", judge: judgeKeyless, applies: follows},
+	{code: "key_index_missing", judge: judgeNoChunks, applies: follows},
 	{code: "unchanged_values", judge: judgeUnchanged, applies: follows},
 	{code: "select_right", judge: judgeSelectRight},
 	{code: "source_row_security", judge: judgeSourceRowSecurity},
@@ -82,7 +84,14 @@ func (cfg Source) Examine(ctx context.Context, ask Ask) (entrain.Report, error) 
 			report.Copies = append(report.Copies, entrain.TableCopy{Schema: t.schema, Name: t.name, Table: shape, Defined: true, Extensions: t.extensions})
 		}
 	}
-	report.Sequences = f.sequences
+	for _, t := range f.views {
+		if f.copies(t) {
+			shape := t.shape(f)
+			report.Tables = append(report.Tables, shape)
+			report.Copies = append(report.Copies, entrain.TableCopy{Schema: t.schema, Name: t.name, Table: shape, Defined: true, Once: true, Extensions: t.extensions})
+		}
+	}
+	report.Sequences, report.CopyOnly = f.sequences, f.cfg.Standalone
 	return report, nil
 }
 
@@ -105,7 +114,7 @@ func (t *table) inIndex() []string {
 // shape is the table as the log will describe it, but for the modifiers that
 // domains give their values.
 func (t *table) shape(f *sourceFacts) *entrain.Table {
-	shape := &entrain.Table{Schema: t.schema, Name: t.name, FullIdentity: t.form == "f"}
+	shape := &entrain.Table{Schema: t.schema, Name: t.name, FullIdentity: t.form == "f" || t.isView()}
 	for _, c := range t.columns {
 		if t.sends(c, f) {
 			shape.Columns = append(shape.Columns, entrain.Column{

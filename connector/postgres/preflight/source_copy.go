@@ -44,7 +44,7 @@ const grantor = "as the owner of the schema and the table"
 
 func judgeSelectRight(f *sourceFacts) []entrain.Finding {
 	var found []entrain.Finding
-	for _, t := range f.carried {
+	for _, t := range slices.Concat(f.carried, f.views) {
 		grants, unread := []string(nil), []string(nil)
 		for _, r := range t.read() {
 			if lacking := r.lacking(f); f.copies(t) && len(lacking) > 0 {
@@ -57,7 +57,7 @@ func judgeSelectRight(f *sourceFacts) []entrain.Finding {
 			found = append(found, failure("table "+t.String(), role+" may not read "+some(unread)+
 				": copying the rows that are there takes SELECT on the whole table, on each partition of a partitioned one, and USAGE of the schema",
 				f.fixes(grantor, distinct(append(grants, own...))...)...))
-		case len(own) > 0:
+		case len(own) > 0 && !t.isView():
 			found = append(found, warning("table "+t.String(), role+" may not read it itself: changes are carried all the same, "+
 				"but its rows cannot be compared, nor copied unless they are in partitions that it may read", f.fixes(grantor, own...)...))
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector/postgres/sqltext"
@@ -22,6 +23,10 @@ type Source struct {
 	Listed bool
 	// Wants is what the list means; it takes unquoted names.
 	Wants func(schema, name string) bool
+	// Named chooses the views and the like that a copy takes, too; nil: none.
+	Named func(schema, name string) bool
+	// Never: no rows are ever copied.
+	Never bool
 	// Copies chooses the tables whose existing rows will be copied; nil: none.
 	Copies func(schema, name string) bool
 	// Standalone: no changes are captured, so that nothing is made that lasts.
@@ -53,6 +58,7 @@ type sourceFacts struct {
 	tables                 []*table // that are wanted
 	// carried are those of them that the publications have or will get.
 	carried   []*table
+	views     []*table           // views, materialized ones and foreign tables that are wanted by their names
 	sequences []entrain.Sequence // of those
 	spilled   int64              // transactions of the slot that did not fit in memory
 }
@@ -144,7 +150,7 @@ SELECT c.oid::text, n.nspname, c.relname, c.relkind::text, c.relpersistence::tex
       OR EXISTS (SELECT FROM pg_publication_rel m WHERE m.prpubid = u.oid AND m.prrelid = c.oid))), '')
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN p ON p.schemaname = n.nspname AND p.tablename = c.relname
-WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
   AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
 ORDER BY 2, 3`
 
@@ -257,7 +263,8 @@ func (f *sourceFacts) readTables(ctx context.Context, ask Ask) error {
 	}
 	byOID, oids := map[string]*table{}, []string{}
 	for _, r := range rows {
-		if !f.cfg.Wants(r[1], r[2]) {
+		view := strings.Contains("vmf", r[3])
+		if !f.cfg.Wants(r[1], r[2]) || view && (f.cfg.Named == nil || !f.cfg.Named(r[1], r[2])) {
 			continue
 		}
 		t := &table{oid: r[0], schema: r[1], name: r[2], kind: r[3], persistence: r[4], identity: r[5], form: r[6],
@@ -268,6 +275,10 @@ func (f *sourceFacts) readTables(ctx context.Context, ask Ask) error {
 			return fmt.Errorf("columns published of table %s: %w", t, err)
 		}
 		byOID[t.oid], oids = t, append(oids, t.oid)
+		if view {
+			f.views = append(f.views, t)
+			continue
+		}
 		f.tables = append(f.tables, t)
 		if t.published || len(f.pub.missing) > 0 && !t.partition && t.persistence == "p" {
 			f.carried = append(f.carried, t)

@@ -10,7 +10,7 @@ import (
 )
 
 func judgeNoTables(f *sourceFacts) []entrain.Finding {
-	if slices.ContainsFunc(f.tables, func(t *table) bool { return t.persistence == "p" }) {
+	if slices.ContainsFunc(f.tables, func(t *table) bool { return t.persistence == "p" }) || f.cfg.Standalone && len(f.views) > 0 {
 		return nil
 	}
 	return one(failure(f.where, "source.tables takes no table of this database: correct its patterns, or the database in source.url"))

@@ -19,6 +19,7 @@ var targetChecks = []check[targetFacts]{
 	{code: "target_read_only", judge: judgeReadOnly},
 	{code: "position_rights", judge: judgePosition},
 	{code: "load_rights", judge: judgeLoadRights},
+	{code: "resync_rights", judge: judgeResyncRights, applies: knowsSource},
 	{code: "same_database", judge: judgeSameDatabase, applies: knowsSource},
 	{code: "target_encoding", judge: judgeTargetEncoding, applies: knowsSource},
 	{code: "type_missing", judge: judgeTypeMissing, applies: knowsSource},

@@ -52,7 +52,7 @@ type targetFacts struct {
 type tableName struct{ schema, name string }
 
 // position is what the catalog says about the position's table.
-type position struct{ schema, schemaUsable, schemaWritable, table, tableWritable bool }
+type position struct{ schema, schemaUsable, schemaWritable, table, tableWritable, temporary bool }
 
 // targetTable is what a table of the source meets at the target.
 type targetTable struct {
@@ -140,7 +140,8 @@ func sends(t *entrain.Table, column string) bool {
 const (
 	positionSQL = `SELECT (n.oid IS NOT NULL)::text, coalesce(has_schema_privilege(n.oid, 'USAGE'), false)::text,
   coalesce(has_schema_privilege(n.oid, 'CREATE'), false)::text, (c.oid IS NOT NULL)::text,
-  coalesce(has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE'), false)::text
+  coalesce(has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE'), false)::text,
+  has_database_privilege(current_database(), 'TEMPORARY')::text
 FROM (SELECT) one LEFT JOIN pg_namespace n ON n.nspname = 'entrain'
 LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = 'position'`
 
@@ -216,7 +217,7 @@ func (cfg Target) gather(ctx context.Context, ask Ask, source *entrain.Report) (
 		return nil, fmt.Errorf("examine %s: look for the position: %w", f.where, err)
 	}
 	r := rows[0]
-	f.position = position{r[0] == "true", r[1] == "true", r[2] == "true", r[3] == "true", r[4] == "true"}
+	f.position = position{r[0] == "true", r[1] == "true", r[2] == "true", r[3] == "true", r[4] == "true", r[5] == "true"}
 	if err := f.readLoads(ctx, ask); err != nil {
 		return nil, fmt.Errorf("examine %s: %w", f.where, err)
 	}

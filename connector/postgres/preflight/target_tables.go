@@ -114,15 +114,10 @@ func judgeColumnNotNull(f *targetFacts) []entrain.Finding {
 	return found
 }
 
-// indexed says what unique indexes there are on exactly the columns of the key.
-func (t *targetTable) indexed() (exists, immediate bool) {
-	key := slices.Sorted(slices.Values(t.key()))
-	for _, k := range t.keys {
-		if slices.Equal(slices.Sorted(slices.Values(k.columns)), key) {
-			exists, immediate = true, immediate || k.immediate
-		}
-	}
-	return exists, immediate
+// indexed reports whether a unique index is on exactly the columns of the key.
+func (t *targetTable) indexed() bool {
+	key := t.key()
+	return slices.ContainsFunc(t.keys, func(k uniqueKey) bool { return sameNames(key, k.columns) })
 }
 
 // eachKeyed calls do for the tables that have a key of which all columns are at
@@ -144,20 +139,30 @@ func (f *targetFacts) uniqueIndex(t *targetTable, key []string) []entrain.Fix {
 func judgeUniqueKey(f *targetFacts) []entrain.Finding {
 	var found []entrain.Finding
 	f.eachKeyed(func(t *targetTable, key []string) {
-		if exists, _ := t.indexed(); !exists {
+		if !t.indexed() {
 			found = append(found, warning("table "+t.String(), fmt.Sprintf("no unique index is on (%s), which identifies rows at the source: "+
-				"rows are looked for by scanning, and one that is there twice stops the pipeline", sqltext.Idents(key)), f.uniqueIndex(t, key)...))
+				"rows are looked for by scanning, and one that is there twice stops the pipeline"+notBeside, sqltext.Idents(key)), f.uniqueIndex(t, key)...))
 		}
 	})
 	return found
 }
 
+// judgeDeferrableKey: a deferrable index on the key is in the way of INSERT … ON
+// CONFLICT also where there is another that is not. No reference can need it.
 func judgeDeferrableKey(f *targetFacts) []entrain.Finding {
 	var found []entrain.Finding
 	f.eachKeyed(func(t *targetTable, key []string) {
-		if exists, immediate := t.indexed(); exists && !immediate {
-			found = append(found, warning("table "+t.String(), fmt.Sprintf("the key (%s) is deferrable: INSERT … ON CONFLICT cannot use it, "+
-				"so that inserts are slower", sqltext.Idents(key)), f.uniqueIndex(t, key)...))
+		for _, k := range t.keys {
+			if k.immediate || k.constraint == "" || !sameNames(key, k.columns) {
+				continue
+			}
+			kind := "UNIQUE"
+			if k.primary {
+				kind = "PRIMARY KEY"
+			}
+			found = append(found, warning("table "+t.String(), fmt.Sprintf("a constraint on the key (%s) is deferrable: INSERT … ON CONFLICT cannot be used, "+
+				"so that inserts are slower"+notBeside, sqltext.Idents(key)), f.fixes(tableOwner, fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT %s, ADD %s (%s)",
+				t, sqltext.Ident(k.constraint), kind, sqltext.Idents(k.columns)))...))
 		}
 	})
 	return found
@@ -186,7 +191,7 @@ func judgeKeyMismatch(f *targetFacts) []entrain.Finding {
 func judgeNoEquality(f *targetFacts) []entrain.Finding {
 	var found []entrain.Finding
 	for _, t := range f.tables {
-		if !t.plain() || len(t.key()) > 0 {
+		if !t.plain() || len(t.key()) > 0 || t.copied != nil && t.copied.Once {
 			continue
 		}
 		var names []string

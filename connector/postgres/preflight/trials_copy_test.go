@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/connector/postgres/sqltext"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
@@ -36,6 +37,18 @@ var (
 	}
 )
 
+// someView is one that the file names.
+var (
+	someView = sqltext.Table(oddSchema, `vi"ew`)
+	makeView = []string{"CREATE VIEW " + someView + " AS SELECT * FROM " + oddTable}
+)
+
+// nameView has the source take the view beside the table. The role may read it.
+func nameView(l *lab) {
+	l.asKeeper(l.source, l.grants(l.capture, "SELECT"))
+	l.file.Source.Tables.Include = []string{"*.*", connector.TablePattern(oddSchema, `vi"ew`)}
+}
+
 func copySourceTrials() []trial {
 	grantRoot := func(l *lab) { l.asKeeper(l.source, l.grants(l.capture, "SELECT")) }
 	return []trial{
@@ -51,6 +64,13 @@ func copySourceTrials() []trial {
 			l.afterwards("SELECT pg_drop_replication_slot('" + l.file.Source.Slot + "')")
 		})},
 		{code: "free_slots", status: fails, settings: map[string]string{"max_replication_slots": "1"}, by: byRestart, do: copying()},
+		{code: "view_copied_once", status: warns, unfixable: true, source: makeView, do: copying(nameView)},
+		{code: "view_copied_once", status: fails, unfixable: true, source: makeView, do: func(l *lab) {
+			nameView(l)
+			l.file.Source.Never = true
+		}},
+		{code: "select_right", status: fails, source: makeView, do: copying(nameView, deny("SELECT", someView))},
+		{code: "table_missing", status: fails, source: makeView, do: copying(nameView)},
 		{code: "not_copied", status: warns, source: append(family, "ALTER TABLE "+leaf+" SET UNLOGGED"), do: copying()},
 		{code: "not_copied", status: warns, source: []string{
 			"CREATE TABLE " + parted + " (id int PRIMARY KEY, v text) PARTITION BY RANGE (id)",

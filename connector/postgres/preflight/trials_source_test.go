@@ -190,6 +190,11 @@ func tableTrials() []trial {
 			"ALTER PUBLICATION pub SET TABLE " + oddTable + " WHERE (" + oddColumn + " = 'x')"}},
 		{code: "column_list_identity", status: fails, since: 15, source: []string{
 			"ALTER PUBLICATION pub SET TABLE " + oddTable + " (" + oddColumn + ") WHERE (id > 3)"}},
+		{code: "key_index_missing", status: warns, source: []string{"ALTER TABLE " + oddTable + " REPLICA IDENTITY FULL"}},
+		{code: "key_index_missing", status: warns, source: append(family, "ALTER TABLE "+parted+" REPLICA IDENTITY FULL", "ALTER TABLE "+leaf+" REPLICA IDENTITY FULL")},
+		{code: "key_index_missing", status: warns, unfixable: true, source: []string{dropKey, "ALTER TABLE " + oddTable + " REPLICA IDENTITY FULL"}},
+		{code: "key_index_missing", status: warns, unfixable: true, since: 15, source: []string{"ALTER TABLE " + oddTable + " REPLICA IDENTITY FULL",
+			"ALTER PUBLICATION pub SET TABLE " + oddTable + " WHERE (" + oddColumn + " <> '')"}},
 		{code: "keyless_table", status: warns, unfixable: true, source: []string{dropKey, "ALTER TABLE " + oddTable + " REPLICA IDENTITY FULL"}},
 		{code: "select_right", status: warns, do: func(l *lab) {
 			l.asKeeper(l.source, "REVOKE SELECT ON "+oddTable+" FROM "+l.q(l.capture))

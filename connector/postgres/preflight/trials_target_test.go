@@ -74,6 +74,11 @@ func keyTrials() []trial {
 	return []trial{
 		{code: "unique_key_missing", status: warns, target: []string{dropKey}},
 		{code: "unique_key_deferrable", status: warns, target: []string{dropKey, "ALTER TABLE " + oddTable + " ADD PRIMARY KEY (id) DEFERRABLE"}},
+		{code: "unique_key_deferrable", status: warns, target: []string{"ALTER TABLE " + oddTable + " ADD UNIQUE (id) DEFERRABLE"}}, // beside the key
+		{code: "resync_rights", status: warns, do: func(l *lab) { limitEntrain(l) }},
+		{code: "resync_rights", status: warns, do: copying(func(l *lab) {
+			l.asKeeper(l.target, "REVOKE TEMPORARY ON DATABASE "+databaseOf(l.target)+" FROM PUBLIC")
+		})},
 		{code: "key_mismatch", status: fails, target: []string{dropKey, "ALTER TABLE " + oddTable + " ADD PRIMARY KEY (" + oddColumn + ")"}},
 		{code: "no_equality", status: warns, unfixable: true,
 			source: []string{dropKey, "ALTER TABLE " + oddTable + " ADD j json, ADD p point, REPLICA IDENTITY FULL"},

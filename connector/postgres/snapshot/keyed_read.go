@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector/postgres/dial"
 	"github.com/entrainsync/entrain/connector/postgres/sqltext"
@@ -103,7 +105,7 @@ func (k *Keyed) present(ctx context.Context, now knownAs, shape *entrain.Table) 
 	if now.mark == known.mark && known.shape.Version == shape.Version {
 		return known, k.sameFilter(known)
 	}
-	tables, err := k.catalog().keyed(ctx)
+	tables, err := k.learn(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -121,6 +123,18 @@ func (k *Keyed) present(ctx context.Context, now knownAs, shape *entrain.Table) 
 		return nil, entrain.Retryable(fmt.Errorf("table %s was made anew", shape))
 	}
 	return t, k.sameFilter(t)
+}
+
+// learn reads the catalog in a chunk's transaction.
+func (k *Keyed) learn(ctx context.Context) (map[string]*keyedTable, error) {
+	if _, err := k.ask(ctx, anyPlanSQL); err != nil {
+		return nil, err
+	}
+	tables, err := k.catalog().keyed(ctx)
+	if err == nil {
+		_, err = k.ask(ctx, ownPlanSQL)
+	}
+	return tables, err
 }
 
 // sameFilter fails if the rows that the stream has are others than before: what
@@ -166,7 +180,7 @@ func (k *Keyed) rows(ctx context.Context, t *keyedTable, q entrain.ChunkQuery, c
 	case dial.SQLState(err) == "":
 		return k.lost(t.readError(err, k.cfg.MaxRow))
 	default:
-		return t.readError(err, k.cfg.MaxRow)
+		return t.readError(withoutOurs(err), k.cfg.MaxRow)
 	}
 	c.Rows = got.rows
 	if len(c.Rows) == 0 {
@@ -313,6 +327,26 @@ func (t *keyedTable) readError(err error, limit int) error {
 	return dial.Classify(err)
 }
 
+// conditionEnd is what comes behind a condition of somebody's: it may end with a
+// comment.
+const conditionEnd = "\n)"
+
+// withoutOurs is the server's error without what it quotes of our statement behind
+// such a condition, which may have no end of its own.
+func withoutOurs(err error) error {
+	var refused *pgconn.PgError
+	if !errors.As(err, &refused) {
+		return err
+	}
+	at := strings.LastIndex(refused.Message, conditionEnd)
+	if at < 0 {
+		return err
+	}
+	own := *refused
+	own.Message = own.Message[:at] + `"`
+	return &own
+}
+
 // copySQL sends the rows of the query.
 func (t *keyedTable) copySQL(q entrain.ChunkQuery, limit int) string {
 	var where []string
@@ -320,7 +354,7 @@ func (t *keyedTable) copySQL(q entrain.ChunkQuery, limit int) string {
 		where = append(where, "("+t.filter+")")
 	}
 	if q.Where != "" {
-		where = append(where, "("+q.Where+"\n)")
+		where = append(where, "("+q.Where+conditionEnd)
 	}
 	switch {
 	case q.Of != nil:

@@ -13,10 +13,12 @@ type table struct {
 	shape      *entrain.Table
 	numbers    map[string]bool // of the shape's columns in the catalog
 	filter     string          // SQL; "" for all rows
+	listed     bool            // a publication has a list of its columns
 	leaves     []*leaf
 	parts      []part
 	definition *entrain.Definition
 	group      int  // of tables that refer to each other
+	once       bool // a view or the like, which has no changes in the log
 	joins      bool // it gets the group that is being made
 }
 
@@ -26,6 +28,7 @@ type leaf struct {
 	schema, table string
 	columns       []leafColumn // in the order of the shape's
 	pages, rows   int64        // rows are estimated
+	mark          string       // of what a view is made of, as the view has it; "" of tables
 	analysed      float64      // rows when the table was analysed; -1: never
 }
 
@@ -65,6 +68,10 @@ func (t *table) rows() int64 {
 
 // divide cuts the table into parts of about so many rows.
 func (t *table) divide(rows int) {
+	if t.once {
+		t.parts = []part{{leaf: t.leaves[0]}}
+		return
+	}
 	for _, l := range t.leaves {
 		for _, from := range cuts(l.pages, l.rows, int64(rows)) {
 			if n := len(t.parts); n > 0 && t.parts[n-1].leaf == l {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector/postgres/dial"
@@ -73,7 +74,9 @@ func (r *rowReader) Read(ctx context.Context) (*entrain.Batch, error) {
 	settle()
 	switch {
 	case errors.Is(err, io.EOF):
-		r.finish()
+		if err := r.finish(); err != nil {
+			return nil, r.fail(err)
+		}
 	case err != nil && ctx.Err() != nil:
 		return nil, ctx.Err()
 	case err != nil:
@@ -108,7 +111,7 @@ func (r *rowReader) begin(ctx context.Context, m mode) error {
 	// the end of the snapshot ends it.
 	within, cancel := r.snapshot.within(context.WithoutCancel(ctx))
 	defer cancel()
-	if err := r.sess.send(within, r.part.copySQL(m)); err != nil {
+	if err := r.sess.send(within, r.part.copySQL(m)+"; COMMIT"); err != nil {
 		return r.fail(err)
 	}
 	return nil
@@ -178,7 +181,9 @@ func (r *rowReader) copy(ctx context.Context, m mode, w io.Writer, wrote func(ro
 	switch {
 	case err == nil:
 		rows = r.sess.frames.rows
-		r.finish()
+		if err := r.finish(); err != nil {
+			return 0, r.fail(err)
+		}
 		return rows, nil
 	case ctx.Err() != nil:
 		err = ctx.Err()
@@ -186,12 +191,24 @@ func (r *rowReader) copy(ctx context.Context, m mode, w io.Writer, wrote func(ro
 	return 0, r.fail(err) // w has a part of the rows: there is no going on
 }
 
-// finish gives the session back, which has sent everything.
-func (r *rowReader) finish() {
+// finish gives the session back, which has sent everything. Of a view it may find
+// that this was not what the snapshot has.
+func (r *rowReader) finish() error {
+	r.sess.copying, r.sess.ended = false, true
+	if r.part.leaf.mark != "" {
+		ctx, cancel := context.WithTimeout(r.snapshot.closed, markTimeout)
+		defer cancel()
+		if err := r.sess.sameView(ctx, r.part); err != nil {
+			return err
+		}
+	}
 	r.ended = true
-	r.sess.copying = false
 	r.snapshot.release(r.sess)
+	return nil
 }
+
+// markTimeout bounds the last look at a view.
+const markTimeout = time.Minute
 
 // fail ends the session.
 func (r *rowReader) fail(err error) error {

@@ -21,6 +21,9 @@ type session struct {
 	conn    *pgconn.PgConn
 	frames  frames
 	copying bool // between a COPY and its end
+	// ended: the part's transaction was committed behind its COPY, which the
+	// driver has not seen.
+	ended   bool
 	once    sync.Once
 	user    string
 	lasting context.Context // for the farewell
@@ -74,7 +77,7 @@ func (s *Snapshot) release(sess *session) {
 	ctx, cancel := context.WithTimeout(s.closed, dial.CloseTimeout)
 	defer cancel()
 	var err error
-	if sess.conn.TxStatus() != 'I' {
+	if !sess.ended && sess.conn.TxStatus() != 'I' {
 		_, err = sess.conn.Exec(ctx, "COMMIT").ReadAll() // gives the table's lock back
 	}
 	s.mu.Lock()
@@ -129,6 +132,7 @@ func (sess *session) leave() { sess.once.Do(func() { dial.Close(sess.lasting, se
 func (sess *session) start(ctx context.Context, s *Snapshot, p part) error {
 	ctx, cancel := s.within(ctx)
 	defer cancel()
+	sess.ended = false
 	g, err := sess.ask(ctx, beginIn(s.name)+p.gateSQL())
 	if err != nil {
 		if ctx.Err() != nil {
@@ -147,7 +151,8 @@ func (sess *session) start(ctx context.Context, s *Snapshot, p part) error {
 	return nil
 }
 
-// send lets the server send rows.
+// send lets the server send rows and, behind them, end the transaction, which
+// gives the table's lock back.
 func (sess *session) send(ctx context.Context, sql string) error {
 	if err := sess.conn.SyncConn(ctx); err != nil {
 		return err
@@ -189,6 +194,9 @@ func same(f pgconn.FieldDescription, c leafColumn) bool {
 // for its present state: what the functions say, and the shape of a query, come
 // from the catalog as it is now, not as the view has it.
 func (p part) gateSQL() string {
+	if p.leaf.mark != "" {
+		return p.viewGateSQL()
+	}
 	name := sqltext.Literal(p.leaf.name())
 	return "LOCK TABLE ONLY " + p.leaf.name() + " IN ACCESS SHARE MODE; " +
 		"SELECT pg_current_snapshot()::text, " + name + "::regclass::oid, pg_relation_filenode(" + name + "::regclass); " +
@@ -197,6 +205,9 @@ func (p part) gateSQL() string {
 
 // copySQL sends the rows of the part.
 func (p part) copySQL(m mode) string {
+	if p.leaf.mark != "" {
+		return "COPY (SELECT " + p.leaf.list() + " FROM " + p.leaf.name() + ") TO STDOUT" + m.format()
+	}
 	var where []string
 	if p.filter != "" {
 		where = append(where, "("+p.filter+")")
@@ -213,6 +224,10 @@ func (p part) rewritten(how string) error {
 	return entrain.Retryable(fmt.Errorf("%s was rewritten since the snapshot: %s", p.leaf.name(), how))
 }
 
+// notReady is the SQLSTATE of a view of the snapshot that is gone, and of a
+// materialized one without rows.
+const notReady = "55000"
+
 // SQLSTATEs of what is not there.
 const undefinedTable, undefinedColumn, undefinedSchema = "42P01", "42703", "3F000"
 
@@ -222,15 +237,18 @@ func (p part) gateError(err error, user string) error {
 	case undefinedTable, undefinedColumn, undefinedSchema:
 		return entrain.Retryable(fmt.Errorf("%s was rewritten since the snapshot: %w", p.leaf.name(), err))
 	}
-	if dial.SQLState(err) == dial.StateNoPrivilege {
+	switch state := dial.SQLState(err); {
+	case state == dial.StateNoPrivilege:
 		return p.leaf.refused(err, user)
+	case state == notReady && p.leaf.mark != "":
+		return p.leaf.unpopulated(err)
 	}
 	return goneError(err)
 }
 
 // goneError marks the errors of a view that does not exist any more.
 func goneError(err error) error {
-	const invalidName, undefinedObject, notReady = "22023", "42704", "55000"
+	const invalidName, undefinedObject = "22023", "42704"
 	switch dial.SQLState(err) {
 	case invalidName, undefinedObject, notReady:
 		return fmt.Errorf("%w: the snapshot does not exist any more: %w", entrain.ErrDisconnected, err)

@@ -39,6 +39,8 @@ type Config struct {
 	Unpublished  bool
 	// Wants chooses among the tables, Kind says how values of a type read.
 	Wants func(schema, name string) bool
+	// Named chooses the views and the like that are copied, too; nil: none.
+	Named func(schema, name string) bool
 	Kind  func(typ string) entrain.Kind
 	// PartRows is about how many rows a part has; 0: 50,000.
 	PartRows int
@@ -103,6 +105,7 @@ func (s *Snapshot) open(ctx context.Context) (err error) {
 	for _, t := range s.tables {
 		s.list = append(s.list, entrain.SnapshotTable{
 			Table: t.shape, Rows: t.rows(), Parts: max(len(t.parts), 1), Group: t.group, Definition: t.definition,
+			Chosen: t.chosen(),
 		})
 	}
 	return s.samePublications(ctx)
@@ -197,12 +200,14 @@ func (s *Snapshot) Close() error {
 	for _, sess := range used {
 		sess.end()
 	}
+	var wg sync.WaitGroup
 	for _, sess := range idle {
-		sess.leave()
+		wg.Go(sess.leave)
 	}
 	if holder != nil {
 		dial.Close(s.closed, holder)
 	}
+	wg.Wait()
 	return nil
 }
 

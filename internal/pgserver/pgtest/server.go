@@ -139,12 +139,15 @@ func startShared(t testing.TB, major int) *pgserver.Server {
 	return srv
 }
 
-// Main runs the tests, removes the shared servers, fails if a goroutine is
-// left over, and exits. A package that uses [Shared] calls it as the last thing
-// in its TestMain.
-func Main(m *testing.M) {
+// Main runs the tests, removes the shared servers, calls remove for what else
+// the tests share, fails if a goroutine is left over, and exits. A package that
+// uses [Shared] calls it as the last thing in its TestMain.
+func Main(m *testing.M, remove ...func() error) {
 	code := m.Run()
 	err := removeShared()
+	for _, f := range remove {
+		err = errors.Join(err, f())
+	}
 	if err == nil && code == 0 {
 		err = goleak.Find()
 	}

@@ -1,6 +1,6 @@
 //go:build unix
 
-package pgserver
+package throwaway
 
 import (
 	"bytes"
@@ -17,41 +17,41 @@ import (
 )
 
 // watch waits for the end of our process, which closes its standard input,
-// stops the server ($1) and removes its folder ($2) if we made it.
+// sends the server ($1) a signal ($2) and removes its folder ($3) if we made it.
 const watch = `cat >/dev/null
-kill -QUIT "$1"
+kill -"$2" "$1"
 n=0; while [ $n -lt 50 ] && kill -0 "$1" 2>/dev/null; do sleep 0.1; n=$((n+1)); done
-[ -z "$2" ] || rm -rf -- "$2"`
+[ -z "$3" ] || rm -rf -- "$3"`
 
-// process is one run of a server: the postmaster and its watchdog.
+// process is one run of a server: its first process and the watchdog.
 type process struct {
 	cmd      *exec.Cmd
 	watchdog *exec.Cmd
 	lifeline io.Closer     // open as long as we live
-	done     chan struct{} // closed when the postmaster is gone and reaped
+	done     chan struct{} // closed when the first process is gone and reaped
 }
 
-// launch starts the postmaster of the server's data folder. It does not wait
-// until the server accepts connections.
+// launch starts the server's program. It does not wait until the server is
+// ready.
 func (s *Server) launch() (*process, error) {
+	argv, err := s.program.Command(s.dir, s.port)
+	if err != nil {
+		return nil, err
+	}
 	log, err := os.OpenFile(s.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	cmd := exec.Command(s.install.Path("postgres"), "-D", s.data())
-	cmd.Dir, cmd.Env = s.dir, environment(s.dir)
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Dir, cmd.Env = s.dir, Environment(s.dir)
 	cmd.Stdout, cmd.Stderr = log, log
-	setUser(cmd)
+	SetUser(cmd)
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
 	p := &process{cmd: cmd, done: make(chan struct{})}
-	watched := ""
-	if s.ownDir {
-		watched = s.dir
-	}
-	if err := p.guard(watched); err != nil {
+	if err := p.guard(s); err != nil {
 		return nil, fmt.Errorf("start the watchdog: %w", errors.Join(err, cmd.Process.Kill(), cmd.Wait()))
 	}
 	go func() {
@@ -62,11 +62,16 @@ func (s *Server) launch() (*process, error) {
 	return p, nil
 }
 
-// guard starts the watchdog over the postmaster.
-func (p *process) guard(dir string) error {
-	watchdog := exec.Command("/bin/sh", "-c", watch, "watch", strconv.Itoa(p.cmd.Process.Pid), dir)
+// guard starts the watchdog over the server's first process.
+func (p *process) guard(s *Server) error {
+	dir := ""
+	if s.ownDir {
+		dir = s.dir
+	}
+	watchdog := exec.Command("/bin/sh", "-c", watch, "watch",
+		strconv.Itoa(p.cmd.Process.Pid), strconv.Itoa(int(s.cfg.Orphan)), dir)
 	watchdog.Dir = "/"
-	setUser(watchdog)
+	SetUser(watchdog)
 	lifeline, err := watchdog.StdinPipe()
 	if err != nil {
 		return err
@@ -86,7 +91,7 @@ func (p *process) unguard() {
 	p.watchdog.Wait()
 }
 
-// tell sends the postmaster a signal; one that is gone already does not mind.
+// tell sends the first process a signal; one that is gone already does not mind.
 func (p *process) tell(sig os.Signal) error {
 	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
@@ -94,9 +99,9 @@ func (p *process) tell(sig os.Signal) error {
 	return nil
 }
 
-// kill ends the postmaster and every child of it without warning and waits
+// kill ends the first process and every child of it without warning and waits
 // until all are gone: a data folder cannot be used again before. The
-// postmaster is frozen first, so that it neither starts nor notices anything.
+// first process is frozen before, so that it neither starts nor notices anything.
 func (p *process) kill(ctx context.Context) error {
 	if err := p.tell(syscall.SIGSTOP); err != nil {
 		return err
@@ -112,14 +117,14 @@ func (p *process) kill(ctx context.Context) error {
 		return err
 	}
 	for _, pid := range children {
-		if err := until(ctx, func() bool { return !alive(pid) }); err != nil {
+		if err := Until(ctx, func() bool { return !alive(pid) }); err != nil {
 			return fmt.Errorf("server process %d does not end: %w", pid, err)
 		}
 	}
 	return nil
 }
 
-// wait waits for the end of the postmaster.
+// wait waits for the end of the first process.
 func (p *process) wait(ctx context.Context) error {
 	select {
 	case <-p.done:
@@ -130,8 +135,8 @@ func (p *process) wait(ctx context.Context) error {
 }
 
 // childrenOf lists the processes whose parent is pid: from /proc where there is
-// one, else by ps. Each server process has a session of its own, so that the
-// process group does not tell.
+// one, else by ps. Each process of a PostgreSQL server has a session of its own,
+// so that the process group does not tell.
 func childrenOf(ctx context.Context, pid int) ([]int, error) {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil || len(stats) == 0 {

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package pgserver
+package throwaway
 
 import (
 	"context"
@@ -18,13 +18,15 @@ type process struct {
 }
 
 func (s *Server) launch() (*process, error) {
-	return nil, fmt.Errorf("start a private PostgreSQL server on %s: %w", runtime.GOOS, errors.ErrUnsupported)
+	return nil, fmt.Errorf("start a private server on %s: %w", runtime.GOOS, errors.ErrUnsupported)
 }
 
 func (p *process) tell(os.Signal) error       { return errors.ErrUnsupported }
 func (p *process) kill(context.Context) error { return errors.ErrUnsupported }
 func (p *process) wait(context.Context) error { return errors.ErrUnsupported }
 
-func isRoot() bool          { return false }
-func setUser(*exec.Cmd)     {}
-func giveAway(string) error { return nil }
+// SetUser does nothing here.
+func SetUser(*exec.Cmd) {}
+
+// GiveAway does nothing here.
+func GiveAway(string) error { return nil }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package pgserver
+package throwaway
 
 import (
 	"io/fs"
@@ -15,17 +15,17 @@ const nobody = 65534
 
 func isRoot() bool { return os.Geteuid() == 0 }
 
-// setUser makes cmd run in a session of its own, so that the terminal's Ctrl-C
+// SetUser makes cmd run in a session of its own, so that the terminal's Ctrl-C
 // does not reach it, and as an unprivileged user if we are root.
-func setUser(cmd *exec.Cmd) {
+func SetUser(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if isRoot() {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
 	}
 }
 
-// giveAway hands dir and all in it to the user that servers run as.
-func giveAway(dir string) error {
+// GiveAway hands dir and all in it to the user that servers run as.
+func GiveAway(dir string) error {
 	if !isRoot() {
 		return nil
 	}

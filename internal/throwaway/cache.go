@@ -1,4 +1,4 @@
-package pgserver
+package throwaway
 
 import (
 	"fmt"
@@ -28,23 +28,10 @@ func CacheDir() (string, error) {
 	return filepath.Join(dir, "entrain"), nil
 }
 
-// cachedBin returns where Fetch puts the programs of the major version.
-func cachedBin(major int) (string, error) {
-	a, err := artifactFor(major)
-	if err != nil {
-		return "", err
-	}
-	cache, err := CacheDir()
-	if err != nil {
-		return "", err
-	}
-	return filepath.Join(cache, "postgres", a.version, "bin"), nil
-}
-
-// fillOnce makes the folder target by fill, which writes into a temporary
+// FillOnce makes the folder target by fill, which writes into a temporary
 // folder beside it. Nobody sees a half filled target, and of several processes
 // that do the same work the first one to finish wins.
-func fillOnce(target string, fill func(dir string) error) error {
+func FillOnce(target string, fill func(dir string) error) error {
 	if _, err := os.Stat(target); err == nil {
 		return nil
 	}

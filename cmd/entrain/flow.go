@@ -1,0 +1,256 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"path/filepath"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/internal/store"
+	"github.com/entrainsync/entrain/pipeline"
+	"github.com/entrainsync/entrain/pipeline/fanout"
+	"github.com/entrainsync/entrain/stream"
+)
+
+// half says what a process does of a file that has a stream.
+type half int
+
+const (
+	both half = iota
+	captureOnly
+	deliverOnly
+)
+
+// deliveryName is the name under which a sink keeps the position of what it gets
+// from a partition of the pipeline's stream. The partition of the pipeline's own
+// changes has none.
+func deliveryName(pipeline, sink string, p stream.Partition) string {
+	name := pipeline + ":" + sink
+	if p != "" && p != stream.Partition(pipeline) {
+		name += ":" + string(p)
+	}
+	return name
+}
+
+// flow is the engine of a file with a stream: it is ordered about as its capture
+// is, and shows its deliveries besides.
+type flow struct {
+	capture engine // nil in a process that only delivers
+	out     *fanout.Fanout
+	log     stream.Log
+}
+
+// flow makes the engine that captures into the file's stream, delivers from it, or
+// both. state is the capture's.
+func (p *program) flow(l *loaded, state *store.Store) (*flow, error) {
+	f := &flow{log: l.log}
+	o := fanout.Options{Stream: l.log, Bounded: l.bounded, Log: p.log}
+	if l.half != deliverOnly && l.source != nil {
+		captures := l.options(p, l.log, state)
+		captures.Standby = l.half == captureOnly
+		if keeper, ok := l.log.(stream.Keeper); ok && l.file.External() {
+			captures.Store = store.In(keeper)
+		}
+		capture, err := pipeline.New(captures)
+		if err != nil {
+			return nil, err
+		}
+		f.capture, o.Capture = capture, capture
+	}
+	if l.half != captureOnly {
+		o.Sinks = p.fanoutSinks(l)
+	}
+	if cursorer, ok := l.log.(stream.Cursorer); ok && !l.file.External() {
+		var names []string
+		for _, s := range o.Sinks {
+			names = append(names, s.Cursor)
+		}
+		cursorer.Cursors(names)
+	}
+	var err error
+	f.out, err = fanout.New(o)
+	return f, err
+}
+
+// fanoutSinks are the sinks that this process feeds.
+func (p *program) fanoutSinks(l *loaded) []fanout.Sink {
+	var sinks []fanout.Sink
+	var building sync.Mutex // a section is decoded into one place
+	for _, end := range l.sinks {
+		if l.only != "" && l.only != end.section.Name {
+			continue
+		}
+		sinks = append(sinks, fanout.Sink{
+			Name: end.section.Name, Cursor: l.file.Name + "." + end.section.Name,
+			Deliver: func(at stream.Partition, source entrain.Source) (*fanout.Delivery, error) {
+				building.Lock()
+				defer building.Unlock()
+				return p.delivery(l, end, at, source)
+			},
+		})
+	}
+	return sinks
+}
+
+// delivery is a pipeline from a partition into a sink. What it has to remember is
+// in a folder of its own, whose lock keeps other processes of this machine out.
+func (p *program) delivery(l *loaded, end sinkEnd, at stream.Partition, source entrain.Source) (*fanout.Delivery, error) {
+	env := end.env
+	env.Pipeline = deliveryName(l.file.Name, end.section.Name, at)
+	env.Log = p.log.With("sink", end.section.Name)
+	sink, err := end.build(env)
+	if err != nil {
+		return nil, err
+	}
+	state, err := store.Open(l.sinkFolder(), url.PathEscape(end.section.Name+"."+string(at)))
+	if err != nil {
+		return nil, err
+	}
+	o := l.options(p, sink, nil)
+	o.Source, o.Transform, o.Snapshot, o.OnTableError = source, nil, pipeline.Snapshot{}, pipeline.TableErrorStop
+	o.Store, o.Log = positions{state}, env.Log
+	engine, err := pipeline.New(o)
+	if err != nil {
+		return nil, errors.Join(err, state.Close())
+	}
+	return &fanout.Delivery{Engine: engine, Close: state.Close}, nil
+}
+
+// sinkFolder is where the states of deliveries are.
+func (l *loaded) sinkFolder() string {
+	return filepath.Join(store.Folder(l.file.State.Dir, l.file.Name), "sinks")
+}
+
+// positions is a state of which a delivery uses the checkpoint only: tables live
+// between source and stream.
+type positions struct{ pipeline.Store }
+
+// Run implements engine. The stream is closed when both halves have ended.
+func (f *flow) Run(ctx context.Context) error {
+	err := f.out.Run(ctx)
+	if closer, ok := f.log.(io.Closer); ok {
+		err = errors.Join(err, closer.Close())
+	}
+	return err
+}
+
+// Status implements engine: the capture's, else that of the first delivery.
+func (f *flow) Status() pipeline.Status {
+	if f.capture != nil {
+		return f.capture.Status()
+	}
+	for _, s := range f.out.Sinks() {
+		return s.Status
+	}
+	return pipeline.Status{Phase: "connecting", LagBytes: -1}
+}
+
+// Sinks tells how the deliveries are.
+func (f *flow) Sinks() []fanout.SinkStatus { return f.out.Sinks() }
+
+// Tables implements engine.
+func (f *flow) Tables(ctx context.Context) ([]pipeline.TableStatus, error) {
+	if f.capture == nil {
+		return nil, stopDelivers()
+	}
+	return f.capture.Tables(ctx)
+}
+
+// Schemas implements engine.
+func (f *flow) Schemas() []pipeline.SchemaHistory {
+	if f.capture == nil {
+		return nil
+	}
+	return f.capture.Schemas()
+}
+
+// Do implements engine.
+func (f *flow) Do(ctx context.Context, o pipeline.Order) error {
+	if f.capture == nil {
+		return stopDelivers()
+	}
+	return f.capture.Do(ctx, o)
+}
+
+func stopDelivers() error {
+	return &entrain.Stop{
+		Code: "delivers_only",
+		What: "this process delivers from a stream and captures nothing",
+		Why:  "tables are added, paused and resynced where they are captured",
+		Next: "type the command where entrain capture FILE runs",
+	}
+}
+
+// options are those of the pipeline that reads the file's source.
+func (l *loaded) options(p *program, sink entrain.Sink, state *store.Store) pipeline.Options {
+	o := pipeline.Options{
+		Source: l.source, Transform: l.transform, Sink: sink, Snapshot: l.snapshot, Log: p.log,
+		BufferBytes: int(l.file.Pipeline.Buffer), BatchBytes: int(l.file.Pipeline.Batch),
+		OnTableError: l.onTableError(), ShutdownTimeout: l.file.Pipeline.ShutdownTimeout,
+	}
+	if state != nil {
+		o.Store = state
+	}
+	return o
+}
+
+// ends are all that may have something at a server or in a folder.
+func (l *loaded) ends() []any {
+	var ends []any
+	if l.source != nil {
+		ends = append(ends, l.source)
+	}
+	if l.log != nil {
+		ends = append(ends, l.log)
+	}
+	for _, end := range l.sinks {
+		ends = append(ends, end.sink)
+	}
+	return ends
+}
+
+// sourceType is the word behind type: of the source, for people.
+func (l *loaded) sourceType() string {
+	if l.file.Source == nil {
+		return "none"
+	}
+	return l.file.Source.Type
+}
+
+// part is the sink's name in what check says.
+func (e *sinkEnd) part() string {
+	if e.env.Pipeline == e.section.Name || e.section.Name == "sink" {
+		return "sink"
+	}
+	return "sink " + e.section.Name
+}
+
+// addSink is the flag of commands that are about one of several sinks.
+func addSink(cmd *cobra.Command, name *string) {
+	cmd.Flags().StringVar(name, "sink", "", "which of the file's sinks, by its `name`, if it has several")
+}
+
+// sinkNamed is the sink that a command is about.
+func (l *loaded) sinkNamed(command, name string) (*sinkEnd, error) {
+	var names []string
+	for i := range l.sinks {
+		end := &l.sinks[i]
+		if name == end.section.Name || name == "" && len(l.sinks) == 1 {
+			return end, nil
+		}
+		names = append(names, end.section.Name)
+	}
+	switch {
+	case len(names) == 0:
+		return nil, usageError{fmt.Errorf("%s: the file has no sink", command)}
+	case name == "":
+		return nil, usageError{fmt.Errorf("%s: the file has %d sinks, choose one with --sink: %q", command, len(names), names)}
+	}
+	return nil, usageError{fmt.Errorf("--sink %s: the file has no such sink, only %q", name, names)}
+}

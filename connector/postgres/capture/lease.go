@@ -1,0 +1,67 @@
+package capture
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/entrainsync/entrain/connector/postgres/dial"
+)
+
+const (
+	// leasePoll is how often a lease that another process has is asked for.
+	leasePoll = time.Second
+	// leaseTimeout is how long the server waits for a process that says nothing.
+	leaseTimeout = 10 * time.Second
+)
+
+// leaseSQL takes the lease, or tells who has it: an advisory lock, which also
+// covers the time before the slot is read, and the slot itself, which a process
+// without the lock may be reading. No row: we have it.
+const leaseSQL = `WITH lock AS MATERIALIZED (SELECT pg_try_advisory_lock(hashtextextended('entrain ' || $1, 0)) AS ours)
+SELECT coalesce(s.active_pid::text, ''), coalesce(a.client_addr::text, '')
+FROM lock LEFT JOIN pg_replication_slots s ON s.slot_name = $1 AND s.active LEFT JOIN pg_stat_activity a ON a.pid = s.active_pid
+WHERE NOT lock.ours OR s.active`
+
+// Lease implements entrain.Leaser by a session of its own, which the server ends
+// soon after this machine is gone.
+func (s *Source) Lease(ctx context.Context) (release func(), err error) {
+	cfg, err := dial.ParseURL(s.cfg.URL, "entrain_"+s.cfg.Pipeline+"_lease")
+	if err != nil {
+		return nil, err
+	}
+	for name, value := range map[string]string{
+		"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3", "idle_session_timeout": "0",
+	} {
+		cfg.RuntimeParams[name] = value
+	}
+	conn, err := dial.Connect(ctx, cfg)
+	if err != nil {
+		return nil, connectError(err, cfg)
+	}
+	if err := s.awaitLease(ctx, conn); err != nil {
+		dial.Close(ctx, conn)
+		return nil, err
+	}
+	return func() { dial.Close(ctx, conn) }, nil
+}
+
+func (s *Source) awaitLease(ctx context.Context, conn *pgconn.PgConn) error {
+	poll := time.NewTicker(leasePoll)
+	defer poll.Stop()
+	for waits := false; ; waits = true {
+		holder, err := dial.QueryRow(ctx, conn, leaseSQL, s.cfg.Slot)
+		if err != nil || holder == nil {
+			return err
+		}
+		if !waits {
+			s.cfg.Log.Info("another process captures: waiting to take over", "slot", s.cfg.Slot, "server_process", holder[0], "client", holder[1])
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,156 @@
+// Package metrics shows how a pipeline is to Prometheus: GET /metrics in its text
+// format (https://prometheus.io/docs/instrumenting/exposition_formats). What is
+// shown is read from the pipeline's report when somebody asks, so that asking is
+// all it costs.
+package metrics
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/internal/admin"
+	"github.com/entrainsync/entrain/pipeline"
+)
+
+// The labels that tell where on its way a change is: stage "capture" ends in the
+// sink, or in the stream if there is one, stage "deliver" goes from a partition of
+// the stream into a sink.
+var place = []string{"pipeline", "stage", "sink", "partition"}
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("sync_"+name, help, labels, nil)
+}
+
+var (
+	lagSeconds = describe("lag_seconds", "Between the commit of the last change delivered and now; 0 when everything read was delivered.", place...)
+	lagBytes   = describe("lag_bytes", "Of the log before this stage that are not delivered.", place...)
+	captured   = describe("captured_events_total", "Events read before this stage. At rest captured = applied + filtered + reread.", place...)
+	applied    = describe("applied_events_total", "Events that are durable behind this stage.", place...)
+	filtered   = describe("filtered_events_total", "Events that rules, or a copy of existing rows, left out.", place...)
+	reread     = describe("reread_events", "Events that a broken session had read and that were read again.", place...)
+	buffered   = describe("buffered_bytes", "Read and not yet handed on.", place...)
+	phase      = describe("phase", "1 for the phase that the stage is in.", append(place, "phase")...)
+	failed     = describe("delivery_failed", "1 while a delivery is given up until the next try.", place...)
+	tables     = describe("tables", "Tables that do not simply stream, by state.", "pipeline", "state")
+	slotBytes  = describe("slot_retained_bytes", "Of the source's log that the slot keeps back.", "pipeline", "slot")
+	slotLeft   = describe("slot_left_bytes", "That the slot may keep back besides before the server invalidates it.", "pipeline", "slot")
+	slotAlarm  = describe("slot_alarm", "1 for the level that the slot is at: ok, warn, critical or lost.", "pipeline", "slot", "level")
+	slotStatus = describe("slot_wal_status", "1 for the slot's wal_status.", "pipeline", "slot", "status")
+
+	all = []*prometheus.Desc{lagSeconds, lagBytes, captured, applied, filtered, reread, buffered, phase, failed, tables,
+		slotBytes, slotLeft, slotAlarm, slotStatus}
+)
+
+// Reporter is what the metrics are read from; Report does not block.
+type Reporter interface{ Report() admin.Report }
+
+// collector turns a report into metrics.
+type collector struct{ of Reporter }
+
+// Describe implements [prometheus.Collector].
+func (c collector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range all {
+		out <- d
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (c collector) Collect(out chan<- prometheus.Metric) {
+	r := c.of.Report()
+	collectStage(out, r.Status, r.Pipeline, "capture", "", "")
+	for state, n := range r.Status.Tables {
+		gauge(out, tables, float64(n), r.Pipeline, string(state))
+	}
+	if s := r.Status.Retained; s != nil {
+		collectSlot(out, r.Pipeline, s)
+	}
+	for _, s := range r.Sinks {
+		at := []string{r.Pipeline, "deliver", s.Name, string(s.Partition)}
+		collectStage(out, s.Status, at...)
+		gauge(out, failed, one(s.Failed != ""), at...)
+	}
+}
+
+func collectStage(out chan<- prometheus.Metric, st pipeline.Status, at ...string) {
+	gauge(out, lagSeconds, st.LagSeconds, at...)
+	if st.LagBytes >= 0 {
+		gauge(out, lagBytes, float64(st.LagBytes), at...)
+	}
+	count(out, captured, st.Captured, at)
+	count(out, applied, st.Applied, at)
+	count(out, filtered, st.Filtered, at)
+	gauge(out, reread, float64(st.Reread), at...) // it falls when a session catches up
+	gauge(out, buffered, float64(st.BufferedBytes), at...)
+	gauge(out, phase, 1, append(at, st.Phase)...)
+}
+
+func collectSlot(out chan<- prometheus.Metric, name string, s *entrain.Retained) {
+	gauge(out, slotBytes, float64(s.Bytes), name, s.Name)
+	if s.Left >= 0 {
+		gauge(out, slotLeft, float64(s.Left), name, s.Name)
+	}
+	for level := entrain.AlarmOK; level <= entrain.AlarmLost; level++ {
+		gauge(out, slotAlarm, one(level == s.Alarm), name, s.Name, level.String())
+	}
+	gauge(out, slotStatus, 1, name, s.Name, s.Status)
+}
+
+func gauge(out chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
+	out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func count(out chan<- prometheus.Metric, d *prometheus.Desc, v int64, labels []string) {
+	out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+}
+
+func one(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+// Server answers until it is closed.
+type Server struct {
+	http *http.Server
+	addr string
+	done chan error
+}
+
+// Listen answers at the address, host:port.
+func Listen(address string, of Reporter) (*Server, error) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collector{of}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("monitoring.listen: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	s := &Server{
+		http: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 10 * time.Second},
+		addr: listener.Addr().String(), done: make(chan error, 1),
+	}
+	go func() { s.done <- s.http.Serve(listener) }()
+	return s, nil
+}
+
+// Address is where it answers.
+func (s *Server) Address() string { return s.addr }
+
+// Close ends the server and waits for it.
+func (s *Server) Close() error {
+	err := s.http.Close()
+	if served := <-s.done; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
+	return err
+}

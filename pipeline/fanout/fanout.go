@@ -1,0 +1,136 @@
+// Package fanout puts one capture, a durable stream and any number of sinks
+// together: a pipeline from the source into the log, and one from each partition
+// of the log into each sink. They share nothing but the log, so that none waits for
+// another: see docs/adr/0009.
+package fanout
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/pipeline"
+	"github.com/entrainsync/entrain/stream"
+)
+
+// Options say what belongs together. Log and at least one of Capture and Sinks
+// are required.
+type Options struct {
+	// Capture moves changes from the source into the log. It is nil in a process
+	// that only delivers.
+	Capture *pipeline.Pipeline
+	// Stream is the log between them.
+	Stream stream.Log
+	// Sinks that are fed from the log by this process.
+	Sinks []Sink
+	// Bounded: the capture ends by itself, and Run ends when the sinks have
+	// what the log has then.
+	Bounded bool
+	// Log may be nil.
+	Log *slog.Logger
+}
+
+// Sink is one sink and how changes get there.
+type Sink struct {
+	// Name of the sink in the configuration.
+	Name string
+	// Cursor is its name in the log.
+	Cursor string
+	// Deliver makes the pipeline from a partition, which source reads, into the
+	// sink. It is called for every try, one at a time for each partition.
+	Deliver func(p stream.Partition, source entrain.Source) (*Delivery, error)
+}
+
+// Delivery is a pipeline from a partition of the log into a sink.
+type Delivery struct {
+	Engine *pipeline.Pipeline
+	// Close frees what the pipeline needed, when it has ended. It may be nil.
+	Close func() error
+}
+
+// Fanout runs what its options say. Run may be called once, Sinks at any time
+// from any goroutine.
+type Fanout struct {
+	opt   Options
+	log   *slog.Logger
+	sinks []*sink
+}
+
+// New checks the options. It neither dials nor starts anything.
+func New(o Options) (*Fanout, error) {
+	if o.Stream == nil || o.Capture == nil && len(o.Sinks) == 0 {
+		return nil, errors.New("fanout: a log, and a capture or a sink, are required")
+	}
+	if o.Bounded && o.Capture == nil {
+		return nil, errors.New("fanout: what only delivers has no end")
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	f := &Fanout{opt: o, log: o.Log}
+	for _, s := range o.Sinks {
+		f.sinks = append(f.sinks, &sink{Sink: s, f: f, log: o.Log.With("sink", s.Name), parts: map[stream.Partition]*part{}})
+	}
+	return f, nil
+}
+
+// Run captures and delivers until ctx ends or the capture does. What ends the
+// capture ends all; its error is returned. What ends a delivery is logged and shown
+// by Sinks, and the delivery is tried again: the others and the capture do not wait
+// for it. In a bounded run it is returned when the others are done.
+func (f *Fanout) Run(ctx context.Context) error {
+	delivering, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		each(f.sinks, func(_ int, s *sink) { s.run(delivering) })
+	}()
+	var err error
+	if f.opt.Capture != nil {
+		err = f.opt.Capture.Run(ctx)
+		stop()
+	}
+	<-ended
+	if err != nil || !f.opt.Bounded || ctx.Err() != nil {
+		return err
+	}
+	return f.drain(ctx)
+}
+
+// drain delivers what is in the log.
+func (f *Fanout) drain(ctx context.Context) error {
+	errs := make([]error, len(f.sinks))
+	each(f.sinks, func(i int, s *sink) { errs[i] = s.drain(ctx) })
+	return errors.Join(errs...)
+}
+
+// SinkStatus is how the delivery of one partition into one sink is.
+type SinkStatus struct {
+	// Name of the sink.
+	Name string `json:"name"`
+	// Partition of the log.
+	Partition stream.Partition `json:"partition"`
+	// Failed is why the delivery was given up, until the next try; empty if it
+	// runs.
+	Failed string `json:"failed,omitempty"`
+	// Status of the pipeline that delivers, or of the last one. Its position is the
+	// log's.
+	Status pipeline.Status `json:"status"`
+}
+
+// Sinks tells how the deliveries of this process are, by sink and partition. A
+// sink that has no partition yet is not among them.
+func (f *Fanout) Sinks() []SinkStatus {
+	var all []SinkStatus
+	for _, s := range f.sinks {
+		all = append(all, s.status()...)
+	}
+	return all
+}
+
+// patience is how long a delivery that a person has to help waits for the next
+// try; a variable for tests.
+var patience = 15 * time.Second

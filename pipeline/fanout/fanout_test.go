@@ -1,0 +1,251 @@
+package fanout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/entraintest"
+	"github.com/entrainsync/entrain/pipeline"
+	"github.com/entrainsync/entrain/stream"
+	"github.com/entrainsync/entrain/stream/packed"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// history commits transactions and returns the ids of their events, in order.
+func history(src *entraintest.MemorySource, from, to int) (ids []string) {
+	table := entraintest.StandardTable()
+	for n := from; n < to; n++ {
+		var events []entrain.Event
+		for k := range n%4 + 1 {
+			id := entraintest.Text(fmt.Sprint(n*10 + k))
+			events = append(events, entraintest.Insert(table, id, id, id, entraintest.Null))
+			ids = append(ids, fmt.Sprintf("source/memory/%d/%d", 1000*(n+1), k))
+		}
+		src.Commit(events...)
+	}
+	return ids
+}
+
+// rig is a source, a log and sinks.
+type rig struct {
+	t      *testing.T
+	source *entraintest.MemorySource
+	log    *packed.Log
+	sinks  map[string]*entraintest.MemorySink
+}
+
+func newRig(t *testing.T, bounded bool) *rig {
+	t.Helper()
+	log, err := packed.New(packed.Config{Backend: &packed.Memory{}, Producer: "shop", MessageBytes: 4 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &rig{
+		t: t, log: log, sinks: map[string]*entraintest.MemorySink{},
+		source: entraintest.NewMemorySource(entraintest.MemorySourceConfig{Bounded: bounded, BatchEvents: 3}),
+	}
+}
+
+// sink adds a sink; hook is called before each of its writes.
+func (r *rig) sink(name string, hook func(ctx context.Context) error) Sink {
+	sink := entraintest.NewMemorySink(entraintest.MemorySinkConfig{
+		Keeps: entraintest.KeepsPosition, BeforeWrite: func(ctx context.Context, _ *entrain.Batch) error { return hook(ctx) },
+	})
+	r.sinks[name] = sink
+	return Sink{Name: name, Cursor: "shop." + name, Deliver: func(_ stream.Partition, source entrain.Source) (*Delivery, error) {
+		engine, err := pipeline.New(pipeline.Options{Source: source, Sink: sink})
+		return &Delivery{Engine: engine}, err
+	}}
+}
+
+func (r *rig) fanout(bounded bool, sinks ...Sink) *Fanout {
+	r.t.Helper()
+	capture, err := pipeline.New(pipeline.Options{Source: r.source, Sink: r.log})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	f, err := New(Options{Capture: capture, Stream: r.log, Sinks: sinks, Bounded: bounded})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return f
+}
+
+func (r *rig) expect(name string, want []string) {
+	r.t.Helper()
+	if got := r.sinks[name].IDs(); !slices.Equal(got, want) {
+		r.t.Errorf("sink %s has %d events, want %d, or in another order", name, len(got), len(want))
+	}
+}
+
+func well(context.Context) error { return nil }
+
+// TestEverySinkGetsAll: P1 to P3 for each of several sinks, over faults of all of
+// them.
+func TestEverySinkGetsAll(t *testing.T) {
+	for seed := range uint64(60) {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t, true)
+			want := history(r.source, 0, 60)
+			rng := rand.New(rand.NewPCG(seed, 1))
+			faults := make(chan error, 40)
+			for range 1000 {
+				var err error
+				if rng.IntN(4) == 0 {
+					err = entrain.Retryable(errors.New("planted"))
+				}
+				select {
+				case faults <- err:
+				default:
+				}
+			}
+			close(faults)
+			hook := func(context.Context) error { return <-faults }
+			f := r.fanout(true, r.sink("a", hook), r.sink("b", hook), r.sink("c", hook))
+			if err := f.Run(t.Context()); err != nil && !strings.Contains(err.Error(), "planted") {
+				t.Fatal(err)
+			} else if err == nil {
+				for name := range r.sinks {
+					r.expect(name, want)
+				}
+			}
+			if got := r.source.Acks(); len(got) == 0 || got[len(got)-1].Offset == "" {
+				t.Errorf("seed %d: the source was told %v", seed, got)
+			}
+		})
+	}
+}
+
+// TestStalledSinkHoldsNobodyUp: the source and the other sinks go on, and the one
+// that hung gets all when it works again.
+func TestStalledSinkHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, false)
+		var stalled atomic.Bool
+		stalled.Store(true)
+		hang := func(ctx context.Context) error {
+			for stalled.Load() && sleep(ctx, time.Second) {
+			}
+			return ctx.Err()
+		}
+		f := r.fanout(false, r.sink("good", well), r.sink("bad", hang))
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- f.Run(ctx) }()
+		want := history(r.source, 0, 40)
+		time.Sleep(time.Minute)
+		r.expect("good", want)
+		r.expect("bad", nil)
+		if acks := r.source.Acks(); len(acks) == 0 || acks[len(acks)-1].Offset != "40" {
+			t.Errorf("the source was told %v", acks)
+		}
+		stalled.Store(false)
+		want = append(want, history(r.source, 40, 50)...)
+		time.Sleep(time.Minute)
+		r.expect("bad", want)
+		for _, s := range f.Sinks() {
+			if s.Failed != "" || s.Partition != "shop" || s.Status.Applied != int64(len(want)) {
+				t.Errorf("%+v", s)
+			}
+		}
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestRefusingSinkIsTriedAgain: what a person has to mend ends the one delivery
+// only; it is shown, and goes on where it was when it is mended.
+func TestRefusingSinkIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, false)
+		var refuses atomic.Bool
+		refuse := func(context.Context) error {
+			if refuses.Load() {
+				return &entrain.Stop{Code: "column_missing", What: "no column"}
+			}
+			return nil
+		}
+		f := r.fanout(false, r.sink("good", well), r.sink("bad", refuse))
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- f.Run(ctx) }()
+		want := history(r.source, 0, 10)
+		time.Sleep(time.Minute)
+		refuses.Store(true)
+		want = append(want, history(r.source, 10, 20)...)
+		time.Sleep(time.Minute)
+		r.expect("good", want)
+		failed := 0
+		for _, s := range f.Sinks() {
+			if strings.Contains(s.Failed, "column_missing") && s.Name == "bad" {
+				failed++
+			}
+		}
+		if failed != 1 {
+			t.Errorf("the sinks are %+v", f.Sinks())
+		}
+		refuses.Store(false)
+		time.Sleep(time.Minute)
+		r.expect("bad", want)
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestBoundedRunTellsOfARefusal: a run with an end says what is missing.
+func TestBoundedRunTellsOfARefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, true)
+		want := history(r.source, 0, 10)
+		stop := &entrain.Stop{Code: "row_refused", What: "a row"}
+		f := r.fanout(true, r.sink("good", well), r.sink("bad", func(context.Context) error { return stop }))
+		err := f.Run(t.Context())
+		if !errors.Is(err, stop) || !strings.Contains(err.Error(), "sink bad") {
+			t.Errorf("run: %v", err)
+		}
+		r.expect("good", want)
+	})
+}
+
+// TestCaptureEndsAll: what the source cannot do any more is the run's end.
+func TestCaptureEndsAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, false)
+		want := history(r.source, 0, 5)
+		f := r.fanout(false, r.sink("good", well))
+		done := make(chan error, 1)
+		go func() { done <- f.Run(t.Context()) }()
+		time.Sleep(time.Minute)
+		stop := &entrain.Stop{Code: "slot_lost", What: "gone"}
+		r.source.Disconnect(stop)
+		if err := <-done; !errors.Is(err, stop) {
+			t.Errorf("run: %v", err)
+		}
+		r.expect("good", want)
+	})
+}
+
+func TestOptions(t *testing.T) {
+	r := newRig(t, true)
+	for _, o := range []Options{{}, {Stream: r.log}, {Stream: r.log, Sinks: []Sink{r.sink("a", well)}, Bounded: true}} {
+		if _, err := New(o); err == nil {
+			t.Errorf("%+v was taken", o)
+		}
+	}
+}

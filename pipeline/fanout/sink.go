@@ -1,0 +1,205 @@
+package fanout
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/pipeline"
+	"github.com/entrainsync/entrain/stream"
+)
+
+// sink is one sink at work.
+type sink struct {
+	Sink
+	f   *Fanout
+	log *slog.Logger
+
+	mu    sync.Mutex
+	parts map[stream.Partition]*part
+}
+
+// part is the delivery of one partition.
+type part struct {
+	engine *pipeline.Pipeline // the last one, nil before the first
+	failed error              // why the last try was given up
+}
+
+// mended reports whether the try at hand has got further than the last one.
+func mended(st pipeline.Status) bool {
+	return st.Applied > 0 || st.Phase == "streaming" && st.Waiting == "source" && st.WaitingSeconds >= 1
+}
+
+// lookEvery is how often a log that does not assign its partitions is asked for
+// new ones.
+const lookEvery = 5 * time.Second
+
+// run delivers every partition that this process is to deliver, until ctx ends.
+func (s *sink) run(ctx context.Context) {
+	take := s.takeAll
+	if assigner, ok := s.f.opt.Stream.(stream.Assigner); ok {
+		take = func(ctx context.Context) error { return assigner.Assign(ctx, s.Cursor, s.deliver) }
+	}
+	for {
+		err := take(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		s.log.Error("the stream's partitions cannot be taken, will try again", "error", err, "in", patience)
+		if !sleep(ctx, patience) {
+			return
+		}
+	}
+}
+
+// takeAll delivers all partitions that there are, and those that there will be.
+func (s *sink) takeAll(ctx context.Context) error {
+	var work sync.WaitGroup
+	defer work.Wait()
+	taken := map[stream.Partition]bool{}
+	for {
+		partitions, err := s.f.opt.Stream.Partitions(ctx)
+		if err != nil && len(taken) == 0 {
+			return err
+		}
+		for _, p := range partitions {
+			if !taken[p] {
+				taken[p] = true
+				work.Go(func() { _ = s.deliver(ctx, p) }) // it ends with ctx only
+			}
+		}
+		if !sleep(ctx, lookEvery) {
+			return nil
+		}
+	}
+}
+
+// deliver delivers one partition until ctx ends. A delivery that ends is tried
+// again.
+func (s *sink) deliver(ctx context.Context, p stream.Partition) error {
+	defer s.forget(p)
+	var said string
+	for {
+		err := s.once(ctx, p, s.f.opt.Stream.Read(s.Cursor, p))
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err == nil {
+			err = errors.New("the stream ended")
+		}
+		s.failed(p, err)
+		if text := err.Error(); text != said { // once, not with every try
+			said = text
+			s.log.Error("delivery stopped, will be tried again; the other sinks go on",
+				"partition", p, "error", err, "every", patience)
+		}
+		if !sleep(ctx, patience) {
+			return nil
+		}
+	}
+}
+
+// drain delivers what the log has now, of all partitions.
+func (s *sink) drain(ctx context.Context) error {
+	partitions, err := s.f.opt.Stream.Partitions(ctx)
+	if err != nil {
+		return fmt.Errorf("sink %s: %w", s.Name, err)
+	}
+	for _, p := range partitions {
+		bounder, ok := s.f.opt.Stream.Read(s.Cursor, p).(entrain.Bounder)
+		if !ok {
+			return fmt.Errorf("sink %s: this kind of stream has no end", s.Name)
+		}
+		source, err := bounder.Until("now")
+		if err == nil {
+			err = s.once(ctx, p, source)
+		}
+		if err != nil {
+			s.failed(p, err)
+			return fmt.Errorf("sink %s: %w", s.Name, err)
+		}
+	}
+	return nil
+}
+
+// once runs one pipeline to its end.
+func (s *sink) once(ctx context.Context, p stream.Partition, source entrain.Source) error {
+	d, err := s.Deliver(p, source)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	now := &part{engine: d.Engine}
+	if before := s.parts[p]; before != nil {
+		now.failed = before.failed
+	}
+	s.parts[p] = now
+	s.mu.Unlock()
+	err = d.Engine.Run(ctx)
+	if d.Close != nil {
+		err = errors.Join(err, d.Close())
+	}
+	return err
+}
+
+func (s *sink) failed(p stream.Partition, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.parts[p] == nil {
+		s.parts[p] = &part{}
+	}
+	s.parts[p].failed = err
+}
+
+// forget drops a partition that another process delivers from now on.
+func (s *sink) forget(p stream.Partition) {
+	if _, assigned := s.f.opt.Stream.(stream.Assigner); !assigned {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.parts, p)
+}
+
+func (s *sink) status() []SinkStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []SinkStatus
+	for name, p := range s.parts {
+		one := SinkStatus{Name: s.Name, Partition: name}
+		if p.engine != nil {
+			one.Status = p.engine.Status()
+		}
+		if p.failed != nil && !mended(one.Status) {
+			one.Failed = p.failed.Error()
+		}
+		all = append(all, one)
+	}
+	slices.SortFunc(all, func(a, b SinkStatus) int { return cmp.Compare(a.Partition, b.Partition) })
+	return all
+}
+
+// each calls do for all sinks at the same time and waits.
+func each(sinks []*sink, do func(i int, s *sink)) {
+	var work sync.WaitGroup
+	defer work.Wait()
+	for i, s := range sinks {
+		work.Go(func() { do(i, s) })
+	}
+}
+
+// sleep waits; false if ctx ended before.
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
