@@ -122,6 +122,7 @@ func (s *sink) drain(ctx context.Context) error {
 		}
 		if err != nil {
 			s.failed(p, err)
+			s.log.Error("delivery stopped, this sink does not have everything", "partition", p, "error", err)
 			return fmt.Errorf("sink %s: %w", s.Name, err)
 		}
 	}
