@@ -115,6 +115,7 @@ func (p *program) delivery(l *loaded, end sinkEnd, at stream.Partition, source e
 	o := l.options(p, sink, nil)
 	o.Source, o.Transform, o.Snapshot, o.OnTableError = source, nil, pipeline.Snapshot{}, pipeline.TableErrorStop
 	o.Store, o.Log = positions{state}, env.Log
+	o.BufferBytes = min(o.BufferBytes, 2*o.BatchBytes) // the stream is the buffer
 	engine, err := pipeline.New(o)
 	if err != nil {
 		return nil, errors.Join(err, state.Close())
