@@ -275,6 +275,81 @@ func TestLogStops(t *testing.T) {
 	}
 }
 
+// TestOverrunWhileReading: the same, in the middle of a session (what was fetched
+// before is still delivered, so that the broker's answer is given here).
+func TestOverrunWhileReading(t *testing.T) {
+	address, id := broker(t), unique()
+	l := newTestLog(t, address, id, nil)
+	w, _ := producer(t, l)
+	r, err := l.Read("cursor", l.partition(0)).Open(t.Context(), entrain.Position{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for i := range uint64(3) {
+		write(t, w, batchOf(i+1, row(fmt.Sprint(i))))
+	}
+	settle(t, address, id)
+	admin(t, address, func(ctx context.Context, adm *kadm.Client) error {
+		var offsets kadm.Offsets
+		offsets.AddOffset(l.name, 0, 4, -1)
+		_, err := adm.DeleteRecords(ctx, offsets)
+		return err
+	})
+	stop := wantStop(t, r.(*reader).lookAgain(t.Context(), kerr.OffsetOutOfRange), "stream_overrun")
+	if !strings.Contains(stop.What, "begins at offset 4, and 0 comes next") {
+		t.Errorf("the stop says %s", stop.What)
+	}
+}
+
+// TestShapeComesLate: a Read whose context ends while it waits for what is beside
+// the log loses nothing, and doubles nothing.
+func TestShapeComesLate(t *testing.T) {
+	address, id := broker(t), unique()
+	l := newTestLog(t, address, id, nil)
+	w, _ := producer(t, l)
+	other := *entraintest.StandardTable()
+	other.Name = "other"
+	other.Version = other.Fingerprint()
+	late := row("3")
+	late.Table = &other
+	write(t, w, batchOf(1, row("1")))
+	w.(*exactWriter).state.shapes[fingerprint(other.Version)] = true // it is not written now
+	write(t, w, batchOf(2, row("2"), late))
+	settle(t, address, id)
+	r, err := l.Read("cursor", l.partition(0)).Open(t.Context(), entrain.Position{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	read := func(ctx context.Context) int {
+		t.Helper()
+		b, err := r.Read(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Free()
+		return len(b.Events)
+	}
+	if n := read(t.Context()); n != 1 {
+		t.Fatalf("%d events, want 1", n)
+	}
+	for range 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		var stop *entrain.Stop
+		if _, err := r.Read(ctx); !errors.Is(err, context.DeadlineExceeded) || errors.As(err, &stop) {
+			t.Errorf("read without the shape: %v", err)
+		}
+		cancel()
+	}
+	delete(w.(*exactWriter).state.shapes, fingerprint(other.Version))
+	clear(w.(*exactWriter).form.(*jsonForm).tables)
+	write(t, w, batchOf(3, late))
+	if n, m := read(t.Context()), read(t.Context()); n != 2 || m != 1 {
+		t.Errorf("%d and %d events, want 2 and 1", n, m)
+	}
+}
+
 // TestLogForeignRecord: what is no event of ours is named, not passed over.
 func TestLogForeignRecord(t *testing.T) {
 	address, id := broker(t), unique()
