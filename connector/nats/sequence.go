@@ -2,6 +2,7 @@ package nats
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 
 	natsgo "github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nuid"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/stream/packed"
@@ -92,7 +92,7 @@ func (s *sequence) message(data []byte) *natsgo.Msg {
 func (s *sequence) appendBatch(ctx context.Context, after uint64, messages [][]byte) (int, uint64, error) {
 	within, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()
-	id := nuid.Next()
+	id := rand.Text()
 	var answer *natsgo.Msg
 	for i, data := range messages {
 		m := s.message(data)

@@ -418,6 +418,40 @@ func TestRetention(t *testing.T) {
 	})
 }
 
+// TestMarkerIsNotTrimmed: a sink stands before the markers of writers that came
+// later, and is not told that something is missing there.
+func TestMarkerIsNotTrimmed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := packed.Config{Backend: &packed.Memory{}}
+		s := open(t, cfg)
+		s.write(1)
+		src := s.l.Read("c", "shop")
+		_, at := s.read(src, entrain.Position{}, 1)
+		r, err := src.Open(t.Context(), at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			s.w.Close()
+			s = open(t, cfg)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			if b, err := r.Read(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("a marker is read as %v, %v", b, err)
+			}
+			cancel()
+		}
+		s.write(2)
+		<-time.After(time.Minute)
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := s.read(src, at, 2); got != "2:2 " {
+			t.Errorf("read %s", got)
+		}
+		s.w.Close()
+	})
+}
+
 // TestCursorIsStoredSeldom: at most once a second, and when the session ends.
 func TestCursorIsStoredSeldom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -262,7 +262,7 @@ func (r *reader) passMarker(v *envelope, number uint64) error {
 		return entrain.Retryable(fmt.Errorf("a writer of the stream of %s ended in the middle of a transaction: "+
 			"its part after message %d is given up, what follows is delivered", r.src.partition, v.base))
 	}
-	r.handed.pass(handedEnd{number, r.end.Load()})
+	r.handed.pass(r.end.Load())
 	return nil
 }
 
