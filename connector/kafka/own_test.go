@@ -190,8 +190,10 @@ func brokerKilled(t *testing.T, srv *kafkaserver.Server) {
 func TestGuarantees(t *testing.T) {
 	no := false
 	for want, set := range map[string]func(*SinkConfig){
-		"P1 P2 P3 (": nil,
-		"P1 P3 (":    func(c *SinkConfig) { c.ExactlyOnce = &no },
+		"P1 P2 P3 (":    nil,
+		"P1 P2 P3 P4":   func(c *SinkConfig) { c.Topic, c.Partitions = "all", 1 },
+		"P1 P3 (":       func(c *SinkConfig) { c.ExactlyOnce = &no },
+		"P1 P2 P3 (a t": func(c *SinkConfig) { c.Format, c.Partitions, c.Topic = "debezium", 1, "" },
 	} {
 		if got := newTestSink(t, "localhost:1", "x", set).Guarantees().String(); !strings.HasPrefix(got, want) {
 			t.Errorf("got %s, want %s", got, want)
