@@ -74,30 +74,12 @@ func (p *Pipeline) copyRows(ctx, work context.Context, w entrain.Writer, from en
 	}
 	p.gate = newGate(ledger)
 	only := p.opt.Snapshot.Mode == SnapshotOnly
+	if stop := p.stopCopy(ledger, from); stop != nil && !(ledger.Complete && only) {
+		return from, stop
+	}
 	switch {
-	case strings.HasPrefix(from.Offset, copyingOffset) && ledger.From.IsZero():
-		return from, &entrain.Stop{
-			Code: "snapshot_elsewhere",
-			What: "the copying of existing rows was begun and not finished, and this state knows nothing of it",
-			Why:  "another process, with another state folder, has begun it: which tables it has copied is known there",
-			Next: "entrain run FILE where it was begun, or here: entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
-		}
 	case ledger.Complete && only:
 		return from, errCopied
-	case ledger.Complete && ledger.From.IsZero() && from.IsZero():
-		return from, &entrain.Stop{
-			Code: "snapshot_alone",
-			What: "the rows were copied by a run with snapshot mode only, which kept no place in the source's log",
-			Why:  "what changed at the source since then is not known",
-			Next: "entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
-		}
-	case p.opt.Snapshot.Mode == SnapshotNever && !ledger.Complete && len(ledger.Tables) > 0:
-		return from, &entrain.Stop{
-			Code: "snapshot_unfinished",
-			What: fmt.Sprintf("the copying of existing rows was begun (%d tables have theirs) and not finished", len(ledger.Tables)),
-			Why:  "changes of the tables that were copied could not be told from what their copies contain",
-			Next: "set snapshot.mode to initial in FILE and run it to its end, or: entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
-		}
 	case p.opt.Snapshot.Mode == SnapshotNever, ledger.Complete:
 		return from, p.withoutCopy(ctx, ledger)
 	case !from.IsZero() && ledger.From.IsZero() && len(ledger.Tables) == 0:
@@ -124,6 +106,35 @@ func (p *Pipeline) copyRows(ctx, work context.Context, w entrain.Writer, from en
 		return c.ledger.From, errCopied
 	}
 	return c.ledger.From, nil
+}
+
+// stopCopy is the stop of a ledger and a position of the sink that do not go
+// together, or with the mode; nil if they do.
+func (p *Pipeline) stopCopy(ledger Ledger, from entrain.Position) *entrain.Stop {
+	switch {
+	case strings.HasPrefix(from.Offset, copyingOffset) && ledger.From.IsZero():
+		return &entrain.Stop{
+			Code: "snapshot_elsewhere",
+			What: "the copying of existing rows was begun and not finished, and this state knows nothing of it",
+			Why:  "another process, with another state folder, has begun it: which tables it has copied is known there",
+			Next: "entrain run FILE where it was begun, or here: entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
+		}
+	case ledger.Complete && ledger.From.IsZero() && from.IsZero():
+		return &entrain.Stop{
+			Code: "snapshot_alone",
+			What: "the rows were copied by a run with snapshot mode only, which kept no place in the source's log",
+			Why:  "what changed at the source since then is not known",
+			Next: "entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
+		}
+	case p.opt.Snapshot.Mode == SnapshotNever && !ledger.Complete && len(ledger.Tables) > 0:
+		return &entrain.Stop{
+			Code: "snapshot_unfinished",
+			What: fmt.Sprintf("the copying of existing rows was begun (%d tables have theirs) and not finished", len(ledger.Tables)),
+			Why:  "changes of the tables that were copied could not be told from what their copies contain",
+			Next: "set snapshot.mode to initial in FILE and run it to its end, or: entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
+		}
+	}
+	return nil
 }
 
 // noteUp notes that both ends were reached: from then on the pipeline retries.

@@ -12,9 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/fanout"
 	"github.com/entrainsync/entrain/internal/store"
 	"github.com/entrainsync/entrain/pipeline"
-	"github.com/entrainsync/entrain/pipeline/fanout"
 	"github.com/entrainsync/entrain/stream"
 )
 
@@ -152,7 +152,7 @@ func (f *flow) Status() pipeline.Status {
 }
 
 // Sinks tells how the deliveries are.
-func (f *flow) Sinks() []fanout.SinkStatus { return f.out.Sinks() }
+func (f *flow) Sinks() []pipeline.SinkStatus { return f.out.Sinks() }
 
 // Tables implements engine.
 func (f *flow) Tables(ctx context.Context) ([]pipeline.TableStatus, error) {

@@ -290,11 +290,3 @@ func (l *Log) Close() error {
 func (l *Log) Read(cursor string, p stream.Partition) entrain.Source {
 	return &source{log: l, cursor: cmp.Or(cursor, l.sink.transactionalID), partition: p}
 }
-
-// Guarantees implements [entrain.Guarantor].
-func (l *Log) Guarantees() entrain.Guarantees {
-	if l.sink.partitions > 1 {
-		return entrain.Guarantees{Once: true, Why: "the stream has several partitions, each of which delivers its part of a transaction by itself"}
-	}
-	return entrain.Guarantees{Once: true, Whole: true}
-}

@@ -160,11 +160,3 @@ func (s *Sink) open(ctx context.Context) (*writer, error) {
 	}
 	return w, nil
 }
-
-// Guarantees implements [entrain.Guarantor].
-func (s *Sink) Guarantees() entrain.Guarantees {
-	if !s.exactly {
-		return entrain.Guarantees{Why: "exactly_once is false: after a crash records come again, with the same ids"}
-	}
-	return entrain.Guarantees{Once: true, Why: "consumers see a transaction whole in each partition only, and only if they read committed records"}
-}
