@@ -340,6 +340,7 @@ func (t *tables) order(ctx context.Context, o Order, name tableName, listed []en
 			return err
 		}
 	}
+	divided := t.divided(ctx, do)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.await(ctx, func() bool { return !t.open && (t.lives[name] == nil || !t.lives[name].over) }); err != nil {
@@ -351,6 +352,9 @@ func (t *tables) order(ctx context.Context, o Order, name tableName, listed []en
 	}
 	if l == nil {
 		l = &life{TableLife: TableLife{Schema: name.schema, Name: name.name, State: TableStreaming}}
+	}
+	if divided != nil && (do == OrderResync || !l.reads()) {
+		return divided
 	}
 	before := *l
 	if err := l.obey(o, time.Now()); err != nil {
