@@ -169,6 +169,15 @@ type TableMaker interface {
 	MakeTable(ctx context.Context, t ChunkTable) error
 }
 
+// Divided is a Sink that may keep an order between the changes of one key only, so
+// that nothing can happen to all rows of a table at one moment: no double takes its
+// place.
+type Divided interface {
+	// Divided returns nil if all changes have one order, else a *[Stop] that says
+	// what to do instead. It may dial, and may be called from any goroutine.
+	Divided(ctx context.Context) error
+}
+
 // DoubleDropper is a Writer that keeps the doubles of tables ([Table.Shadow]) beside
 // them, so that one that is given up would stay.
 type DoubleDropper interface {

@@ -102,7 +102,7 @@ func wide(t *testing.T) {
 // comes to a result, with equal rows on both sides where there are two.
 func TestSmoke(t *testing.T) {
 	wide(t)
-	smoke(t, "all --rows 5k --seconds 1 --runs 1 -o json", 5+3+4+5+12+1+2) // decode, apply, latency, snapshot, kafka, relay, fanout
+	smoke(t, "all --rows 5k --seconds 1 --runs 1 -o json", 5+3+4+5+12+1+3) // decode, apply, latency, snapshot, kafka, relay, fanout
 	smoke(t, "snapshot --flat --rows 5k --runs 1 -o json", 3)
 }
 

@@ -49,3 +49,13 @@ func (p *Pipeline) dropDoubles(ctx context.Context, w entrain.Writer) {
 		p.log.Warn("what is left of cancelled resyncs could not be removed from the sink, the next session tries again", "error", err)
 	}
 }
+
+// divided refuses orders that end with a double where none can take a table's
+// place: a paused table is resumed by one.
+func (t *tables) divided(ctx context.Context, do Verb) error {
+	sink, ok := t.p.opt.Sink.(entrain.Divided)
+	if !ok || do != OrderResync && do != OrderPause && do != OrderResume {
+		return nil
+	}
+	return sink.Divided(ctx)
+}

@@ -292,6 +292,7 @@ func (t *tables) order(ctx context.Context, o Order, name tableName, listed []en
 			return err
 		}
 	}
+	divided := t.divided(ctx, do)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.await(ctx, func() bool { return !t.open && (t.lives[name] == nil || !t.lives[name].over) }); err != nil {
@@ -304,22 +305,13 @@ func (t *tables) order(ctx context.Context, o Order, name tableName, listed []en
 	if l == nil {
 		l = &life{TableLife: TableLife{Schema: name.schema, Name: name.name, State: TableStreaming}}
 	}
+	if divided != nil && (do == OrderResync || !l.reads()) {
+		return divided
+	}
 	before := *l
-	if err := l.obey(o, time.Now()); err != nil {
+	if err := t.turn(l, o, found, sink); err != nil {
 		*l = before
 		return err
-	}
-	if l.reads() && l.copy == nil {
-		if found == nil || found.Refused != "" {
-			*l = before
-			return stopUnreadable(name, found)
-		}
-		l.sink = sink
-		t.choose(l, found)
-		if err := t.renew(l, found.Table); err != nil {
-			*l = before
-			return err
-		}
 	}
 	t.lives[name] = l
 	if l.State == TableStreaming {
@@ -335,6 +327,22 @@ func (t *tables) order(ctx context.Context, o Order, name tableName, listed []en
 		return err
 	}
 	return nil
+}
+
+// turn lets the table obey, and begins to read it if it is to be read; mu is held.
+func (t *tables) turn(l *life, o Order, found *entrain.ChunkTable, sink tableName) error {
+	if err := l.obey(o, time.Now()); err != nil {
+		return err
+	}
+	if !l.reads() || l.copy != nil {
+		return nil
+	}
+	if found == nil || found.Refused != "" {
+		return stopUnreadable(tableName{l.Schema, l.Name}, found)
+	}
+	l.sink = sink
+	t.choose(l, found)
+	return t.renew(l, found.Table)
 }
 
 // alone makes sure that no other table's rows go to the same table of the sink:

@@ -45,6 +45,9 @@ func (p *program) loadAs(path string, h half) (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
+	at := p.place.get()
+	at.half = h
+	p.place.set(at)
 	l := &loaded{file: file, half: h}
 	if l.snapshot, err = snapshotOf(file); err != nil {
 		return nil, err

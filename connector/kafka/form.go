@@ -222,12 +222,35 @@ func (f *jsonForm) truncate(ctx context.Context, e *entrain.Event) error {
 		} else if contains(told, t.topic) {
 			continue
 		}
+		if f.shape.log && t.topic.partitions > 1 {
+			if err := f.truncatePart(ctx, e, t, table); err != nil {
+				return err
+			}
+			continue
+		}
 		told = append(told, t.topic)
 		if err := f.aside(ctx, &one, t); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// truncatePart tells of a truncate where a table's rows are delivered by partition:
+// a table without a key has one of its own, which keeps the order. Where rows are
+// spread, some are delivered before others that were written after the truncate,
+// and each would empty the table.
+func (f *jsonForm) truncatePart(ctx context.Context, e *entrain.Event, t *target, table *entrain.Table) error {
+	if t.keyed || table.Shadow {
+		return f.stopDividedTruncate(e, table, t.topic)
+	}
+	s, err := f.pool.take(ctx)
+	if err != nil {
+		return err
+	}
+	one := *e
+	one.Truncate = &entrain.Truncate{Tables: []*entrain.Table{table}, RestartIdentity: e.Truncate.RestartIdentity}
+	return f.record(s, &one, t, recordOf{partition: t.fixed})
 }
 
 func contains(list []*topic, t *topic) bool {

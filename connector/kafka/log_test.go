@@ -164,7 +164,7 @@ func TestLogPartitions(t *testing.T) {
 		events = append(events, row(fmt.Sprint(i)))
 	}
 	table := entraintest.StandardTable()
-	events = append(events, entraintest.Truncate(table), entraintest.Message("m", "text"), entrain.Event{Op: entrain.OpReadEnd, Table: table},
+	events = append(events, entraintest.Message("m", "text"), entrain.Event{Op: entrain.OpReadEnd, Table: table},
 		entrain.Event{Op: entrain.OpReadEnd})
 	write(t, w, batchOf(1, events...))
 	settle(t, address, id)
@@ -172,13 +172,13 @@ func TestLogPartitions(t *testing.T) {
 	for _, p := range parts {
 		got, _ := drain(t, l, p, entrain.Position{})
 		var ops []string
-		for _, e := range got[max(0, len(got)-4):] {
+		for _, e := range got[max(0, len(got)-3):] {
 			ops = append(ops, e.Op.String())
 		}
-		if fmt.Sprint(ops) != "[truncate message read_end read_end]" {
+		if fmt.Sprint(ops) != "[message read_end read_end]" {
 			t.Errorf("partition %s ends with %v", p, ops)
 		}
-		rows += len(got) - 4
+		rows += len(got) - 3
 	}
 	if rows != 30 {
 		t.Errorf("%d rows in all partitions, want 30", rows)
