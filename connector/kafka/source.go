@@ -144,6 +144,9 @@ func oneOffset(list kadm.ListedOffsets, err error) func(topic string, partition 
 	}
 }
 
+// anew is how a sink gets its rows of which the stream has lost something.
+const anew = "feed this sink by a pipeline of its own, or begin anew with all sinks: docs/stream.md, A sink that comes later"
+
 // stopRecreated is for a position of a topic that was deleted.
 func (l *Log) stopRecreated(at entrain.Position) error {
 	return &entrain.Stop{
@@ -162,7 +165,7 @@ func (l *Log) stopOverrun(partition int32, at, first int64) error {
 		What: fmt.Sprintf("partition %d of the topic %s begins at offset %d, and %d comes next", partition, l.name, first, at),
 		Why:  "the topic's retention was shorter than this sink was behind: the changes between are gone",
 		Next: fmt.Sprintf("keep more: kafka-configs.sh %s --alter --entity-type topics --entity-name %s --add-config retention.ms=MILLISECONDS; "+
-			"then copy all rows of this sink anew", l.sink.bootstrap(), quote(l.name)),
+			"then "+anew, l.sink.bootstrap(), quote(l.name)),
 		Lost: true,
 	}
 }
@@ -173,7 +176,7 @@ func (l *Log) stopTruncated(partition int32, at, last int64) error {
 		Code: "stream_truncated",
 		What: fmt.Sprintf("partition %d of the topic %s ends at offset %d, before position %d", partition, l.name, last, at),
 		Why:  "a replica that lacked confirmed records became the leader, or the position is of another cluster",
-		Next: fmt.Sprintf("look at the topic: kafka-topics.sh %s --describe --topic %s; then copy all rows of this sink anew",
+		Next: fmt.Sprintf("look at the topic: kafka-topics.sh %s --describe --topic %s; then "+anew,
 			l.sink.bootstrap(), quote(l.name)),
 		Lost: true,
 	}
