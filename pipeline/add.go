@@ -37,6 +37,9 @@ func (p *Pipeline) addTable(ctx context.Context, name tableName) error {
 	as := TableNew
 	if had {
 		as = TableResyncing // the sink may have rows that are gone at the source
+		if err := t.divided(ctx, OrderResync); err != nil {
+			return err
+		}
 	}
 	before, err := t.expect(ctx, l, as)
 	if err != nil {
@@ -64,13 +67,18 @@ func (p *Pipeline) addTable(ctx context.Context, name tableName) error {
 // source.
 func (t *tables) expect(ctx context.Context, l *life, as TableState) (before *life, err error) {
 	name := tableName{l.Schema, l.Name}
+	var stop *entrain.Stop
+	divided := t.divided(ctx, OrderResync)
+	if divided != nil && !errors.As(divided, &stop) {
+		return nil, divided
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	before = t.lives[name]
 	if before != nil && !before.silent() {
 		return nil, before.stopState(OrderAdd)
 	}
-	if before != nil {
+	if before != nil && divided == nil { // else it is one that was never added: others are not paused
 		as = TableResyncing
 	}
 	if err := l.start(as, time.Now()); err != nil {

@@ -23,6 +23,9 @@ func (p *Pipeline) renew(ctx context.Context, cause error) bool {
 		return false // it has just been tried
 	}
 	listed, err := p.listTables(ctx)
+	if err == nil {
+		err = p.tables.divided(ctx, OrderResync)
+	}
 	for i := range listed {
 		if err == nil && listed[i].Refused != "" {
 			err = stopUnreadable(tableName{listed[i].Table.Schema, listed[i].Table.Name}, &listed[i])

@@ -241,7 +241,10 @@ func (f *jsonForm) truncate(ctx context.Context, e *entrain.Event) error {
 // spread, some are delivered before others that were written after the truncate,
 // and each would empty the table.
 func (f *jsonForm) truncatePart(ctx context.Context, e *entrain.Event, t *target, table *entrain.Table) error {
-	if t.keyed || table.Shadow {
+	switch {
+	case table.Shadow:
+		return f.log.stopDivided(int(t.topic.partitions))
+	case t.keyed:
 		return f.stopDividedTruncate(e, table, t.topic)
 	}
 	s, err := f.pool.take(ctx)

@@ -106,7 +106,7 @@ func (r *reader) begin(ctx context.Context, adm *kadm.Client) error {
 	}
 	r.topicID = idText(t.id)
 	if !r.at.IsZero() && r.at.Incarnation != r.topicID {
-		return r.log.stopRecreated(r.at)
+		return r.log.stopRecreated(r)
 	}
 	if !r.at.IsZero() {
 		if r.next, err = parseOffset(r.at.Offset, r.number); err != nil {
@@ -148,12 +148,13 @@ func oneOffset(list kadm.ListedOffsets, err error) func(topic string, partition 
 const anew = "feed this sink by a pipeline of its own, or begin anew with all sinks: docs/stream.md, A sink that comes later"
 
 // stopRecreated is for a position of a topic that was deleted.
-func (l *Log) stopRecreated(at entrain.Position) error {
+func (l *Log) stopRecreated(r *reader) error {
 	return &entrain.Stop{
 		Code: "stream_recreated",
-		What: fmt.Sprintf("the topic %s is another one than position %s is of", l.name, at),
+		What: fmt.Sprintf("the topic %s is another one than position %s is of", l.name, r.at),
 		Why:  "it was deleted and made anew; what it had between the two is not known",
-		Next: "have all tables written to it anew: entrain table resync FILE TABLE…; then let this sink begin at its first record (docs/kafka.md, Delivering again)",
+		Next: fmt.Sprintf("have all tables written to it anew: entrain table resync FILE TABLE…; then let this sink begin at its first record: "+
+			"incarnation '%s', position '%d/0' (docs/kafka.md, Delivering again)", r.topicID, r.number),
 		Lost: true,
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/entrainsync/entrain"
@@ -40,12 +42,12 @@ FROM pg_control_system() s, pg_database d WHERE d.datname = current_database()`
 
 	takeOverSQL = `UPDATE entrain.position SET fence = fence + 1, owner = $3::uuid, updated_at = clock_timestamp()
 WHERE pipeline = $1 AND source = $2 AND partition = 0 AND system_id = $4 AND database_oid = $5::oid
-RETURNING fence::text, incarnation, position`
+RETURNING fence::text, incarnation, position, version::text`
 
 	firstRowSQL = `INSERT INTO entrain.position (pipeline, source, partition, incarnation, position, version,
 fence, owner, system_id, database_oid, database, updated_at)
 SELECT $1, $2, 0, '', '', 0, 1, $3::uuid, $4, $5::oid, current_database(), clock_timestamp()
-ON CONFLICT DO NOTHING RETURNING fence::text, incarnation, position`
+ON CONFLICT DO NOTHING RETURNING fence::text, incarnation, position, version::text`
 
 	readRowSQL = `SELECT fence::text, owner::text, incarnation, position, system_id, database_oid::text, database
 FROM entrain.position WHERE pipeline = $1 AND source = $2 AND partition = 0`
@@ -110,10 +112,33 @@ func (w *writer) takeOver(ctx context.Context) (entrain.Position, error) {
 			continue
 		}
 		w.fence = row[0]
+		if w.seen, err = strconv.ParseUint(row[3], 10, 64); err != nil {
+			return entrain.Position{}, fmt.Errorf("read the position row: %w", err)
+		}
 		return entrain.Position{Incarnation: row[1], Offset: row[2]}, nil
 	}
 	return entrain.Position{}, entrain.Retryable(fmt.Errorf(
 		"take over the position of pipeline %q: other sessions were faster %d times", w.cfg.Pipeline, attempts))
+}
+
+// replayed marks what was applied before: where somebody has set the position back,
+// rows are as they were later, until the first event that is new. The batch is not
+// changed.
+func (w *writer) replayed(b *entrain.Batch) *entrain.Batch {
+	if w.seen == 0 || len(b.Events) == 0 {
+		return b
+	}
+	if b.Events[0].Tx.Version > w.seen {
+		w.seen = 0
+		return b
+	}
+	again := *b
+	again.Events = slices.Clone(b.Events)
+	for i := range again.Events {
+		e := &again.Events[i]
+		e.Settling = e.Settling || e.Tx.Version <= w.seen
+	}
+	return &again
 }
 
 func (w *writer) identify(ctx context.Context) (sinkTarget, error) {

@@ -29,9 +29,10 @@ type writer struct {
 	owner  string
 	fence  string
 	pos    entrain.Position
-	opened bool // Position was called and has succeeded
-	inTx   bool // fragments of a transaction are applied, not committed
-	moved  bool // the transaction has moved the position to its end
+	seen   uint64 // the newest version that was ever applied; 0 once newer ones come
+	opened bool   // Position was called and has succeeded
+	inTx   bool   // fragments of a transaction are applied, not committed
+	moved  bool   // the transaction has moved the position to its end
 	broken error
 
 	lease *lease // of the sink, for loads
@@ -87,7 +88,7 @@ func (w *writer) Write(ctx context.Context, b *entrain.Batch) error {
 	if err := ctx.Err(); err != nil {
 		return w.fail(err)
 	}
-	err := w.write(ctx, b)
+	err := w.write(ctx, w.replayed(b))
 	w.planner.Reset()
 	w.stepper.Reset()
 	w.exec.forget()
