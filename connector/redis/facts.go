@@ -60,7 +60,9 @@ func (f *facts) synced() bool { return f.appendLog && f.sync == "always" }
 
 // evicts reports whether the server may remove our keys, which have no time to
 // live, when its memory is full.
-func (f *facts) evicts() bool { return f.policy != "noeviction" && !strings.HasPrefix(f.policy, "volatile-") }
+func (f *facts) evicts() bool {
+	return f.policy != "noeviction" && !strings.HasPrefix(f.policy, "volatile-")
+}
 
 // ask completes the facts by a setting that only CONFIG tells. A server that
 // does not let us, or has no such command, is no error.
@@ -89,7 +91,7 @@ func (s *server) suits(ctx context.Context, c *conn) error {
 	case f.replica:
 		return &entrain.Unreachable{
 			Why:  "the server is a replica, which takes no writes: another one is the master, or this one is about to become it",
-			Next: "redis-cli -u " + quote(s.url) + " INFO replication",
+			Next: s.cli("INFO replication"),
 			Err:  entrain.Retryable(fmt.Errorf("Redis at %s is a replica", s.url)),
 		}
 	case s.relaxed:

@@ -115,4 +115,3 @@ func (f *follower) Close() error {
 	f.conn.close()
 	return nil
 }
-

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
@@ -23,6 +25,7 @@ func TestMain(m *testing.M) {
 	if killed() {
 		return
 	}
+	goredis.SetLogger(&logging.VoidLogger{})
 	pgtest.Main(m, redistest.Remove)
 }
 
@@ -125,4 +128,31 @@ func newLog(t testing.TB, s Server) *Log {
 		t.Fatal(err)
 	}
 	return l
+}
+
+// runAdvice does what a stop says to type, as far as it is for redis-cli.
+func runAdvice(t testing.TB, s Server, text string) {
+	t.Helper()
+	c, n := admin(t, s), 0
+	for part := range strings.SplitSeq(text, "; ") {
+		if !strings.HasPrefix(part, "redis-cli ") {
+			continue
+		}
+		script := `words() { shift 2; printf '%s\n' "$@"; }; words ` + strings.TrimPrefix(part, "redis-cli ")
+		out, err := exec.CommandContext(t.Context(), "sh", "-c", script).Output()
+		if err != nil {
+			t.Fatalf("%s: %v", part, err)
+		}
+		var words []any
+		for word := range strings.Lines(string(out)) {
+			words = append(words, strings.TrimSuffix(word, "\n"))
+		}
+		if err := c.Do(t.Context(), words...).Err(); err != nil {
+			t.Fatalf("%s: %v", part, err)
+		}
+		n++
+	}
+	if n == 0 {
+		t.Fatalf("%q has nothing to type", text)
+	}
 }

@@ -5,12 +5,13 @@ import goredis "github.com/redis/go-redis/v9"
 // A stream's identity is the name of a consumer group that nobody reads by: it is
 // made with the key, is lost with it, and is there when the stream has no entry.
 // The fields of an entry are the message under the stream's identity, and under
-// "s" about how many bytes of memory were given out before it.
+// "s" about how many bytes of memory were given out before it, and for it.
 //
 // The hash beside has, besides values, the names with a # in front: "#id" is the
 // stream's identity, "#run" the run of the server that it was last seen on, "#gaps"
 // what became of earlier ones, "#given" the last number that may have been given
-// out, "#total" the bytes of memory that were.
+// out, "#total" the bytes of memory that were, "#void" those of messages that were
+// removed before the markers of some numbers.
 //
 // Numbers stay below 2^53, since Lua has no others.
 const lua = `
@@ -48,7 +49,7 @@ if not id then
   id = ARGV[1]
   redis.call('DEL', KEYS[2])
   redis.call('XGROUP', 'CREATE', KEYS[1], id, '0', 'MKSTREAM')
-  redis.call('HSET', KEYS[2], '#id', id, '#run', ARGV[2], '#total', '0', '#given', '0', '#gaps', '')
+  redis.call('HSET', KEYS[2], '#id', id, '#run', ARGV[2], '#total', '0', '#given', '0', '#gaps', '', '#void', '')
   redis.call('SADD', KEYS[3], ARGV[3])
 end
 local kept = redis.call('HGET', KEYS[2], '#id') or ''
@@ -78,7 +79,7 @@ local given = tonumber(redis.call('HGET', KEYS[2], '#given'))
 local total = tonumber(redis.call('HGET', KEYS[2], '#total'))
 for i = 3, #ARGV, 2 do
   given = given + 1
-  redis.call('XADD', KEYS[1], text(given) .. '-0', ARGV[1], ARGV[i + 1], 's', text(total))
+  redis.call('XADD', KEYS[1], text(given) .. '-0', ARGV[1], ARGV[i + 1], 's', text(total) .. ' ' .. ARGV[i])
   total = total + tonumber(ARGV[i])
 end
 redis.call('HSET', KEYS[2], '#given', text(given), '#total', text(total))
@@ -90,7 +91,18 @@ return {'done', text(given)}
 var scriptRemove = goredis.NewScript(anyway + lua + `
 if identity(KEYS[1]) ~= ARGV[1] then return -1 end
 local some = redis.call('XREVRANGE', KEYS[1], '(' .. ARGV[3] .. '-0', '(' .. ARGV[2] .. '-0', 'COUNT', 16)
-for _, entry in ipairs(some) do redis.call('XDEL', KEYS[1], entry[1]) end
+if #some == 0 then return 0 end
+local bytes, still = 0, ''
+for _, entry in ipairs(some) do
+  bytes = bytes + tonumber(string.match(entry[2][4], ' (%d+)'))
+  redis.call('XDEL', KEYS[1], entry[1])
+end
+local first = tonumber((ends('XRANGE', '-', '+')))
+for before, n in string.gmatch(redis.call('HGET', KEYS[2], '#void'), '(%d+):(%d+)') do
+  if before == ARGV[3] then bytes = bytes + tonumber(n)
+  elseif tonumber(before) > first then still = still .. before .. ':' .. n .. ' ' end
+end
+redis.call('HSET', KEYS[2], '#void', still .. ARGV[3] .. ':' .. text(bytes) .. ' ')
 return #some
 `)
 
@@ -105,7 +117,10 @@ var scriptStat = goredis.NewScript(anyway + lua + `
 if identity(KEYS[1]) ~= ARGV[1] then return {'gone'} end
 local first, entry = ends('XRANGE', '-', '+')
 if not entry then return {'empty'} end
-local bytes = tonumber(redis.call('HGET', KEYS[2], '#total')) - tonumber(entry[2][4])
+local bytes = tonumber(redis.call('HGET', KEYS[2], '#total')) - tonumber(string.match(entry[2][4], '%d+'))
+for before, n in string.gmatch(redis.call('HGET', KEYS[2], '#void'), '(%d+):(%d+)') do
+  if tonumber(before) > tonumber(first) then bytes = bytes - tonumber(n) end
+end
 return {'done', first, (ends('XREVRANGE', '+', '-')), text(redis.call('XLEN', KEYS[1])), text(bytes)}
 `)
 

@@ -197,14 +197,16 @@ func (c *conn) whole(ctx context.Context, script *goredis.Script, keys []string,
 	return answer, c.server.mark(ctx, err)
 }
 
-// footprint is about how much memory a message of n bytes takes. A large one has a
-// block of its own, whose size is one of four or so between two powers of two.
+// footprint is about how much memory a message of n bytes takes. Small ones share
+// blocks of 4 kB; of a larger one the block is its own, and its size one of four
+// between two powers of two.
 func footprint(n int) int {
 	const around, block = 96, 4096
 	n += around
-	if n <= block {
+	if n <= block/2 {
 		return n
 	}
+	n = max(n, block)
 	step := 1 << (bits.Len(uint(n-1)) - 3)
 	return (n+step-1)/step*step + around
 }

@@ -24,7 +24,9 @@ import (
 type server struct {
 	options goredis.Options
 	url     string // without the password, for people
+	plain   string // without the user, too: an administrator uses another
 	prefix  string
+	streams []string // patterns of further keys that are written
 	relaxed bool
 }
 
@@ -34,6 +36,8 @@ const (
 	// answerTimeout is how long a disk may take to sync what was written.
 	answerTimeout = time.Minute
 	defaultPrefix = "entrain"
+	// The durabilities that can be expected.
+	always, relaxed = "always", "relaxed"
 )
 
 var prefixName = regexp.MustCompile(`^[A-Za-z0-9._:-]+$`)
@@ -47,16 +51,17 @@ func (c Server) parse() (*server, error) {
 		// The library's text would show the URL, with its password.
 		return nil, errors.New("redis: the URL cannot be read: expected redis://user:password@host:6379/0, rediss:// for TLS, or unix:///path")
 	}
-	s := &server{options: *options, prefix: cmp.Or(c.Prefix, defaultPrefix), url: shown(c.URL)}
+	s := &server{options: *options, prefix: cmp.Or(c.Prefix, defaultPrefix)}
+	s.url, s.plain = shown(c.URL)
 	if !prefixName.MatchString(s.prefix) {
 		return nil, fmt.Errorf("redis: the prefix %q has other characters than letters, digits and any of ._:-", c.Prefix)
 	}
-	switch cmp.Or(c.Durability, "always") {
-	case "always":
-	case "relaxed":
+	switch cmp.Or(c.Durability, always) {
+	case always:
+	case relaxed:
 		s.relaxed = true
 	default:
-		return nil, fmt.Errorf("redis: unknown durability %q, expected always or relaxed", c.Durability)
+		return nil, fmt.Errorf("redis: unknown durability %q, expected %s or %s", c.Durability, always, relaxed)
 	}
 	if err := s.trust(c); err != nil {
 		return nil, err
@@ -71,14 +76,15 @@ func (c Server) parse() (*server, error) {
 	return s, nil
 }
 
-// shown is a URL without its password.
-func shown(text string) string {
+// shown is a URL without its password, and without the user.
+func shown(text string) (withUser, plain string) {
 	u, err := url.Parse(text)
 	if err != nil {
-		return "redis://"
+		return "redis://", "redis://"
 	}
 	u.RawQuery = ""
-	return u.Redacted()
+	withUser, u.User = u.Redacted(), nil
+	return withUser, u.String()
 }
 
 // trust sets up TLS.

@@ -19,7 +19,7 @@ func (s *server) unreachable(ctx context.Context, err error) error {
 	}
 	u := &entrain.Unreachable{
 		Why:  "the server is not running, its name or port is another one, TLS is expected (rediss://), or a firewall is in between",
-		Next: "redis-cli -u " + quote(s.url) + " PING",
+		Next: s.cli("PING"),
 		Err:  entrain.Retryable(fmt.Errorf("connect to Redis: %w: %w", entrain.ErrDisconnected, err)),
 	}
 	if goredis.IsAuthError(err) {
@@ -63,17 +63,16 @@ const (
 )
 
 func (s *server) stopDurability(f *facts) error {
-	cli := "redis-cli -u " + quote(s.url) + " "
 	stop := &entrain.Stop{
-		Code: "redis_durability",
+		Code: codeDurability,
 		What: fmt.Sprintf("the Redis at %s acknowledges what is not on its disk yet (%s)", s.url, f.persistence()),
 		Why: "it would lose that when it ends, while the source has been told that it is safe; " +
 			"durability: relaxed in FILE takes the server as it is",
-		Next: cli + setAppend + "; " + cli + keepSetting + "; entrain run FILE",
+		Next: s.admin(setAppend) + "; " + s.admin(keepSetting) + "; entrain run FILE",
 	}
 	if f.appendLog && f.sync == "" {
 		stop.What = fmt.Sprintf("whether the Redis at %s has on its disk what it acknowledges cannot be seen: CONFIG GET is not allowed", s.url)
-		stop.Next = cli + "ACL SETUSER " + quote(s.user()) + " " + mayAsk + "; entrain run FILE"
+		stop.Next = s.admin("ACL SETUSER "+quote(s.user())+" "+quote(mayAsk)) + "; entrain run FILE"
 	}
 	return stop
 }
@@ -87,12 +86,11 @@ func (f *facts) persistence() string {
 }
 
 func (s *server) stopEviction(f *facts) error {
-	cli := "redis-cli -u " + quote(s.url) + " "
 	return &entrain.Stop{
-		Code: "redis_eviction",
+		Code: codeEviction,
 		What: fmt.Sprintf("the Redis at %s removes any keys when its memory is full (maxmemory-policy %s)", s.url, f.policy),
 		Why:  "it could remove changes that no sink has read; durability: relaxed in FILE takes the server as it is",
-		Next: cli + setNoEvict + "; " + cli + keepSetting + "; entrain run FILE",
+		Next: s.admin(setNoEvict) + "; " + s.admin(keepSetting) + "; entrain run FILE",
 	}
 }
 
@@ -106,16 +104,20 @@ func (s *server) user() string {
 
 // rights are what a user needs, as ACL SETUSER takes them.
 func (s *server) rights() string {
-	return "~" + s.prefix + ":* +ping +info +config|get +select +evalsha +eval +xadd +xread +xrange +xrevrange +xlen +xtrim +xdel " +
-		"+xinfo +xgroup|create +hset +hget +hdel +hgetall +hincrby +sadd +smembers +exists +del +rpush +lrange +llen +time"
+	keys := "~" + s.prefix + ":*"
+	for _, pattern := range s.streams {
+		keys += " ~" + pattern
+	}
+	return keys + " +ping +info +client|setname +config|get +select +evalsha +eval +xadd +xread +xrange +xrevrange +xlen +xtrim +xdel " +
+		"+xinfo +xgroup|create +hset +hget +hmget +hdel +hgetall +hincrby +sadd +smembers +exists +type +del +rpush +lrange +llen +time"
 }
 
 func (s *server) stopDenied(err error) error {
 	return &entrain.Stop{
 		Code: "redis_denied",
 		What: fmt.Sprintf("the user %s may not do what is needed at the Redis at %s", s.user(), s.url),
-		Why:  "a command or a key is not among its rights",
-		Next: "redis-cli -u " + quote(s.url) + " ACL SETUSER " + quote(s.user()) + " " + quoteAll(s.rights()) + "; entrain run FILE",
+		Why:  "a command or a key is not among its rights, which an administrator gives",
+		Next: s.admin("ACL SETUSER "+quote(s.user())+" "+quoteAll(s.rights())) + "; entrain run FILE",
 		Err:  err,
 	}
 }
@@ -146,13 +148,20 @@ func (s *sequence) stopLost(after uint64, g gap) error {
 
 // stopApart is for a stream whose values are not its own.
 func (s *sequence) stopApart() error {
-	cli := "redis-cli -u " + quote(s.conn.server.url) + " "
 	return &entrain.Stop{
 		Code: "stream_damaged",
 		What: fmt.Sprintf("the stream %s has lost the hash %s beside it, where positions and cursors are", s.key, s.beside),
 		Why:  "somebody removed or replaced one of the two keys",
-		Next: "restore the key from a backup; or begin anew: " + cli + "DEL " + quote(s.key) + " " + quote(s.beside) + "; " + restart,
+		Next: "restore the key from a backup; or begin anew: " + s.conn.server.cli("DEL "+quote(s.key)+" "+quote(s.beside)) + "; " + restart,
 	}
+}
+
+// cli is a command of Redis as a person types it.
+func (s *server) cli(command string) string { return "redis-cli -u " + quote(s.url) + " " + command }
+
+// admin is a command as an administrator types it.
+func (s *server) admin(command string) string {
+	return "redis-cli -u " + quote(s.plain) + " " + command
 }
 
 // quote returns s as one word for the shell.
