@@ -184,6 +184,8 @@ func (f fan) piped(ctx context.Context, h *harness, p *prepared, stalled int) (s
 		if err := proc.start(); err != nil {
 			return err
 		}
+		ctx, cancel := proc.watch(ctx)
+		defer cancel()
 		return flowing.arrived(ctx)
 	})
 	for _, r := range f[len(flowing):] {

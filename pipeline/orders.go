@@ -54,6 +54,9 @@ type Order struct {
 	// Table is schema.table as the source has it. Hold, resume and cancel take an
 	// empty one for all tables whose rows are being copied.
 	Table string `json:"table"`
+	// With are further tables of a resync, which begins for all of them before the first
+	// is put in place: those that references tie together need that.
+	With []string `json:"with,omitempty"`
 	// Where restricts the rows of a refresh by a condition in the source's own
 	// language.
 	Where string `json:"where,omitempty"`
@@ -77,54 +80,6 @@ type TableStatus struct {
 	// Rows copied so far, and about how many there are; -1 if nobody knows.
 	Rows     int64 `json:"rows"`
 	Estimate int64 `json:"estimate"`
-}
-
-// Tables lists the tables that the source captures now, and those of which
-// something is remembered. It may be called while Run works, from any goroutine.
-func (p *Pipeline) Tables(ctx context.Context) ([]TableStatus, error) {
-	if err := p.tables.load(ctx); err != nil {
-		return nil, err
-	}
-	listed, err := p.listTables(ctx)
-	if err != nil {
-		return nil, err
-	}
-	once, err := p.onceStatus(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return append(p.tables.status(listed), once...), nil
-}
-
-// status is what is known of the listed tables and of the others.
-func (t *tables) status(listed []entrain.ChunkTable) []TableStatus {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var all []TableStatus
-	seen := map[tableName]bool{}
-	for i := range listed {
-		table := listed[i].Table
-		name := tableName{table.Schema, table.Name}
-		st := TableStatus{Table: table.String(), State: TableStreaming, Estimate: listed[i].Rows}
-		if l := t.lives[name]; l != nil {
-			st = l.status(listed[i].Rows)
-		}
-		seen[name] = true
-		all = append(all, st)
-	}
-	for _, l := range t.sorted() {
-		if !seen[tableName{l.Schema, l.Name}] {
-			all = append(all, l.status(-1))
-		}
-	}
-	return all
-}
-
-func (l *life) status(estimate int64) TableStatus {
-	return TableStatus{
-		Table: l.Schema + "." + l.Name, State: l.State, Held: l.Held, Refresh: l.Refresh, Reason: l.Reason, Code: l.Code, Since: l.Since,
-		Rows: l.Copy.Rows, Estimate: estimate,
-	}
 }
 
 // Do carries out an order and returns when it is written down; copying goes on
@@ -158,12 +113,40 @@ func (p *Pipeline) Do(ctx context.Context, o Order) error {
 	if err != nil {
 		return err
 	}
-	if o.Where != "" || slices.Contains([]Verb{OrderResync, OrderResume, OrderRefresh}, o.Do) {
-		if err := p.try(ctx, o, findTable(listed, name.schema, name.name)); err != nil {
+	names, err := o.with(name)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if o.Where == "" && !slices.Contains([]Verb{OrderResync, OrderResume, OrderRefresh}, o.Do) {
+			break
+		}
+		if err := p.try(ctx, o, findTable(listed, n.schema, n.name)); err != nil {
 			return err
 		}
 	}
-	return t.order(ctx, o, name, listed)
+	for _, n := range names {
+		if err := t.order(ctx, o, n, listed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// with returns the names of all tables of the order, of which first is one.
+func (o *Order) with(first tableName) ([]tableName, error) {
+	if len(o.With) > 0 && o.Do != OrderResync {
+		return nil, fmt.Errorf("%s takes one table", o.Do)
+	}
+	names := []tableName{first}
+	for _, text := range o.With {
+		name, err := parseTable(text)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, name)
+	}
+	return names, nil
 }
 
 // try reads one row as an order wants it, so that one is refused that cannot be carried
@@ -332,6 +315,7 @@ func (t *tables) order(ctx context.Context, o Order, name tableName, listed []en
 			return stopUnreadable(name, found)
 		}
 		l.sink = sink
+		t.choose(l, found)
 		if err := t.renew(l, found.Table); err != nil {
 			*l = before
 			return err
@@ -420,6 +404,7 @@ func (l *life) start(as TableState, now time.Time) error {
 		return l.stopState(Verb(as))
 	}
 	l.Copy, l.Held, l.Refresh, l.Where, l.Anew = backfill.Progress{}, false, false, "", as == TableResyncing
+	l.Chosen = ""
 	l.leave()
 	return nil
 }

@@ -62,7 +62,7 @@ func (p *program) loadAs(path string, h half) (*loaded, error) {
 	if err != nil {
 		return nil, file.TransformError(err)
 	}
-	l.rules, l.transform, l.snapshot.TransformTable = rules, rules.Apply, rules.Table
+	l.rules, l.transform, l.snapshot.TransformTable, l.snapshot.Rules = rules, rules.Apply, rules.Table, rules.Rule
 	return l, nil
 }
 

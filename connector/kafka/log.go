@@ -38,11 +38,12 @@ type LogConfig struct {
 	Topic string `yaml:"topic"`
 	// Create makes topics that are missing. Default true.
 	Create *bool `yaml:"create"`
-	// Partitions of the topic. With one, the default, the order of all changes is
+	// Partitions that the topic has or is made with; 0: any. With one, the default
+	// of a file, the order of all changes is
 	// kept, and transactions stay whole (P4); with more, that of a key is.
-	Partitions int32 `yaml:"partitions"`
+	Partitions int `yaml:"partitions"`
 	// ReplicationFactor of topics that are made; 0, the default: as the broker says.
-	ReplicationFactor int16 `yaml:"replication_factor"`
+	ReplicationFactor int `yaml:"replication_factor"`
 	// Retention of the topic if it is made; 0, the default: as the broker says. A
 	// sink that is behind for longer has a gap, and stops.
 	Retention time.Duration `yaml:"retention"`
@@ -119,7 +120,7 @@ func NewLog(cfg LogConfig) (*Log, error) {
 // specLog builds a log from the file's stream section.
 func specLog(env connector.Env, decode connector.Decode) (stream.Log, error) {
 	yes, name := true, producerName(env.Pipeline)
-	cfg := LogConfig{Topic: name + ".changes", TransactionalID: name, Create: &yes}
+	cfg := LogConfig{Topic: name + ".changes", TransactionalID: name, Create: &yes, Partitions: 1}
 	if err := decode(&cfg); err != nil {
 		return nil, err
 	}

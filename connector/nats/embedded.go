@@ -44,11 +44,12 @@ func NewEmbedded(cfg EmbeddedConfig) (*Log, error) {
 		return nil, errors.New("nats: the folder of the stream is missing")
 	}
 	e := newEmbedded(cfg)
-	l, err := cfg.log(e.backend(cfg.Config))
+	b := e.backend(cfg.Config)
+	l, err := cfg.log(b)
 	if err != nil {
 		return nil, err
 	}
-	return &Log{Log: l, server: e}, nil
+	return &Log{Log: l, server: e, backend: b, producer: cfg.Producer}, nil
 }
 
 func newEmbedded(cfg EmbeddedConfig) *embedded {

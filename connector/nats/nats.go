@@ -66,7 +66,9 @@ type ServerConfig struct {
 // Log is a durable stream in NATS JetStream.
 type Log struct {
 	*packed.Log
-	server *embedded // nil: it is elsewhere
+	server   *embedded // nil: it is elsewhere
+	backend  *backend
+	producer string
 }
 
 // Close ends the embedded server, when all sessions are closed. It does nothing
@@ -90,7 +92,7 @@ func NewLog(cfg ServerConfig) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Log{Log: l}, nil
+	return &Log{Log: l, backend: b, producer: cfg.Producer}, nil
 }
 
 func (c ServerConfig) backend() (*backend, error) {

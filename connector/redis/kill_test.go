@@ -212,34 +212,45 @@ func readNumbers(t *testing.T, l *Log, end int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	src := l.Read("c", "shop")
+	src, at := l.Read("c", "shop"), numbers{next: 1}
 	var from entrain.Position
-	for tx := 1; tx <= end; {
+	for at.next <= end {
 		r, err := src.Open(ctx, from)
 		if err != nil {
 			t.Fatal(err)
 		}
-		next, row := tx, 0
-		for next <= end && err == nil {
+		whole := at // at the last position
+		for at.next <= end && err == nil {
 			var b *entrain.Batch
 			if b, err = r.Read(ctx); err != nil {
 				break
 			}
-			for i := range b.Events {
-				if e := &b.Events[i]; e.Tx.Version != uint64(next) || e.Ordinal != uint64(row) {
-					t.Fatalf("row %d of transaction %d comes where row %d of %d should", e.Ordinal, e.Tx.Version, row, next)
-				}
-				if row++; row == rowsOf(next) {
-					next, row = next+1, 0
-				}
-			}
+			at.take(t, b)
 			if !b.Through.IsZero() {
-				tx, from = next, b.Through
+				whole, from = at, b.Through
 			}
 			b.Free()
 		}
 		if err = errors.Join(err, r.Close()); err != nil && !entrain.IsRetryable(err) {
 			t.Fatal(err)
+		}
+		if err != nil {
+			at = whole
+		}
+	}
+}
+
+// numbers is which row of which transaction comes next.
+type numbers struct{ next, row int }
+
+func (n *numbers) take(t *testing.T, b *entrain.Batch) {
+	t.Helper()
+	for i := range b.Events {
+		if e := &b.Events[i]; e.Tx.Version != uint64(n.next) || e.Ordinal != uint64(n.row) {
+			t.Fatalf("row %d of transaction %d comes where row %d of %d should", e.Ordinal, e.Tx.Version, n.row, n.next)
+		}
+		if n.row++; n.row == rowsOf(n.next) {
+			n.next, n.row = n.next+1, 0
 		}
 	}
 }
