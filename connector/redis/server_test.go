@@ -74,7 +74,7 @@ func wantFinding(t *testing.T, c entrain.Checker, code string, want entrain.Find
 		t.Fatal(err)
 	}
 	for _, f := range report.Findings {
-		if !slices.Contains(c.Codes(), f.Code) || f.Doc != "redis.md#"+f.Code || f.Object == "" || !strings.Contains(string(text), "## "+f.Code+"\n") {
+		if !slices.Contains(c.Codes(), f.Code) || f.Doc != "redis.md#"+f.Code || f.Object == "" || !strings.Contains(string(text), "### "+f.Code+"\n") {
 			t.Errorf("the finding %+v has no code, object or page", f)
 		}
 		if f.Code == code && f.Status != want {
