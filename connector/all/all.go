@@ -7,6 +7,7 @@ import (
 	"github.com/entrainsync/entrain/connector/kafka"
 	"github.com/entrainsync/entrain/connector/nats"
 	"github.com/entrainsync/entrain/connector/postgres"
+	"github.com/entrainsync/entrain/connector/redis"
 )
 
 // Registry returns every connector, a line each.
@@ -17,5 +18,6 @@ func Registry() connector.Registry {
 		nats.SpecEmbedded(),
 		nats.Spec(),
 		kafka.Spec(),
+		redis.Spec(),
 	}
 }

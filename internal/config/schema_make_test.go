@@ -27,7 +27,7 @@ type schemaMaker struct {
 
 // configFolders are where the types of the configuration are.
 var configFolders = []string{".", "../../connector/postgres/capture", "../../connector/postgres/apply", "../../connector/file",
-	"../../connector/nats", "../../connector/kafka", "../../encoding", "../../transform"}
+	"../../connector/nats", "../../connector/kafka", "../../connector/redis", "../../encoding", "../../transform"}
 
 // choices are the words that a field takes.
 var choices = map[string][]any{
@@ -37,6 +37,9 @@ var choices = map[string][]any{
 	"config.document.OnTableError":                 {"stop", "resync"},
 	"transform.Rule.OldUnknown":                    {"stop", "replace"},
 	"file.SinkConfig.Format":                       {"native", "debezium", "flat", "cloudevents"},
+	"redis.SinkFile.Format":                        {"native", "flat", "cloudevents"},
+	"redis.SinkFile.Durability":                    {"always", "relaxed"},
+	"redis.StreamFile.Durability":                  {"always", "relaxed"},
 	"kafka.SinkConfig.Format":                      {"native", "debezium", "flat", "cloudevents"},
 	"kafka.SinkConfig.Compression":                 {"lz4", "zstd", "snappy", "gzip", "none"},
 	"kafka.SinkConfig.Partitioner":                 {"xxh64", "murmur2"},
