@@ -57,6 +57,9 @@ type Order struct {
 	// Where restricts the rows of a refresh by a condition in the source's own
 	// language.
 	Where string `json:"where,omitempty"`
+	// Sink, for a refresh without a table behind a stream, is the sink that begins with
+	// the rows of all tables; where changes go through a stream only.
+	Sink string `json:"sink,omitempty"`
 }
 
 // TableStatus is where a table is in its life.
@@ -137,6 +140,9 @@ func (p *Pipeline) Do(ctx context.Context, o Order) error {
 	}
 	if err := t.load(ctx); err != nil {
 		return err
+	}
+	if o.Sink != "" {
+		return fmt.Errorf("sink %s: without a stream no sink begins by itself", o.Sink)
 	}
 	if o.Table == "" {
 		return p.doAll(ctx, o)
