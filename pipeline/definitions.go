@@ -8,9 +8,9 @@ import (
 )
 
 // Definitions are the tables that the source captures, as the pipeline's rules have
-// them, for a sink that is to have all of them anew by an [OrderRefresh] each. If any
-// of them cannot be had so now, it is a *[entrain.Stop] that says which. It may be
-// called while Run works, from any goroutine.
+// them, for a sink that is to have the rows of all of them by an [OrderRefresh] each.
+// If any of them cannot be had so now, it is a *[entrain.Stop] that says which; one
+// whose refresh is held can. It may be called while Run works, from any goroutine.
 func (p *Pipeline) Definitions(ctx context.Context) ([]entrain.ChunkTable, error) {
 	if p.initial.runs() {
 		return nil, stopInitial(Order{Do: OrderRefresh})
@@ -20,7 +20,7 @@ func (p *Pipeline) Definitions(ctx context.Context) ([]entrain.ChunkTable, error
 		return nil, err
 	}
 	for _, st := range states {
-		if st.State != TableStreaming {
+		if st.State != TableStreaming && !(st.Refresh && st.Held) {
 			return nil, stopUnfilled(st.Table, "it is "+string(st.State))
 		}
 	}

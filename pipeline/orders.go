@@ -57,6 +57,8 @@ type Order struct {
 	// Where restricts the rows of a refresh by a condition in the source's own
 	// language.
 	Where string `json:"where,omitempty"`
+	// Held, of a refresh: no row is read before an [OrderResume].
+	Held bool `json:"held,omitempty"`
 	// Sink, for a refresh without a table behind a stream, is the sink that begins with
 	// the rows of all tables; where changes go through a stream only.
 	Sink string `json:"sink,omitempty"`
@@ -392,7 +394,7 @@ func (l *life) obey(o Order, now time.Time) error {
 			return l.stopState(do)
 		}
 		err := l.start(TableCopying, now)
-		l.Refresh, l.Where = true, o.Where
+		l.Refresh, l.Where, l.Held = true, o.Where, o.Held
 		return err
 	case OrderResync:
 		return l.start(TableResyncing, now)

@@ -26,17 +26,34 @@ func (f *flow) fill(ctx context.Context, o pipeline.Order) error {
 		return stopNoBeginning(o.Sink)
 	}
 	tables, err := f.capture.Definitions(ctx)
+	if err == nil {
+		err = f.refreshHeld(ctx)
+	}
+	if err == nil {
+		err = beginner.Begin(ctx, cursor, tables)
+	}
+	if err != nil || len(tables) == 0 {
+		return err
+	}
+	return f.capture.Do(ctx, pipeline.Order{Do: pipeline.OrderResume})
+}
+
+// refreshHeld orders the rows of all tables, of which none is to come before the sink
+// has begun. What a process that was killed has ordered so stays.
+func (f *flow) refreshHeld(ctx context.Context) error {
+	states, err := f.capture.Tables(ctx)
 	if err != nil {
 		return err
 	}
-	if err := beginner.Begin(ctx, cursor, tables); err != nil {
-		return err
-	}
-	states, err := f.capture.Tables(ctx)
 	for _, st := range states {
-		err = errors.Join(err, f.capture.Do(ctx, pipeline.Order{Do: pipeline.OrderRefresh, Table: st.Table}))
+		if st.Held {
+			continue
+		}
+		if err := f.capture.Do(ctx, pipeline.Order{Do: pipeline.OrderRefresh, Table: st.Table, Held: true}); err != nil {
+			return fmt.Errorf("table %s: %w", st.Table, err)
+		}
 	}
-	return err
+	return nil
 }
 
 func stopNoBeginning(sink string) error {

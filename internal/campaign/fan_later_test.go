@@ -17,7 +17,7 @@ import (
 // tables, while writers change them and the process is killed, and in the end has
 // everything (ST-09; P1, P2, P5).
 func TestFanLaterSink(t *testing.T) {
-	t.Parallel() // it waits most of the time
+	t.Parallel()
 	f := smallFan(t, "snapshot: {mode: initial, chunk_rows: 400}", embedded(""))
 	pgtest.Exec(t, f.source, lateSQL, "CREATE TABLE part (id bigserial PRIMARY KEY, of bigint NOT NULL REFERENCES orders)", "CREATE TABLE none (id int PRIMARY KEY)")
 	back := f.without(t, "two")
@@ -36,7 +36,11 @@ func TestFanLaterSink(t *testing.T) {
 	_, advice, _ := strings.Cut(failed.Failed, "; next: ")
 	command, _, _ := strings.Cut(advice, "#")
 	launch(t, strings.Fields(command)[1:]...).exit(t, exitOK)
-	for range 4 {
+	kills := 2
+	if wide() {
+		kills = 20
+	}
+	for range kills {
 		p.kill()
 		p = launch(t, "run", f.file.path)
 		f.file.until(t, "streaming", streaming)

@@ -105,7 +105,7 @@ func (s *source) begins(ctx context.Context, seq *Sequence, after uint64) (*begi
 	if next, err = s.missing(ctx, seq, b.at.From); err != nil || next != 0 {
 		return nil, err
 	}
-	b.at.Used = true
+	b.at.Used, b.at.Read = true, nil
 	return b, storeBegun(ctx, seq, s.cursor, b.at)
 }
 

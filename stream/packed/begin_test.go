@@ -79,7 +79,7 @@ func (d *desk) read(cursor string, from entrain.Position, n int) ([]string, entr
 			d.t.Fatal("not acknowledged")
 		}
 	}
-	time.Sleep(3 * time.Second) // the cursor is stored
+	<-time.After(3 * time.Second) // the cursor is stored
 	if err := r.Close(); err != nil {
 		d.t.Fatal(err)
 	}
@@ -133,7 +133,7 @@ func TestBegin(t *testing.T) {
 		d.write(entrain.OpInsert, table, "6")
 		got, _ = d.read("shop.new", at, 1)
 		expect(got, "insert")
-		time.Sleep(5 * time.Second)
+		<-time.After(5 * time.Second)
 		d.overrun("shop.new", entrain.Position{})
 	})
 }
