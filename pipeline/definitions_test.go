@@ -24,15 +24,15 @@ func TestDefinitions(t *testing.T) {
 					t.Fatalf("%+v: %v", o, err)
 				}
 			}
-			for _, table := range w.tables {
+			for _, table := range w.tables[1:] { // the first is captured later
 				do(pipeline.Order{Do: pipeline.OrderRefresh, Table: table.String(), Held: true})
 				if got := stateOf(t, p, table); !got.Held || !got.Refresh || got.State != pipeline.TableCopying {
 					t.Errorf("a held refresh is %+v", got)
 				}
 			}
 			all, err := p.Definitions(t.Context())
-			if err != nil || len(all) != len(w.tables) {
-				t.Fatalf("%d definitions, %v; want %d", len(all), err, len(w.tables))
+			if err != nil || len(all) != len(w.tables)-1 {
+				t.Fatalf("%d definitions, %v; want %d", len(all), err, len(w.tables)-1)
 			}
 			do(pipeline.Order{Do: pipeline.OrderCancel, Table: w.tables[1].String()})
 			do(pipeline.Order{Do: pipeline.OrderResync, Table: w.tables[1].String()})

@@ -35,6 +35,7 @@ func TestFanLaterSink(t *testing.T) {
 	haveOrders(t, f.one, n)
 	_, advice, _ := strings.Cut(failed.Failed, "; next: ")
 	command, _, _ := strings.Cut(advice, "#")
+	launch(t, "snapshot", "start", f.file.path, "--sink", "nobody").exit(t, exitRuntime)
 	launch(t, strings.Fields(command)[1:]...).exit(t, exitOK)
 	kills := 2
 	if wide() {

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/stream"
 )
 
 // beginPrefix begins the names of what [Log.Begin] stores, before the cursor's.
@@ -53,7 +54,40 @@ func (l *Log) begin(ctx context.Context, seq *Sequence, cursor string, tables []
 	if b.Through, err = lastFinished(ctx, seq); err != nil {
 		return fmt.Errorf("find the end of the stream of %s: %w", l.cfg.Producer, err)
 	}
+	s := &source{log: l, cursor: cursor, partition: stream.Partition(l.cfg.Producer)}
+	old, acked, err := s.begun(ctx, seq)
+	if err != nil {
+		return err
+	}
+	if old != nil && old.Used && acked >= old.From {
+		gone, err := s.missing(ctx, seq, acked)
+		if err != nil {
+			return err
+		}
+		if gone == 0 { // it has begun already, and only the rows come again
+			b = begun{From: old.From, Through: old.Through, Used: true}
+		}
+	}
 	return storeBegun(ctx, seq, cursor, b)
+}
+
+// begun reads where the cursor may begin, nil if nowhere, and what it has
+// acknowledged.
+func (s *source) begun(ctx context.Context, seq *Sequence) (b *begun, acked uint64, err error) {
+	values, err := seq.State.Values(ctx)
+	if err != nil {
+		return nil, 0, fmt.Errorf("look into the stream of %s: %w", s.partition, err)
+	}
+	m, _ := readMarked(values[cursorPrefix+s.cursor])
+	text := values[beginPrefix+s.cursor]
+	if text == nil {
+		return nil, m.Number, nil
+	}
+	b = &begun{}
+	if err := json.Unmarshal(text, b); err != nil {
+		return nil, 0, fmt.Errorf("where cursor %s begins in the stream of %s: %w", s.cursor, s.partition, err)
+	}
+	return b, m.Number, nil
 }
 
 func storeBegun(ctx context.Context, seq *Sequence, cursor string, b begun) error {
@@ -80,26 +114,18 @@ type beginning struct {
 // somewhere else, since what follows is gone, or has done so before. It returns nil if
 // neither is the case.
 func (s *source) begins(ctx context.Context, seq *Sequence, after uint64) (*beginning, error) {
-	values, err := seq.State.Values(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("look into the stream of %s: %w", s.partition, err)
+	at, acked, err := s.begun(ctx, seq)
+	if err != nil || at == nil {
+		return nil, err
 	}
-	text := values[beginPrefix+s.cursor]
-	if text == nil {
-		return nil, nil
-	}
-	b := &beginning{first: map[string]uint64{}}
-	if err := json.Unmarshal(text, &b.at); err != nil {
-		return nil, fmt.Errorf("where cursor %s begins in the stream of %s: %w", s.cursor, s.partition, err)
-	}
-	acked, _ := readMarked(values[cursorPrefix+s.cursor])
+	b := &beginning{at: *at, first: map[string]uint64{}}
 	next, err := s.missing(ctx, seq, after)
 	switch {
 	case err != nil:
 		return nil, err
 	case next == 0 && after >= b.at.From && b.at.Used:
 		return b, nil // it goes on
-	case next == 0, after >= b.at.From, acked.Number > b.at.From:
+	case next == 0, after >= b.at.From, acked > b.at.From:
 		return nil, nil // there is no need, or its sink has lost what came from here
 	}
 	if next, err = s.missing(ctx, seq, b.at.From); err != nil || next != 0 {

@@ -119,17 +119,22 @@ func TestBegin(t *testing.T) {
 		d.log.Cursors([]string{"shop.old", "shop.new"})
 		d.overrun("shop.new", entrain.Position{})
 		d.write(entrain.OpInsert, table, "2")
-		if err := d.log.Begin(t.Context(), "shop.new", []entrain.ChunkTable{{Table: table}}); err != nil {
-			t.Fatal(err)
+		begin := func() {
+			t.Helper()
+			if err := d.log.Begin(t.Context(), "shop.new", []entrain.ChunkTable{{Table: table}}); err != nil {
+				t.Fatal(err)
+			}
 		}
+		begin()
 		d.write(entrain.OpInsert, table, "3")
 		got, at := d.read("shop.new", entrain.Position{}, 2)
 		expect(got, "schema", "insert*")
+		begin() // again, by a person who does not know
 		d.write(entrain.OpDelete, table, "3")
 		d.write(entrain.OpRead, table, "4")
 		d.write(entrain.OpInsert, table, "5")
-		got, at = d.read("shop.new", at, 3)
-		expect(got, "delete*", "read", "insert")
+		got, at = d.read("shop.new", at, 4)
+		expect(got, "schema", "delete*", "read", "insert")
 		d.write(entrain.OpInsert, table, "6")
 		got, _ = d.read("shop.new", at, 1)
 		expect(got, "insert")
