@@ -105,8 +105,8 @@ func TestFanMetrics(t *testing.T) {
 		t.Error(f)
 	}
 	at := fmt.Sprintf(`{partition="",pipeline="%s",sink="",stage="capture"}`, f.file.name)
-	if got := values["sync_applied_events_total"+at]; got < float64(n) {
-		t.Errorf("%v events were applied; want at least %d", got, n)
+	if applied, filtered := values["sync_applied_events_total"+at], values["sync_filtered_events_total"+at]; applied < float64(n) || filtered < 100 {
+		t.Errorf("%v events were applied, %v filtered; want at least %d and 100", applied, filtered, n)
 	}
 }
 

@@ -197,7 +197,11 @@ func TestFanCopyKills(t *testing.T) {
 	pgtest.Exec(t, f.source, fullSQL)
 	f.write(t, pgtest.Name(t), "snapshot: {mode: initial, parallel: 3, chunk_rows: 400}", embedded(""))
 	stop := hustle(t, f.source, 10*time.Millisecond)
-	kills := killDuringCopy(t, f.file)
+	step := 12
+	if wide() {
+		step = 1
+	}
+	kills := killAfter(t, f.file, step)
 	stop()
 	launch(t, "run", "--until", "now", f.file.path).exitWithin(t, 2*patience, exitOK)
 	want, err := query(t.Context(), f.source, rowsSQL29)
