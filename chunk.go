@@ -53,6 +53,8 @@ type ChunkTable struct {
 	Refused string
 	// Definition makes the table elsewhere; nil if the source cannot say.
 	Definition *Definition
+	// Chosen is what of the table is captured; see [SnapshotTable.Chosen].
+	Chosen string
 }
 
 // ChunkQuery says which rows to read.
@@ -165,6 +167,24 @@ type TableMaker interface {
 	// MakeTable makes the table with all that belongs to it, if the sink lacks it
 	// and is configured to make tables. One that stays missing is a *[Stop].
 	MakeTable(ctx context.Context, t ChunkTable) error
+}
+
+// Divided is a Sink that may keep an order between the changes of one key only, so
+// that nothing can happen to all rows of a table at one moment: no double takes its
+// place.
+type Divided interface {
+	// Divided returns nil if all changes have one order, else a *[Stop] that says
+	// what to do instead. It may dial, and may be called from any goroutine.
+	Divided(ctx context.Context) error
+}
+
+// DoubleDropper is a Writer that keeps the doubles of tables ([Table.Shadow]) beside
+// them, so that one that is given up would stay.
+type DoubleDropper interface {
+	// DropDoubles removes the pipeline's doubles but for those of the tables to keep,
+	// by their names at the sink. It is called between two calls of Write, behind a
+	// Through. An error leaves the session as it was, or ended.
+	DropDoubles(ctx context.Context, keep []TableName) error
 }
 
 // TableFinder is a Source that can tell which tables its configuration takes and

@@ -88,6 +88,10 @@ type SnapshotTable struct {
 	Group int
 	// Definition makes the table elsewhere; nil if the source cannot say.
 	Definition *Definition
+	// Chosen is what the source's configuration takes of the table's rows and columns
+	// (a row filter, a list of columns), in the source's own words; empty: all. Other
+	// words are another choice.
+	Chosen string
 }
 
 // Definition is how a table is made, in statements of the source's own SQL,

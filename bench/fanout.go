@@ -43,14 +43,38 @@ func fanout(ctx context.Context, h *harness) (err error) {
 	h.say("%s", name)
 	samples, err := alternate(ctx, h, h.opt.runs,
 		contender{"3 native subscriptions", func(ctx context.Context) (sample, error) { return native.subscribed(ctx, p) }},
-		contender{"entrain, 3 sinks", func(ctx context.Context) (sample, error) { return ours.piped(ctx, h, p, 0) }},
-		contender{"entrain, 1 of 3 sinks stalled", func(ctx context.Context) (sample, error) { return ours.piped(ctx, h, p, 1) }})
+		contender{"entrain, 3 sinks", func(ctx context.Context) (sample, error) { return ours.piped(ctx, h, p, route{section: ours.sinks()}) }},
+		contender{"entrain, 1 of 3 sinks stalled", func(ctx context.Context) (sample, error) { return ours.piped(ctx, h, p, route{section: ours.sinks(), stalled: 1}) }})
+	if err != nil {
+		return err
+	}
+	single, err := ours[:1].throughStream(ctx, h, p)
 	if err != nil {
 		return err
 	}
 	return errors.Join(
+		h.add(compare(pairing{fmt.Sprintf("%d x (insert; update of another row), embedded stream", p.count), "entrain, direct"}, single[1], single[0], limits{rate: 0.7})),
 		h.add(compare(pairing{name + ", processor time of the source", "3 native subscriptions"}, samples[1], samples[0], limits{cpu: 0.45})),
-		h.add(compare(pairing{name + ", 1 stalled", "entrain, none stalled"}, samples[2], samples[1], limits{})))
+		h.add(compare(pairing{name + ", 1 stalled", "entrain, none stalled"}, samples[2], samples[1], limits{rate: 0.95})))
+}
+
+// throughStream measures entrain into one target, directly and with an embedded
+// stream in between.
+func (f fan) throughStream(ctx context.Context, h *harness, p *prepared) ([][]sample, error) {
+	sink := fmt.Sprintf("sink: {type: postgres, url: %q}\n", f[0].server.URL(f[0].db))
+	return alternate(ctx, h, h.opt.runs,
+		contender{"entrain, direct", func(ctx context.Context) (sample, error) { return f.piped(ctx, h, p, route{section: sink}) }},
+		contender{"entrain, embedded stream", func(ctx context.Context) (sample, error) {
+			return f.piped(ctx, h, p, route{section: "stream: {type: embedded}\n" + sink})
+		}})
+}
+
+// route is how changes get to the targets: the sections of the pipeline file behind
+// the source, and how many of the last targets cannot be written to until the others
+// have everything.
+type route struct {
+	section string
+	stalled int
 }
 
 // fan is the targets of one contender.
@@ -159,9 +183,8 @@ func (f fan) sinks() string {
 	return "sinks:\n" + indent(items.String())
 }
 
-// piped measures entrain into all targets; the last ones, as many as stalled,
-// cannot be written to until the others have everything.
-func (f fan) piped(ctx context.Context, h *harness, p *prepared, stalled int) (sample, error) {
+// piped measures entrain into all targets, by a route.
+func (f fan) piped(ctx context.Context, h *harness, p *prepared, by route) (sample, error) {
 	if err := f.empty(ctx); err != nil {
 		return sample{}, err
 	}
@@ -169,11 +192,11 @@ func (f fan) piped(ctx context.Context, h *harness, p *prepared, stalled int) (s
 	if err != nil {
 		return sample{}, err
 	}
-	file, err := h.pipelineWith(entrainSource{url: p.server.URL(p.db), slot: slot}.yaml(), f.sinks())
+	file, err := h.pipelineWith(entrainSource{url: p.server.URL(p.db), slot: slot}.yaml(), by.section)
 	if err != nil {
 		return sample{}, err
 	}
-	flowing := f[:len(f)-stalled]
+	flowing := f[:len(f)-by.stalled]
 	for _, r := range f[len(flowing):] {
 		if err := r.exec(ctx, "BEGIN; LOCK TABLE t"); err != nil {
 			return sample{}, err
@@ -184,6 +207,8 @@ func (f fan) piped(ctx context.Context, h *harness, p *prepared, stalled int) (s
 		if err := proc.start(); err != nil {
 			return err
 		}
+		ctx, cancel := proc.watch(ctx)
+		defer cancel()
 		return flowing.arrived(ctx)
 	})
 	for _, r := range f[len(flowing):] {

@@ -131,6 +131,9 @@ func openLive(ctx context.Context, h *harness, source *pgserver.Server) (*live, 
 // running is a contender at work; stop ends it and returns what it used.
 type running struct {
 	stop func(context.Context) (sample, error)
+	// watch returns a context that ends with the contender; nil: nobody knows
+	// when that is.
+	watch func(context.Context) (context.Context, context.CancelFunc)
 }
 
 // run measures one contender from a new slot on: begin starts it. It returns

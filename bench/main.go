@@ -1,13 +1,14 @@
 // Command bench measures entrain against its real peers, on servers of its own:
 //
-//	go run ./bench decode|apply|latency|snapshot|kafka|relay|fanout|all [--rows N] [--seconds N] [--runs N] [-o table|json]
+//	go run ./bench decode|apply|latency|snapshot|kafka|relay|fanout|all [--rows N] [--seconds N] [--runs N] [--flat] [-o table|json]
 //
 // decode reads the same log again and again, by turns with pg_recvlogical and
 // with `entrain run` into native JSON; apply feeds a second server by turns by
 // a native subscription and by entrain, and compares every row afterwards;
 // latency does so live, at 1,000 transactions a second, and compares commit
 // times; snapshot copies existing rows beside psql, pg_dump with pg_restore, and
-// a native subscription; kafka feeds a broker by turns by Debezium Server and by
+// a native subscription, or with --flat says what a row costs in a table of twenty
+// times as many and what thousands of tables do; kafka feeds a broker by turns by Debezium Server and by
 // entrain; relay goes through the broker into a table; fanout feeds three targets
 // from one source. Every figure is a median over runs that alternate in one go; only the
 // thresholds are written down here. Standard output is the result, standard
@@ -41,6 +42,7 @@ type options struct {
 	seconds int   // of the latency load
 	runs    int
 	output  string // "table" or "json"
+	flat    bool   // snapshot: what grows with rows and tables
 }
 
 const (
@@ -63,7 +65,7 @@ var works = []struct {
 	{"fanout", fanout},
 }
 
-var errUsage = errors.New("usage: bench decode|apply|latency|snapshot|kafka|relay|fanout|all [--rows N] [--seconds N] [--runs N] [-o table|json]")
+var errUsage = errors.New("usage: bench decode|apply|latency|snapshot|kafka|relay|fanout|all [--rows N] [--seconds N] [--runs N] [--flat] [-o table|json]")
 
 const (
 	exitFailed = 1
@@ -150,6 +152,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	})
 	flags.IntVar(&opt.seconds, "seconds", defaultSeconds, "how long the latency load runs")
 	flags.IntVar(&opt.runs, "runs", defaultRuns, "runs of each contender; the figures are medians")
+	flags.BoolVar(&opt.flat, "flat", false, "snapshot: whether --rows and twenty times as many cost the same each, and 5,000 tables")
 	flags.StringVar(&opt.output, "o", "table", "table, or json: one object a line")
 	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
 		flags.Usage()

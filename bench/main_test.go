@@ -28,6 +28,9 @@ func TestParse(t *testing.T) {
 	if err != nil || !slices.Equal(opt.works, []string{"latency"}) || opt.rows != 1_000_000 || opt.runs != 5 || opt.output != "table" {
 		t.Errorf("parse = %+v, %v", opt, err)
 	}
+	if opt, err = parse([]string{"snapshot", "--flat"}, io.Discard); err != nil || !opt.flat {
+		t.Errorf("parse = %+v, %v", opt, err)
+	}
 	for _, bad := range []string{
 		"", "decoed", "--runs 3", "decode --runs 0", "decode -o yaml", "decode --rows many", "decode --rows -1", "decode apply", "latency --seconds 0",
 	} {
@@ -99,14 +102,20 @@ func wide(t *testing.T) {
 // comes to a result, with equal rows on both sides where there are two.
 func TestSmoke(t *testing.T) {
 	wide(t)
+	smoke(t, "all --rows 5k --seconds 1 --runs 1 -o json", 5+3+4+5+12+1+3) // decode, apply, latency, snapshot, kafka, relay, fanout
+	smoke(t, "snapshot --flat --rows 5k --runs 1 -o json", 3)
+}
+
+func smoke(t *testing.T, args string, results int) {
+	t.Helper()
 	var out, talk bytes.Buffer
-	err := run(t.Context(), strings.Fields("all --rows 5k --seconds 1 --runs 1 -o json"), &out, &talk)
+	err := run(t.Context(), strings.Fields(args), &out, &talk)
 	if err != nil && !errors.Is(err, errMissed) {
 		t.Fatalf("run: %v\n%s", err, talk.String())
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if want := 5 + 3 + 4 + 5 + 12 + 1 + 2; len(lines) != want {
-		t.Errorf("%d results, want %d: 5 of decode, 3 of apply, 4 of latency, 5 of snapshot, 12 of kafka, 1 of relay, 2 of fanout:\n%s", len(lines), want, out.String())
+	if len(lines) != results {
+		t.Errorf("%s: %d results, want %d:\n%s", args, len(lines), results, out.String())
 	}
 	for _, line := range lines {
 		var r result

@@ -23,6 +23,8 @@ type process struct {
 	began time.Time
 	ended chan struct{}
 	peak  <-chan int64 // most resident memory seen while it ran
+
+	watched chan error // how it ended, if somebody watches for that
 }
 
 // newProcess prepares a program, which is interrupted when ctx ends.
@@ -45,6 +47,28 @@ func (p *process) start() error {
 
 func (p *process) interrupt() error { return p.cmd.Process.Signal(os.Interrupt) }
 
+var errEnded = errors.New("it ended before all was there")
+
+// watch returns a context that ends with the process, too: what waits for its
+// work need not wait for ever.
+func (p *process) watch(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	p.watched = make(chan error, 1)
+	go func() {
+		p.watched <- p.cmd.Wait()
+		cancel(errEnded)
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// ending waits for the end.
+func (p *process) ending() error {
+	if p.watched != nil {
+		return <-p.watched
+	}
+	return p.cmd.Wait()
+}
+
 // stop interrupts the process and waits for its end.
 func (p *process) stop(ctx context.Context) (sample, error) {
 	if err := p.interrupt(); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -55,7 +79,7 @@ func (p *process) stop(ctx context.Context) (sample, error) {
 
 // wait waits for the end of the process and returns what it took.
 func (p *process) wait(ctx context.Context) (sample, error) {
-	err := p.cmd.Wait()
+	err := p.ending()
 	s := sample{wall: time.Since(p.began)}
 	close(p.ended)
 	s.rss = <-p.peak

@@ -70,7 +70,7 @@ func (k *kafkaWork) relay(ctx context.Context) (err error) {
 					return running{}, err
 				}
 				proc := newProcess(ctx, k.h.bin, "run", file)
-				return running{stop: proc.stop}, proc.start()
+				return running{stop: proc.stop, watch: proc.watch}, proc.start()
 			})
 		}})
 	if err != nil {
@@ -104,7 +104,13 @@ func (k *kafkaWork) relayed(ctx context.Context, p *prepared, into *replica, beg
 		return sample{}, err
 	}
 	began := time.Now()
-	err = into.await(ctx, applyTimeout, fmt.Sprintf("SELECT coalesce((%s) = '%s', false)", last, strings.ReplaceAll(want, "'", "''")))
+	during := ctx
+	if contender.watch != nil {
+		var cancel context.CancelFunc
+		during, cancel = contender.watch(ctx)
+		defer cancel()
+	}
+	err = into.await(during, applyTimeout, fmt.Sprintf("SELECT coalesce((%s) = '%s', false)", last, strings.ReplaceAll(want, "'", "''")))
 	wall := time.Since(began)
 	s, stopErr := contender.stop(ctx)
 	s.wall = wall

@@ -43,7 +43,8 @@ func rowsOf(sql string, rows int64) string {
 
 // snapshot measures the copying of existing rows: into JSON lines beside psql's
 // COPY, into tables that are made beside pg_dump and pg_restore, of many tables
-// beside a native subscription, and how soon it has caught up with writers.
+// beside a native subscription, and how soon it has caught up with writers. With
+// --flat it measures instead what grows with the rows and tables.
 func snapshot(ctx context.Context, h *harness) (err error) {
 	source, target, err := h.servers(ctx, map[string]string{})
 	if err != nil {
@@ -51,6 +52,9 @@ func snapshot(ctx context.Context, h *harness) (err error) {
 	}
 	defer func() { err = errors.Join(err, source.Remove(ctx), target.Remove(ctx)) }()
 	c := &copies{h: h, source: source, target: target, rows: 5 * h.opt.rows}
+	if h.opt.flat {
+		return c.flat(ctx)
+	}
 	if err := c.load(ctx, wholeDB, rowsOf(wholeSQL, c.rows)); err != nil {
 		return err
 	}
@@ -192,11 +196,16 @@ func (c *copies) dumped(ctx context.Context) (sample, error) {
 
 // same compares a table of the two databases.
 func (c *copies) same(ctx context.Context, table string) error {
-	sql := fmt.Sprintf("SELECT count(*) || ' rows, hash ' || coalesce(sum(hashtextextended(x::text, 0)::numeric), 0) FROM %s x", table)
 	db := wholeDB
 	if table != "r" {
 		db = manyDB
 	}
+	return c.sameIn(ctx, db, table)
+}
+
+// sameIn compares a table of a database of the source with the one it became.
+func (c *copies) sameIn(ctx context.Context, db, table string) error {
+	sql := fmt.Sprintf("SELECT count(*) || ' rows, hash ' || coalesce(sum(hashtextextended(x::text, 0)::numeric), 0) FROM %s x", table)
 	a, err := one(ctx, c.source.URL(db), sql)
 	if err != nil {
 		return err

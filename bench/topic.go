@@ -83,8 +83,6 @@ func (t *topics) end(ctx context.Context, topic string) (int64, error) {
 // watchTopic is how often the end of a topic is looked at while the clock runs.
 const watchTopic = 20 * time.Millisecond
 
-var errEnded = errors.New("it ended before all was there")
-
 // reach waits until the topic's end is at offset n, as long as alive.
 func (t *topics) reach(ctx context.Context, topic string, n int64, alive func() bool) error {
 	tick := time.NewTicker(watchTopic)

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/entrainsync/entrain"
-	"github.com/entrainsync/entrain/stream"
 )
 
 // Env is what every connector is built with.
@@ -52,7 +51,7 @@ type Spec struct {
 	// Sink builds a sink from the file's sink section.
 	Sink func(env Env, decode Decode) (entrain.Sink, error)
 	// Log builds a durable stream from the file's stream section.
-	Log func(env Env, decode Decode) (stream.Log, error)
+	Log func(env Env, decode Decode) (entrain.Log, error)
 }
 
 // Registry is a list of connectors, in order of mention. It is a value: two

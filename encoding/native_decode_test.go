@@ -233,6 +233,19 @@ func FuzzNativeDecode(f *testing.F) {
 	for line := range bytes.Lines(golden) {
 		f.Add(line)
 	}
+	changed := orders()
+	changed.Columns = append(changed.Columns[1:], entrain.Column{Name: "c", Type: "bool", Modifier: -1, Kind: entrain.Boolean})
+	changed.Version = changed.Fingerprint()
+	fill := "f"
+	c := entrain.CompareTables(orders(), changed, nil, []entrain.ColumnFacts{{ID: 7, Name: "c", Fill: &fill}})
+	c.DDL = []entrain.DDL{{Tag: "ALTER TABLE", Dropped: []string{"id"}, Columns: []entrain.ColumnFacts{{ID: 7, Name: "c"}}}}
+	for _, schema := range []*entrain.SchemaChange{c, {Make: &entrain.Definition{Dialect: "postgres", Before: []string{"x"}}}} {
+		line, err := NewNative().Append(nil, &entrain.Event{Op: entrain.OpSchema, Table: changed, Tx: tx(5), Schema: schema})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(line)
+	}
 	known := shapesOf(orders())
 	f.Fuzz(func(t *testing.T, line []byte) {
 		first := NewNativeDecoder(NativeDecoderOptions{Shapes: known})

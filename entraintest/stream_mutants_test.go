@@ -155,7 +155,9 @@ func streamMutantHarness(m streamMutant) StreamHarness {
 	return StreamHarness{
 		New: func(testing.TB) { store = &packed.Memory{} },
 		Log: func(t testing.TB, c StreamConfig) stream.Log {
-			store.MaxBytes = c.MaxBytes
+			if store.MaxBytes != c.MaxBytes { // set by the first one, before it is used
+				store.MaxBytes = c.MaxBytes
+			}
 			var back packed.Backend = store
 			if m.back != nil {
 				back = planted{store, m.back}

@@ -100,9 +100,6 @@ func (t *tables) revert(ctx context.Context, name tableName, before *life) error
 	return t.save(ctx, nil)
 }
 
-// forget drops a table that came to nothing.
-func (t *tables) forget(ctx context.Context, name tableName) error { return t.revert(ctx, name, nil) }
-
 // pauseNew leaves a table's changes out that cannot be delivered yet: once that is
 // mended, the table is resumed.
 func (t *tables) pauseNew(ctx context.Context, name tableName) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/entrainsync/entrain"
@@ -98,18 +99,24 @@ func (t *tables) reading() []*life {
 	return reading
 }
 
-// adopt begins or resumes the copying of a table as the source has it now. One
-// that cannot be read is a failed table.
+// adopt begins or resumes the copying of a table as the source has it now, unless it was
+// ordered elsewhere meanwhile. One that cannot be read is a failed table.
 func (t *tables) adopt(ctx context.Context, l *life, listed []entrain.ChunkTable) error {
+	name := tableName{l.Schema, l.Name}
 	found := findTable(listed, l.Schema, l.Name)
-	if found == nil {
+	t.mu.Lock()
+	what, state, reads := task{life: l, copy: l.copy}, l.State, t.lives[name] == l && l.reads()
+	t.mu.Unlock()
+	switch {
+	case !reads:
+		return nil
+	case found == nil:
 		return t.uncaptured(ctx, l)
-	}
-	if found.Refused != "" {
-		return t.refused(ctx, task{life: l, copy: l.copy}, stopCopy(found.Table, errors.New(found.Refused)))
+	case found.Refused != "":
+		return t.refused(ctx, what, stopCopy(found.Table, errors.New(found.Refused)))
 	}
 	to, err := t.shapeFor(found.Table)
-	if err == nil && l.State == TableNew {
+	if err == nil && state == TableNew {
 		err = t.p.makeTable(ctx, found)
 	}
 	if err != nil {
@@ -117,7 +124,11 @@ func (t *tables) adopt(ctx context.Context, l *life, listed []entrain.ChunkTable
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.lives[name] != l || !l.reads() {
+		return nil
+	}
 	l.sink, l.unmade = tableName{to.Schema, to.Name}, false
+	t.choose(l, found)
 	if err := t.renew(l, found.Table); err != nil {
 		return err
 	}
@@ -170,14 +181,34 @@ func findTable(listed []entrain.ChunkTable, schema, name string) *entrain.ChunkT
 	return nil
 }
 
-// readChunks reads chunks until ctx ends, the session has to be opened anew or
-// something fails that a retry does not mend.
+// readChunks reads the chunks that tables want, and waits beside that at the barriers
+// that they need first, until ctx ends, the session has to be opened anew or something
+// fails that a retry does not mend.
 func (s *session) readChunks(ctx context.Context) error {
 	source, ok := s.p.opt.Source.(entrain.Chunker)
 	if !ok || s.p.tables.store == nil {
 		return nil
 	}
-	r := &chunkReader{s: s, t: s.p.tables, source: source}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	barriers := &settler{s: s, t: s.p.tables, source: source}
+	var settleErr error
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer stop()
+		settleErr = barriers.run(ctx)
+	})
+	err := (&chunkReader{s: s, t: s.p.tables, source: source}).run(ctx)
+	stop()
+	wg.Wait()
+	if err == nil {
+		err = settleErr
+	}
+	return err
+}
+
+// run reads chunks until ctx ends.
+func (r *chunkReader) run(ctx context.Context) error {
 	defer r.close()
 	for {
 		task, err := r.t.task(ctx)
@@ -200,20 +231,13 @@ func (r *chunkReader) close() {
 	}
 }
 
-// task is what there is to do: tables whose barrier has to be awaited, or a
-// chunk.
+// task is what there is to do: a chunk.
 type task struct {
-	unsettled []unsettled
-	pause     time.Duration // there is something to do only after a while
-	life      *life
-	copy      *backfill.Copy
-	query     entrain.ChunkQuery
-}
-
-// unsettled is a table whose copy waits for the barrier.
-type unsettled struct {
-	life *life
-	copy *backfill.Copy
+	drops bool          // the stream may stand still, and doubles are to be removed
+	pause time.Duration // there is something to do only after a while
+	life  *life
+	copy  *backfill.Copy
+	query entrain.ChunkQuery
 }
 
 // task waits for something to do.
@@ -223,7 +247,7 @@ func (t *tables) task(ctx context.Context) (task, error) {
 	var next task
 	err := t.await(ctx, func() bool {
 		next = t.wanted()
-		return t.restart || next.life != nil || next.unsettled != nil || next.pause > 0
+		return t.restart || next.drops || next.life != nil || next.pause > 0
 	})
 	if err == nil && t.restart {
 		err = errReopen
@@ -254,14 +278,13 @@ func (t *tables) rest(ctx context.Context, wait time.Duration) error {
 
 // wanted returns what there is to do now; mu is held.
 func (t *tables) wanted() task {
-	var next task
+	next := task{drops: t.dropsNow()}
+	if next.drops {
+		return next
+	}
 	now := time.Now()
 	for _, l := range t.sorted() {
-		if l.copy == nil || l.Held || !l.reads() {
-			continue
-		}
-		if !l.settled {
-			next.unsettled = append(next.unsettled, unsettled{l, l.copy})
+		if !l.wantsRows() || !l.settled {
 			continue
 		}
 		if t.open || l.Anew && !l.begun || !l.copy.Waits() {
@@ -308,15 +331,14 @@ const (
 
 // do does one task. What a retry may mend is tried again after a while.
 func (r *chunkReader) do(ctx context.Context, what task) error {
-	if what.life == nil && what.unsettled == nil {
+	if what.drops {
+		return r.s.catchUp(ctx)
+	}
+	if what.life == nil {
 		return r.t.rest(ctx, what.pause)
 	}
 	err := r.open(ctx)
-	switch {
-	case err != nil:
-	case what.life == nil:
-		err = r.settle(ctx, what.unsettled)
-	default:
+	if err == nil {
 		err = r.read(ctx, what)
 	}
 	if err == nil {
@@ -326,18 +348,13 @@ func (r *chunkReader) do(ctx context.Context, what task) error {
 	if errors.Is(err, errDraining) {
 		return err
 	}
-	if what.life != nil {
-		r.t.abandon(what)
-	}
+	r.t.abandon(what)
 	r.close()
 	switch {
-	case what.life != nil && errors.Is(err, entrain.ErrOtherRows):
+	case errors.Is(err, entrain.ErrOtherRows):
 		return r.t.again(ctx, what, err)
-	case entrain.IsRetryable(err) || ctx.Err() != nil:
-	case what.life != nil:
+	case !entrain.IsRetryable(err) && ctx.Err() == nil:
 		return r.t.refused(ctx, what, err)
-	default:
-		return err
 	}
 	return r.later(ctx, what, err)
 }
@@ -345,9 +362,6 @@ func (r *chunkReader) do(ctx context.Context, what task) error {
 // recover notes that a task was done.
 func (r *chunkReader) recover(what task) {
 	r.delays.reset()
-	if what.life == nil {
-		return
-	}
 	r.t.mu.Lock()
 	defer r.t.mu.Unlock()
 	what.life.delays.reset()
@@ -356,7 +370,7 @@ func (r *chunkReader) recover(what task) {
 // later has a task that failed done after a while. One that is about a table alone
 // does not hold up the others: the table may be gone, or locked for hours.
 func (r *chunkReader) later(ctx context.Context, what task, err error) error {
-	alone := what.life != nil && !errors.Is(err, entrain.ErrDisconnected)
+	alone := !errors.Is(err, entrain.ErrDisconnected)
 	delays := &r.delays
 	if alone {
 		delays = &what.life.delays
@@ -382,42 +396,21 @@ func sleep(ctx context.Context, wait time.Duration) error {
 	}
 }
 
-func (r *chunkReader) open(ctx context.Context) (err error) {
-	if r.session == nil {
-		r.session, err = r.source.Chunks(ctx)
+// open opens a session if there is none.
+func (r *chunkReader) open(ctx context.Context) error {
+	if r.session != nil {
+		return nil
 	}
-	return err
-}
-
-// settle waits at the barrier for tables whose copies see every event from now on. A
-// copy that was made meanwhile, or has forgotten what it saw, needs another one.
-func (r *chunkReader) settle(ctx context.Context, waiting []unsettled) error {
-	r.t.settling(waiting)
-	if err := r.session.Settle(ctx); err != nil {
+	session, err := r.source.Chunks(ctx)
+	if err != nil {
 		return err
 	}
-	r.t.haveSettled(waiting)
-	return r.s.catchUp(ctx)
-}
-
-func (t *tables) haveSettled(waiting []unsettled) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, w := range waiting {
-		if w.life.copy == w.copy && !w.life.crowded {
-			w.life.settled = true
-		}
+	r.session = session
+	listed, err := session.Tables(ctx)
+	if err != nil {
+		return err
 	}
-	t.signal()
-}
-
-// settling notes that a barrier for the tables begins now.
-func (t *tables) settling(waiting []unsettled) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, w := range waiting {
-		w.life.crowded = false
-	}
+	return r.t.rechosen(listed)
 }
 
 func (r *chunkReader) read(ctx context.Context, what task) error {

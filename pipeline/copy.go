@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/entrainsync/entrain"
 )
@@ -73,11 +74,7 @@ func (c *copying) load(ctx context.Context, sink entrain.Loader) error {
 			return err
 		}
 	}
-	if err := sink.Complete(ctx, shaped); err != nil {
-		return err
-	}
-	c.advance(ctx)
-	return nil
+	return sink.Complete(ctx, shaped)
 }
 
 // sequenceMargin is how much further than the source's the sink's sequences are
@@ -86,16 +83,16 @@ const sequenceMargin = 1000
 
 // advance brings the sink's sequences as far as the source's, which are in no
 // row. Nothing depends on it before writers move to the sink, so what fails is
-// said and passed over.
-func (c *copying) advance(ctx context.Context) {
-	source, gives := c.p.opt.Source.(entrain.Sequencer)
-	sink, takes := c.p.opt.Sink.(entrain.Advancer)
+// said and passed over. It is done beside the stream's beginning.
+func (p *Pipeline) advance(ctx context.Context) {
+	source, gives := p.opt.Source.(entrain.Sequencer)
+	sink, takes := p.opt.Sink.(entrain.Advancer)
 	if !gives || !takes {
 		return
 	}
 	const next = "entrain sequences sync FILE"
-	if c.p.opt.Transform != nil {
-		c.p.log.Info("sequences are not copied where rules change tables", "next", next)
+	if p.opt.Transform != nil {
+		p.log.Info("sequences are not copied where rules change tables", "next", next)
 		return
 	}
 	sequences, err := source.Sequences(ctx)
@@ -110,10 +107,10 @@ func (c *copying) advance(ctx context.Context) {
 		}
 	}
 	if err != nil || refused > 0 {
-		c.p.log.Warn("sequences could not be copied", "refused", refused, "error", err, "next", next)
+		p.log.Warn("sequences could not be copied", "refused", refused, "error", err, "next", next)
 		return
 	}
-	c.p.log.Info("sequences copied", "sequences", len(done), "margin", sequenceMargin)
+	p.log.Info("sequences copied", "sequences", len(done), "margin", sequenceMargin)
 }
 
 // giveUp ends the load of a table that has to be redone.
@@ -212,13 +209,18 @@ func (c *copying) loadPart(ctx context.Context, sink entrain.Loader, l *loading,
 	return nil
 }
 
-// keepLedger saves the ledger beside the copying whenever it has grown: a save
-// takes as long as a small table, and one is enough for all that were finished
-// meanwhile. What a crash takes from the ledger is in the sink's notes. The
-// function that it returns waits for the last save; an error goes to fail.
+// ledgerPace is the least time between two saves of the ledger beside the copying.
+const ledgerPace = 250 * time.Millisecond
+
+// keepLedger saves the ledger beside the copying when it has grown, with pauses: a
+// save takes as long as a small table, is as large as the ledger, and one is enough
+// for all that were finished meanwhile. What a crash takes from the ledger is in
+// the sink's notes. The function that it returns waits for the last save; an error
+// goes to fail.
 func (c *copying) keepLedger(ctx context.Context, fail context.CancelCauseFunc) (end func()) {
 	ctx = context.WithoutCancel(ctx) // finished tables stand, also at the end
 	c.grown = make(chan struct{}, 1)
+	over := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for range c.grown {
@@ -233,10 +235,15 @@ func (c *copying) keepLedger(ctx context.Context, fail context.CancelCauseFunc) 
 			if err != nil {
 				fail(err)
 			}
+			select {
+			case <-time.After(ledgerPace):
+			case <-over:
+			}
 		}
 	})
 	return func() {
 		close(c.grown)
+		close(over)
 		wg.Wait()
 	}
 }

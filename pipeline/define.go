@@ -24,7 +24,11 @@ func (s *session) define(ctx context.Context, b *entrain.Batch) error {
 		if !ok {
 			continue
 		}
-		if err := maker.MakeTable(ctx, entrain.ChunkTable{Table: e.Table, Rows: -1, Definition: e.Schema.Make}); err != nil {
+		t := entrain.ChunkTable{Table: e.Table, Rows: -1, Definition: e.Schema.Make}
+		if t.Definition.Dialect == "" {
+			t.Definition = nil // the capture knows none
+		}
+		if err := maker.MakeTable(ctx, t); err != nil {
 			return fmt.Errorf("make table %s: %w", e.Table, err)
 		}
 	}

@@ -3,12 +3,13 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/entrainsync/entrain"
 )
 
-// discover looks, once a run, for tables that the source captures and that the
+// discover looks, once a run and where the sink meets one that it lacks, for tables that the source captures and that the
 // first copy did not know, and has them copied: they came into the publication
 // while nobody looked.
 func (p *Pipeline) discover(ctx context.Context) error {
@@ -42,6 +43,41 @@ func (p *Pipeline) discover(ctx context.Context) error {
 	}
 	t.discovered = true
 	return nil
+}
+
+// codeTableMissing is the stop of a sink that lacks a table.
+const codeTableMissing = "table_missing"
+
+// meetsNew reports whether a session ended by a table that the sink lacks since the
+// source made it meanwhile: the next session looks for such tables, and has the sink
+// make them if it may. That is tried once a table.
+func (p *Pipeline) meetsNew(ctx context.Context, cause error) bool {
+	var stop *entrain.Stop
+	if _, makes := p.opt.Sink.(entrain.TableMaker); !makes || !errors.As(cause, &stop) || stop.Code != codeTableMissing || stop.Table == nil {
+		return false
+	}
+	t := p.tables
+	t.mu.Lock()
+	name := t.sourceOf(stop.Table)
+	known := t.met[name] || t.lives[name] != nil
+	t.mu.Unlock()
+	if had, err := p.hadRows(ctx, name); known || had || err != nil || !t.discovered {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.met[name] = true
+	t.discovered = false
+	return true
+}
+
+// located says where the stream stands in a stop about a table that the sink lacks.
+func located(err error, from entrain.Position) error {
+	var stop *entrain.Stop
+	if errors.As(err, &stop) && stop.Code == codeTableMissing && !from.IsZero() {
+		stop.What += fmt.Sprintf("; its changes follow after position %s", from)
+	}
+	return err
 }
 
 // miss pauses the tables that have their rows and are not captured now: should they

@@ -13,24 +13,20 @@ import (
 // uncaptured is the end of copying a table that the source does not capture (any
 // more). What the sink has of it stays.
 func (t *tables) uncaptured(ctx context.Context, l *life) error {
-	name := l.Schema + "." + l.Name
-	t.p.log.Warn("a table was to be copied, but the source does not capture it", "table", name, "next", "entrain table add FILE "+name)
-	if l.State == TableNew || l.Refresh {
-		return t.forget(ctx, tableName{l.Schema, l.Name})
-	}
-	return t.pauseNew(ctx, tableName{l.Schema, l.Name})
-}
-
-// fail notes that a table cannot go on. By default that is the pipeline's end,
-// too.
-func (t *tables) fail(ctx context.Context, l *life, cause error) error {
-	name := l.Schema + "." + l.Name
-	if t.p.opt.OnTableError != TableErrorResync {
-		return fmt.Errorf("table %s: %w", name, cause)
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.failed(ctx, l, cause)
+	name := tableName{l.Schema, l.Name}
+	if t.lives[name] != l || !l.reads() {
+		return nil // it was ordered so meanwhile
+	}
+	text := l.Schema + "." + l.Name
+	t.p.log.Warn("a table was to be copied, but the source does not capture it", "table", text, "next", "entrain table add FILE "+text)
+	if l.State == TableNew || l.Refresh {
+		t.put(name, nil)
+	} else if err := l.cancel(time.Now()); err != nil {
+		return err
+	}
+	return t.save(ctx, nil)
 }
 
 // stopCopy is the stop for a table whose rows are being copied and cannot be, as the
@@ -145,22 +141,21 @@ func (t *tables) again(ctx context.Context, what task, cause error) error {
 }
 
 // refused is the end of a copying that the source refuses: of the table, unless the
-// sink has its rows already.
+// sink has its rows already. By default a table's end is the pipeline's, too.
 func (t *tables) refused(ctx context.Context, what task, cause error) error {
 	t.mu.Lock()
-	l := what.life
-	elsewhere, refresh := l.copy != what.copy, l.Refresh
-	t.mu.Unlock()
-	switch {
-	case elsewhere:
-		return nil // it was ordered so meanwhile
-	case !refresh:
-		return t.fail(ctx, l, cause)
-	}
-	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.quit(l, cause)
-	return t.save(ctx, nil)
+	l := what.life
+	switch {
+	case l.copy != what.copy || !l.reads():
+		return nil // it was ordered elsewhere meanwhile
+	case l.Refresh:
+		t.quit(l, cause)
+		return t.save(ctx, nil)
+	case t.p.opt.OnTableError != TableErrorResync:
+		return fmt.Errorf("table %s.%s: %w", l.Schema, l.Name, cause)
+	}
+	return t.failed(ctx, l, cause)
 }
 
 // quit ends a refresh that cannot go on: the table streams as before; mu is held.

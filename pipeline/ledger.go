@@ -37,6 +37,9 @@ type CopiedTable struct {
 	Incarnation string `json:"incarnation"`
 	Version     uint64 `json:"version"`
 	Rows        int64  `json:"rows"`
+	// Chosen stands for what was taken of the rows and columns, by the source's
+	// configuration and the pipeline's rules; empty: not known.
+	Chosen string `json:"chosen,omitempty"`
 }
 
 // LedgerStore is a [Store] that keeps a [Ledger], too. A pipeline that copies

@@ -68,6 +68,8 @@ type TableLife struct {
 	Refresh bool `json:"refresh,omitempty"`
 	// Where restricts the rows of a refresh, in the source's own language.
 	Where string `json:"where,omitempty"`
+	// Chosen stands for what is taken of the rows and columns; see [CopiedTable].
+	Chosen string `json:"chosen,omitempty"`
 	// Copy is how far the copying has come.
 	Copy backfill.Progress `json:"copy"`
 }

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/entraintest"
@@ -29,6 +31,11 @@ type living struct {
 	budget   int                  // faults that may still happen
 	delayed  int                  // how many of the last transactions views may lack
 	settled  int                  // the position up to which all views see everything
+	barrier  func(context.Context) error
+	listing  func()        // called once, before the tables are listed
+	slow     time.Duration // how long a chunk takes
+	chosen   string
+	begun    int // chunks from a table's beginning
 }
 
 func newLiving(seed uint64) *living {
@@ -129,20 +136,35 @@ func (c *livingChunks) Close() error { return nil }
 
 func (c *livingChunks) Tables(context.Context) ([]entrain.ChunkTable, error) {
 	c.mu.Lock()
+	listing := c.listing
+	c.listing = nil
+	c.mu.Unlock()
+	if listing != nil {
+		listing()
+	}
+	c.mu.Lock()
 	defer c.mu.Unlock()
 	var listed []entrain.ChunkTable
 	for i, t := range c.tables {
 		if c.captured[i] {
-			listed = append(listed, entrain.ChunkTable{Table: t, Rows: -1})
+			listed = append(listed, entrain.ChunkTable{Table: t, Rows: -1, Chosen: c.chosen})
 		}
 	}
 	return listed, nil
 }
 
 // Settle lets everything become visible that is in the log now.
-func (c *livingChunks) Settle(context.Context) error {
+func (c *livingChunks) Settle(ctx context.Context) error {
 	if err := c.fault(); err != nil {
 		return err
+	}
+	c.mu.Lock()
+	barrier := c.barrier
+	c.mu.Unlock()
+	if barrier != nil {
+		if err := barrier(ctx); err != nil {
+			return err
+		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -162,11 +184,15 @@ func (c *livingChunks) Read(_ context.Context, q entrain.ChunkQuery) (*entrain.C
 	if err := c.fault(); err != nil {
 		return nil, err
 	}
+	<-time.After(c.slow)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	end := len(c.states) - 1
 	seen := max(c.settled, end-c.rng.IntN(c.delayed+1))
 	c.settled = seen // views only get to see more
+	if q.Of == nil && q.After == nil {
+		c.begun++
+	}
 	chunk := &entrain.Chunk{
 		Table: q.Table, View: entrain.View{Min: 700 + uint64(seen) + 1, Max: 700 + uint64(seen) + 1}, Version: uint64(1000*end + 1),
 		Reached: func(at entrain.Position) bool {
@@ -253,6 +279,18 @@ func (s *livingSink) Open(context.Context) (entrain.Writer, error) {
 type livingWriter struct {
 	*livingSink
 	open []entrain.Event
+}
+
+func (w *livingWriter) DropDoubles(_ context.Context, keep []entrain.TableName) error {
+	if err := w.world.fault(); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	maps.DeleteFunc(w.doubles, func(name string, _ entraintest.Rows) bool {
+		return !slices.ContainsFunc(keep, func(t entrain.TableName) bool { return t.Schema+"."+strings.TrimPrefix(t.Name, w.prefix) == name })
+	})
+	return nil
 }
 
 func (w *livingWriter) Position(context.Context) (entrain.Position, error) { return w.at, nil }

@@ -54,6 +54,9 @@ type Order struct {
 	// Table is schema.table as the source has it. Hold, resume and cancel take an
 	// empty one for all tables whose rows are being copied.
 	Table string `json:"table"`
+	// With are further tables of a resync, which begins for all of them before the first
+	// is put in place: those that references tie together need that.
+	With []string `json:"with,omitempty"`
 	// Where restricts the rows of a refresh by a condition in the source's own
 	// language.
 	Where string `json:"where,omitempty"`
@@ -82,54 +85,6 @@ type TableStatus struct {
 	// Rows copied so far, and about how many there are; -1 if nobody knows.
 	Rows     int64 `json:"rows"`
 	Estimate int64 `json:"estimate"`
-}
-
-// Tables lists the tables that the source captures now, and those of which
-// something is remembered. It may be called while Run works, from any goroutine.
-func (p *Pipeline) Tables(ctx context.Context) ([]TableStatus, error) {
-	if err := p.tables.load(ctx); err != nil {
-		return nil, err
-	}
-	listed, err := p.listTables(ctx)
-	if err != nil {
-		return nil, err
-	}
-	once, err := p.onceStatus(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return append(p.tables.status(listed), once...), nil
-}
-
-// status is what is known of the listed tables and of the others.
-func (t *tables) status(listed []entrain.ChunkTable) []TableStatus {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var all []TableStatus
-	seen := map[tableName]bool{}
-	for i := range listed {
-		table := listed[i].Table
-		name := tableName{table.Schema, table.Name}
-		st := TableStatus{Table: table.String(), State: TableStreaming, Estimate: listed[i].Rows}
-		if l := t.lives[name]; l != nil {
-			st = l.status(listed[i].Rows)
-		}
-		seen[name] = true
-		all = append(all, st)
-	}
-	for _, l := range t.sorted() {
-		if !seen[tableName{l.Schema, l.Name}] {
-			all = append(all, l.status(-1))
-		}
-	}
-	return all
-}
-
-func (l *life) status(estimate int64) TableStatus {
-	return TableStatus{
-		Table: l.Schema + "." + l.Name, State: l.State, Held: l.Held, Refresh: l.Refresh, Reason: l.Reason, Code: l.Code, Since: l.Since,
-		Rows: l.Copy.Rows, Estimate: estimate,
-	}
 }
 
 // Do carries out an order and returns when it is written down; copying goes on
@@ -166,12 +121,40 @@ func (p *Pipeline) Do(ctx context.Context, o Order) error {
 	if err != nil {
 		return err
 	}
-	if o.Where != "" || slices.Contains([]Verb{OrderResync, OrderResume, OrderRefresh}, o.Do) {
-		if err := p.try(ctx, o, findTable(listed, name.schema, name.name)); err != nil {
+	names, err := o.with(name)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if o.Where == "" && !slices.Contains([]Verb{OrderResync, OrderResume, OrderRefresh}, o.Do) {
+			break
+		}
+		if err := p.try(ctx, o, findTable(listed, n.schema, n.name)); err != nil {
 			return err
 		}
 	}
-	return t.order(ctx, o, name, listed)
+	for _, n := range names {
+		if err := t.order(ctx, o, n, listed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// with returns the names of all tables of the order, of which first is one.
+func (o *Order) with(first tableName) ([]tableName, error) {
+	if len(o.With) > 0 && o.Do != OrderResync {
+		return nil, fmt.Errorf("%s takes one table", o.Do)
+	}
+	names := []tableName{first}
+	for _, text := range o.With {
+		name, err := parseTable(text)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, name)
+	}
+	return names, nil
 }
 
 // try reads one row as an order wants it, so that one is refused that cannot be carried
@@ -317,6 +300,7 @@ func (t *tables) order(ctx context.Context, o Order, name tableName, listed []en
 			return err
 		}
 	}
+	divided := t.divided(ctx, do)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.await(ctx, func() bool { return !t.open && (t.lives[name] == nil || !t.lives[name].over) }); err != nil {
@@ -329,21 +313,13 @@ func (t *tables) order(ctx context.Context, o Order, name tableName, listed []en
 	if l == nil {
 		l = &life{TableLife: TableLife{Schema: name.schema, Name: name.name, State: TableStreaming}}
 	}
+	if divided != nil && (do == OrderResync || !l.reads()) {
+		return divided
+	}
 	before := *l
-	if err := l.obey(o, time.Now()); err != nil {
+	if err := t.turn(l, o, found, sink); err != nil {
 		*l = before
 		return err
-	}
-	if l.reads() && l.copy == nil {
-		if found == nil || found.Refused != "" {
-			*l = before
-			return stopUnreadable(name, found)
-		}
-		l.sink = sink
-		if err := t.renew(l, found.Table); err != nil {
-			*l = before
-			return err
-		}
 	}
 	t.lives[name] = l
 	if l.State == TableStreaming {
@@ -359,6 +335,22 @@ func (t *tables) order(ctx context.Context, o Order, name tableName, listed []en
 		return err
 	}
 	return nil
+}
+
+// turn lets the table obey, and begins to read it if it is to be read; mu is held.
+func (t *tables) turn(l *life, o Order, found *entrain.ChunkTable, sink tableName) error {
+	if err := l.obey(o, time.Now()); err != nil {
+		return err
+	}
+	if !l.reads() || l.copy != nil {
+		return nil
+	}
+	if found == nil || found.Refused != "" {
+		return stopUnreadable(tableName{l.Schema, l.Name}, found)
+	}
+	l.sink = sink
+	t.choose(l, found)
+	return t.renew(l, found.Table)
 }
 
 // alone makes sure that no other table's rows go to the same table of the sink:
@@ -428,6 +420,7 @@ func (l *life) start(as TableState, now time.Time) error {
 		return l.stopState(Verb(as))
 	}
 	l.Copy, l.Held, l.Refresh, l.Where, l.Anew = backfill.Progress{}, false, false, "", as == TableResyncing
+	l.Chosen = ""
 	l.leave()
 	return nil
 }

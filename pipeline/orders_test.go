@@ -334,3 +334,35 @@ func TestOrderThatMayNotBe(t *testing.T) {
 		})
 	})
 }
+
+// TestOrderForSeveral: a resync begins for all of its tables, or is refused before it
+// begins for any; other orders are about one table.
+func TestOrderForSeveral(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newLiving(0)
+		sink, store := newLivingSink(w), &tableStore{world: w}
+		process(t, 0, pipeline.Options{Source: w, Sink: sink, Store: store}, func(p *pipeline.Pipeline) {
+			finish(t, 0, w, p)
+			one, two := w.tables[1].String(), w.tables[2].String()
+			for _, o := range []pipeline.Order{
+				{Do: pipeline.OrderPause, Table: one, With: []string{two}}, {Do: pipeline.OrderResync, Table: one, With: []string{"none"}},
+			} {
+				if err := p.Do(t.Context(), o); err == nil {
+					t.Errorf("%+v is carried out", o)
+				}
+				wantState(t, p, one, pipeline.TableStreaming)
+			}
+			w.mu.Lock()
+			w.slow = time.Second
+			w.mu.Unlock()
+			if err := p.Do(t.Context(), pipeline.Order{Do: pipeline.OrderResync, Table: one, With: []string{two}}); err != nil {
+				t.Fatal(err)
+			}
+			wantState(t, p, one, pipeline.TableResyncing)
+			wantState(t, p, two, pipeline.TableResyncing)
+			<-time.After(time.Minute)
+			wantState(t, p, one, pipeline.TableStreaming)
+			wantState(t, p, two, pipeline.TableStreaming)
+		})
+	})
+}

@@ -89,12 +89,13 @@ type Pipeline struct {
 
 	unguarded func() // ends the guard that runs; nil if none does
 
-	gate         gate        // of the session at work
-	transforming sync.Mutex  // held by a call of Transform
-	progress     progress    // of copying rows
-	initial      initialCopy // the first copy, as far as people order it about
-	tables       *tables     // the life of single tables
-	shapes       shapes      // that tables had
+	gate         gate           // of the session at work
+	transforming sync.Mutex     // held by a call of Transform
+	progress     progress       // of copying rows
+	initial      initialCopy    // the first copy, as far as people order it about
+	advancing    sync.WaitGroup // what brings sequences over
+	tables       *tables        // the life of single tables
+	shapes       shapes         // that tables had
 
 	mu    sync.Mutex
 	state state
@@ -150,7 +151,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 				return err
 			}
 			continue
-		case ctx.Err() == nil && (p.tables.survive(ctx, err) || p.renew(ctx, err)):
+		case ctx.Err() == nil && (p.meetsNew(ctx, err) || p.tables.survive(ctx, err) || p.renew(ctx, err)):
 		case ctx.Err() != nil || !entrain.IsRetryable(err) || !p.wasUp() && !p.opt.Standby:
 			return errors.Join(err, p.become(phaseFailed, err))
 		}

@@ -152,3 +152,24 @@ func TestTrackerRefusesMoreThanRead(t *testing.T) {
 		t.Error("acked without being durable is valid")
 	}
 }
+
+// TestPartDroppedMeanwhile: reading may end with an error, which drops the parts of
+// a transaction, after the writing goroutine has seen them and before it takes
+// them.
+func TestPartDroppedMeanwhile(t *testing.T) {
+	q := newQueue(100)
+	if err := q.put(t.Context(), &entrain.Batch{Events: make([]entrain.Event, 1), Bytes: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if got := q.wait(t.Context(), nil); got != arrived {
+		t.Fatalf("a batch is there, and wait says %v", got)
+	}
+	q.close()
+	s := &session{p: &Pipeline{opt: Options{BatchBytes: 100}}, queue: q}
+	if err := s.deliverQueued(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if got := q.wait(t.Context(), nil); got != ended {
+		t.Errorf("nothing will come any more, and wait says %v", got)
+	}
+}

@@ -66,6 +66,7 @@ func (p *Pipeline) renewTables(ctx context.Context) error {
 			return err
 		}
 		l.sink = tableName{to.Schema, to.Name}
+		t.choose(l, &listed[i])
 		if err := t.renew(l, table); err != nil {
 			return err
 		}

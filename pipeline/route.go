@@ -135,6 +135,7 @@ func (t *tables) meets(e *entrain.Event, table *entrain.Table) (bool, error) {
 	if l.copy.Crowded() {
 		l.copy.Forget()
 		l.settled, l.crowded = false, true
+		t.signal()
 	}
 	return delivers, nil
 }
@@ -255,12 +256,16 @@ func (t *tables) due(at entrain.Position) ([]flight, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var due []flight
+	if t.drops {
+		t.drops = false
+		due = append(due, flight{batch: &entrain.Batch{Through: at}, drops: true})
+	}
 	for _, l := range t.sorted() {
 		if l.copy == nil || l.over {
 			continue
 		}
 		if l.Anew && !l.begun {
-			l.begun, l.Shape = true, l.copy.Table().Version
+			l.begun, l.doubled, l.Shape = true, true, l.copy.Table().Version
 			due = append(due, t.emptied(l, at))
 			t.signal()
 		}
@@ -404,7 +409,7 @@ func (s *session) put(ctx context.Context, b *entrain.Batch, f *flight) error {
 		s.fed.events.read += int64(more)
 		s.p.mu.Unlock()
 	}
-	if f != nil && f.life != nil {
+	if f != nil && (f.life != nil || f.drops) {
 		f.batch = b
 		s.p.tables.launch(*f)
 	}

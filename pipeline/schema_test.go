@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/entrainsync/entrain"
@@ -211,8 +212,9 @@ func (h *heard) batch(b *entrain.Batch) (*entrain.Batch, error) {
 
 // killedAfter fails at a boundary of the data path.
 func killedAfter(steps int) func(pipeline.Point) error {
+	var done atomic.Int64 // the reading and the writing goroutine are at it
 	return func(pipeline.Point) error {
-		if steps--; steps < 0 {
+		if done.Add(1) > int64(steps) {
 			return errors.New("killed")
 		}
 		return nil

@@ -38,6 +38,7 @@ type session struct {
 // is done or ctx ends, and closes them. A session that ended as it should
 // returns nil.
 func (p *Pipeline) session(ctx context.Context, delays *backoff) error {
+	defer p.advancing.Wait()
 	work, cancel := p.workContext(ctx)
 	defer cancel()
 	if leaser, ok := p.opt.Source.(entrain.Leaser); ok && p.opt.Standby {
@@ -60,8 +61,9 @@ func (p *Pipeline) session(ctx context.Context, delays *backoff) error {
 		return err
 	}
 	if err := p.prepareTables(ctx); err != nil {
-		return err
+		return located(err, from)
 	}
+	p.dropDoubles(ctx, writer)
 	if p.renews {
 		from = entrain.Position{}
 	}
@@ -298,6 +300,9 @@ func (s *session) saveTimer() <-chan time.Time {
 // deliverQueued delivers what belongs in one write and frees it.
 func (s *session) deliverQueued(work context.Context) error {
 	s.parts = s.queue.take(s.p.opt.BatchBytes, s.parts[:0])
+	if len(s.parts) == 0 { // the queue was closed meanwhile: the end of what was there will not come
+		return nil
+	}
 	err := s.deliver(work, s.merge())
 	for _, b := range s.parts {
 		free(b)
@@ -345,8 +350,12 @@ func (s *session) deliver(work context.Context, b *entrain.Batch) error {
 	if err := s.p.point(PointDurable); err != nil {
 		return err
 	}
-	if err := s.p.tables.durable(work, s.parts, func() *Checkpoint { return s.checkpoint(b.Through) }); err != nil {
+	drops, err := s.p.tables.durable(work, s.parts, func() *Checkpoint { return s.checkpoint(b.Through) })
+	if err != nil {
 		return err
+	}
+	if drops {
+		s.p.dropDoubles(work, s.writer)
 	}
 	s.owed = b.Through
 	_, kept := s.writer.(entrain.Positioner)

@@ -27,6 +27,9 @@ type Snapshot struct {
 	// TransformTable returns what Transform makes of a table's shape. Required
 	// with a Transform; for one goroutine at a time.
 	TransformTable func(*entrain.Table) (*entrain.Table, error)
+	// Rules returns what Transform does to rows of a table, by its name at the source, in
+	// words that are others when that is; nil: nobody knows.
+	Rules func(schema, name string) string
 }
 
 // SnapshotMode says whether existing rows are copied.
@@ -71,30 +74,12 @@ func (p *Pipeline) copyRows(ctx, work context.Context, w entrain.Writer, from en
 	}
 	p.gate = newGate(ledger)
 	only := p.opt.Snapshot.Mode == SnapshotOnly
+	if stop := p.stopCopy(ledger, from); stop != nil && !(ledger.Complete && only) {
+		return from, stop
+	}
 	switch {
-	case strings.HasPrefix(from.Offset, copyingOffset) && ledger.From.IsZero():
-		return from, &entrain.Stop{
-			Code: "snapshot_elsewhere",
-			What: "the copying of existing rows was begun and not finished, and this state knows nothing of it",
-			Why:  "another process, with another state folder, has begun it: which tables it has copied is known there",
-			Next: "entrain run FILE where it was begun, or here: entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
-		}
 	case ledger.Complete && only:
 		return from, errCopied
-	case ledger.Complete && ledger.From.IsZero() && from.IsZero():
-		return from, &entrain.Stop{
-			Code: "snapshot_alone",
-			What: "the rows were copied by a run with snapshot mode only, which kept no place in the source's log",
-			Why:  "what changed at the source since then is not known",
-			Next: "entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
-		}
-	case p.opt.Snapshot.Mode == SnapshotNever && !ledger.Complete && len(ledger.Tables) > 0:
-		return from, &entrain.Stop{
-			Code: "snapshot_unfinished",
-			What: fmt.Sprintf("the copying of existing rows was begun (%d tables have theirs) and not finished", len(ledger.Tables)),
-			Why:  "changes of the tables that were copied could not be told from what their copies contain",
-			Next: "set snapshot.mode to initial in FILE and run it to its end, or: entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
-		}
 	case p.opt.Snapshot.Mode == SnapshotNever, ledger.Complete:
 		return from, p.withoutCopy(ctx, ledger)
 	case !from.IsZero() && ledger.From.IsZero() && len(ledger.Tables) == 0:
@@ -116,10 +101,40 @@ func (p *Pipeline) copyRows(ctx, work context.Context, w entrain.Writer, from en
 		return from, fmt.Errorf("copy existing rows: %w", err)
 	}
 	p.gate = newGate(c.ledger)
+	p.advancing.Go(func() { p.advance(ctx) })
 	if only {
 		return c.ledger.From, errCopied
 	}
 	return c.ledger.From, nil
+}
+
+// stopCopy is the stop of a ledger and a position of the sink that do not go
+// together, or with the mode; nil if they do.
+func (p *Pipeline) stopCopy(ledger Ledger, from entrain.Position) *entrain.Stop {
+	switch {
+	case strings.HasPrefix(from.Offset, copyingOffset) && ledger.From.IsZero():
+		return &entrain.Stop{
+			Code: "snapshot_elsewhere",
+			What: "the copying of existing rows was begun and not finished, and this state knows nothing of it",
+			Why:  "another process, with another state folder, has begun it: which tables it has copied is known there",
+			Next: "entrain run FILE where it was begun, or here: entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
+		}
+	case ledger.Complete && ledger.From.IsZero() && from.IsZero():
+		return &entrain.Stop{
+			Code: "snapshot_alone",
+			What: "the rows were copied by a run with snapshot mode only, which kept no place in the source's log",
+			Why:  "what changed at the source since then is not known",
+			Next: "entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
+		}
+	case p.opt.Snapshot.Mode == SnapshotNever && !ledger.Complete && len(ledger.Tables) > 0:
+		return &entrain.Stop{
+			Code: "snapshot_unfinished",
+			What: fmt.Sprintf("the copying of existing rows was begun (%d tables have theirs) and not finished", len(ledger.Tables)),
+			Why:  "changes of the tables that were copied could not be told from what their copies contain",
+			Next: "set snapshot.mode to initial in FILE and run it to its end, or: entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
+		}
+	}
+	return nil
 }
 
 // noteUp notes that both ends were reached: from then on the pipeline retries.
@@ -246,7 +261,21 @@ func (c *copying) finished(ctx context.Context, tables []int, rows []int64) erro
 
 // entry is what the ledger has of a table that was copied now.
 func (c *copying) entry(t *entrain.Table, rows int64) CopiedTable {
-	return CopiedTable{Schema: t.Schema, Name: t.Name, Incarnation: c.point.Stream.Incarnation, Version: c.point.Version, Rows: rows}
+	done := CopiedTable{Schema: t.Schema, Name: t.Name, Incarnation: c.point.Stream.Incarnation, Version: c.point.Version, Rows: rows}
+	if s := c.find(t.Schema, t.Name); s != nil {
+		done.Chosen = c.p.chosen(s.Table, s.Chosen)
+	}
+	return done
+}
+
+// find returns a table of the snapshot, nil if there is none of that name.
+func (c *copying) find(schema, name string) *entrain.SnapshotTable {
+	for i := range c.tables {
+		if s := &c.tables[i]; s.Table.Schema == schema && s.Table.Name == name {
+			return s
+		}
+	}
+	return nil
 }
 
 // noted adds the tables to the ledger that a sink finished without the ledger
@@ -284,18 +313,28 @@ func (c *copying) noted(ctx context.Context) error {
 	return nil
 }
 
-// known makes sure that each table of the ledger is one of the snapshot's: of
-// another one it could not be told what becomes of its changes.
+// known makes sure that each table of the ledger is one of the snapshot's, and that the
+// same of it is to be copied: of another one it could not be told what becomes of its
+// changes, and in the sink are rows that a narrower choice has not.
 func (c *copying) known() error {
 	for _, t := range c.ledger.Tables {
-		if !slices.ContainsFunc(c.tables, func(s entrain.SnapshotTable) bool { return s.Table.Schema == t.Schema && s.Table.Name == t.Name }) {
-			return &entrain.Stop{
-				Code: "snapshot_tables",
-				What: fmt.Sprintf("table %s.%s was copied by an earlier try and is not to be copied now", t.Schema, t.Name),
-				Why:  "snapshot.tables, the publication or the table was changed while the copying was not finished",
-				Next: "undo that, or: entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
-			}
+		s := c.find(t.Schema, t.Name)
+		if s != nil && (t.Chosen == "" || t.Chosen == c.p.chosen(s.Table, s.Chosen)) {
+			continue
 		}
+		stop := &entrain.Stop{
+			Code: "snapshot_tables",
+			What: fmt.Sprintf("table %s.%s was copied by an earlier try and is not to be copied now", t.Schema, t.Name),
+			Why:  "snapshot.tables, the publication or the table was changed while the copying was not finished",
+			Next: "undo that, or: entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
+		}
+		if s != nil {
+			stop.Code = "snapshot_rows"
+			stop.What = fmt.Sprintf("table %s.%s was copied by an earlier try, when other rows or columns of it were chosen", t.Schema, t.Name)
+			stop.Why = "the publication's row filter or list of columns, or a rule of transform, was changed while the copying was not finished: " +
+				"the target has rows that are not to be there, or lacks some"
+		}
+		return stop
 	}
 	return nil
 }

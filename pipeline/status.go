@@ -257,3 +257,17 @@ func (p *Pipeline) describe(st *Status, s *session, now time.Time) {
 		}
 	}
 }
+
+// SinkStatus is how the delivery of one partition into one sink is.
+type SinkStatus struct {
+	// Name of the sink.
+	Name string `json:"name"`
+	// Partition of the log.
+	Partition entrain.Partition `json:"partition"`
+	// Failed is why the delivery was given up, until the next try; empty if it
+	// runs.
+	Failed string `json:"failed,omitempty"`
+	// Status of the pipeline that delivers, or of the last one. Its position is the
+	// log's.
+	Status Status `json:"status"`
+}

@@ -44,9 +44,11 @@ type tables struct {
 
 	leads map[tableName]*life // of the batch that was routed last, to doubles; of the reading goroutine
 
-	owed bool // what the lives say now could not be saved
+	owed  bool // what the lives say now could not be saved
+	drops bool // the sink may have doubles that no table needs any more
 
-	discovered bool // of the goroutine that reads chunks: tables were looked for
+	discovered bool               // of the caller of Run: tables were looked for
+	met        map[tableName]bool // tables that this was done for
 }
 
 // life is a table's, in this process.
@@ -55,6 +57,7 @@ type life struct {
 	sink     tableName      // its name for the sink
 	copy     *backfill.Copy // nil between sessions
 	begun    bool           // of one that is made anew: the sink has an empty double
+	doubled  bool           // the sink may have a double
 	over     bool           // its last rows are on their way: what comes behind them is the table's own
 	unmade   bool           // of one that was just added: the sink may lack the table
 	settled  bool           // every transaction that the stream may lack of it has ended
@@ -73,11 +76,12 @@ type flight struct {
 	copy  *backfill.Copy
 	tx    entrain.Transaction
 	last  bool                // the table has all its rows behind it
+	drops bool                // of no table: what came before is the last of doubles that are given up
 	leads map[tableName]*life // to the double that its events go to; nil: to the table itself
 }
 
 func newTables(p *Pipeline) *tables {
-	t := &tables{p: p, lives: map[tableName]*life{}, sources: map[tableName]tableName{}, groups: map[tableName]int{}, tied: map[int]bool{}, changed: make(chan struct{})}
+	t := &tables{p: p, lives: map[tableName]*life{}, sources: map[tableName]tableName{}, groups: map[tableName]int{}, tied: map[int]bool{}, met: map[tableName]bool{}, changed: make(chan struct{})}
 	t.store, _ = p.opt.Store.(TableStore)
 	return t
 }
@@ -105,7 +109,7 @@ func (t *tables) load(ctx context.Context) error {
 func (t *tables) begin() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.flying, t.open, t.restart, t.at = nil, false, false, entrain.Position{}
+	t.flying, t.open, t.restart, t.drops, t.at = nil, false, false, false, entrain.Position{}
 	for _, l := range t.lives {
 		l.leave()
 	}
@@ -163,10 +167,16 @@ func (t *tables) signal() {
 	}
 }
 
-// await waits, with mu held, until the condition holds or ctx ends.
+// await waits, with mu held, until the condition holds or ctx ends. It may be one about
+// where the stream stands.
 func (t *tables) await(ctx context.Context, holds func() bool) error {
 	t.waiting++
 	defer func() { t.waiting-- }()
+	return t.watch(ctx, holds)
+}
+
+// watch does the same for a condition about lives alone.
+func (t *tables) watch(ctx context.Context, holds func() bool) error {
 	for !holds() {
 		changed := t.changed
 		t.mu.Unlock()
@@ -218,6 +228,7 @@ func (t *tables) save(ctx context.Context, with *Checkpoint) error {
 		return fmt.Errorf("save the state of tables: %w", err)
 	}
 	t.owed = false
+	t.drop()
 	t.signal()
 	return nil
 }
@@ -244,10 +255,11 @@ func (t *tables) count() map[TableState]int {
 }
 
 // durable notes which rows the sink has now, and saves how far that brings their
-// tables. The checkpoint is of a sink that does not keep the position itself.
-func (t *tables) durable(ctx context.Context, parts []*entrain.Batch, with func() *Checkpoint) error {
+// tables. The checkpoint is of a sink that does not keep the position itself. It
+// reports whether the sink may remove doubles that no table needs.
+func (t *tables) durable(ctx context.Context, parts []*entrain.Batch, with func() *Checkpoint) (drops bool, err error) {
 	if !t.some.Load() {
-		return nil
+		return false, nil
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -256,19 +268,23 @@ func (t *tables) durable(ctx context.Context, parts []*entrain.Batch, with func(
 		for len(t.flying) > 0 && t.flying[0].batch == b {
 			f := t.flying[0]
 			t.flying = t.flying[1:]
+			if f.drops {
+				drops = true
+				continue
+			}
 			if f.copy != f.life.copy || f.copy == nil {
 				continue // the table was ordered elsewhere meanwhile
 			}
 			landed = true
 			if err := t.land(ctx, f); err != nil {
-				return err
+				return drops, err
 			}
 		}
 	}
 	if !landed {
-		return nil
+		return drops, nil
 	}
-	return t.save(ctx, with())
+	return drops, t.save(ctx, with())
 }
 
 // land notes that the rows of a flight are durable; mu is held.

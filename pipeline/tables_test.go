@@ -43,6 +43,9 @@ func livingHistory(t *testing.T, seed uint64) {
 	w.budget = 0
 	w.mu.Unlock()
 	process(t, seed, pipeline.Options{Source: w, Sink: sink, Store: store}, func(p *pipeline.Pipeline) { finish(t, seed, w, p) })
+	if len(sink.doubles) > 0 {
+		t.Errorf("seed %d: the sink has doubles that no table needs: %v", seed, sink.doubles)
+	}
 	for i, table := range w.tables {
 		if diff := sink.rows[table.String()].Diff(w.states[len(w.states)-1][i]); diff != "" {
 			t.Errorf("seed %d: %s differs:\n%s", seed, table, diff)
@@ -243,5 +246,64 @@ func TestFailedTableOfPlainSource(t *testing.T) {
 		if diff := sink.rows[w.tables[2].String()].Diff(w.states[len(w.states)-1][2]); diff != "" {
 			t.Errorf("another table did not flow on:\n%s", diff)
 		}
+	})
+}
+
+// TestCancelledResync: nothing is left at the sink of a resync that is cancelled, whether
+// the stream stands still or a process dies before it is removed. One that is begun anew
+// at once is not touched.
+func TestCancelledResync(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newLiving(0)
+		w.slow = time.Second
+		sink, store := newLivingSink(w), &tableStore{world: w}
+		w.commit(15)
+		table := w.tables[1].String()
+		order := func(p *pipeline.Pipeline, do pipeline.Verb) {
+			t.Helper()
+			if err := p.Do(t.Context(), pipeline.Order{Do: do, Table: table}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		doubles := func(want int) {
+			t.Helper()
+			sink.mu.Lock()
+			defer sink.mu.Unlock()
+			if len(sink.doubles) != want {
+				t.Errorf("the sink has %d doubles, want %d", len(sink.doubles), want)
+			}
+		}
+		options := pipeline.Options{Source: w, Sink: sink, Store: store}
+		process(t, 0, options, func(p *pipeline.Pipeline) {
+			finish(t, 0, w, p)
+			for len(w.states[len(w.states)-1][1]) < 8 {
+				w.commit(1)
+			}
+			order(p, pipeline.OrderResync)
+			<-time.After(1500 * time.Millisecond)
+			doubles(1)
+			order(p, pipeline.OrderCancel)
+			<-time.After(2 * time.Second) // a chunk is being read
+			doubles(0)
+			order(p, pipeline.OrderResync)
+			<-time.After(1500 * time.Millisecond)
+			order(p, pipeline.OrderCancel)
+			order(p, pipeline.OrderResync)
+			<-time.After(1500 * time.Millisecond)
+			doubles(1)
+		})
+		lives, err := store.LoadTables(t.Context())
+		if err != nil || len(lives) != 1 || !lives[0].Anew {
+			t.Fatalf("%+v, %v", lives, err)
+		}
+		lives[0] = pipeline.TableLife{Schema: lives[0].Schema, Name: lives[0].Name, State: pipeline.TablePaused}
+		if err := store.SaveTables(t.Context(), lives, nil); err != nil {
+			t.Fatal(err)
+		}
+		doubles(1)
+		process(t, 0, options, func(p *pipeline.Pipeline) {
+			<-time.After(time.Second)
+			doubles(0)
+		})
 	})
 }

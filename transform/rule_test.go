@@ -101,3 +101,38 @@ func TestQuotedColumnsInMistakes(t *testing.T) {
 		t.Errorf("a column that is not there: %v", err)
 	}
 }
+
+// TestRuleInWords: what is done to a table's rows reads otherwise when it is something
+// else, and only then.
+func TestRuleInWords(t *testing.T) {
+	same := Rule{Tables: []string{"public.orders"}, Where: "new.id > 1", Columns: Columns{Exclude: []string{"a"}, Rename: map[string]string{"x": "y", "c": "d"}}}
+	words := mustNew(t, same).Rule("public", "orders")
+	again := same
+	again.Tables, again.OldUnknown = []string{"public.*"}, OldReplace
+	if got := mustNew(t, again).Rule("public", "orders"); got != words || words == "" {
+		t.Errorf("%s, want %s", got, words)
+	}
+	others := []func(r *Rule){
+		func(r *Rule) { r.Where = "new.id > 2" }, func(r *Rule) { r.When = "op != 'delete'" }, func(r *Rule) { r.Rename = "a.b" },
+		func(r *Rule) { r.Columns.Exclude = nil }, func(r *Rule) { r.Columns.Include = []string{"id", "x", "c"} },
+		func(r *Rule) { r.Columns.Rename = map[string]string{"x": "z", "c": "d"} },
+	}
+	seen := map[string]bool{words: true}
+	for i, change := range others {
+		other := same
+		change(&other)
+		got := mustNew(t, other).Rule("public", "orders")
+		if seen[got] {
+			t.Errorf("%d: %s again", i, got)
+		}
+		seen[got] = true
+	}
+	for _, table := range []string{"other", "Orders"} {
+		if got := mustNew(t, same).Rule("public", table); got != "" {
+			t.Errorf("%s: %s", table, got)
+		}
+	}
+	if got := mustNew(t, Rule{Tables: []string{"*.*"}}).Rule("public", "orders"); got != "" {
+		t.Errorf("a rule that does nothing: %s", got)
+	}
+}

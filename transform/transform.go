@@ -2,6 +2,7 @@ package transform
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/entrainsync/entrain"
 )
@@ -45,6 +46,31 @@ func (t *Transform) Table(table *entrain.Table) (*entrain.Table, error) {
 		return nil, err
 	}
 	return p.target, nil
+}
+
+// Rule returns what is done to rows of a table, by its name at the source, in words
+// that are others when that is; empty: nothing. It may be called from any goroutine.
+func (t *Transform) Rule(schema, name string) string {
+	r := t.rule(schema, name)
+	if r == nil || r.words() == (Rule{}).words() {
+		return ""
+	}
+	return r.words()
+}
+
+// words are what a rule makes of rows. Maps are printed in the order of their keys.
+func (r Rule) words() string {
+	return fmt.Sprintf("%q, %q, %q, %q, %q, %q", r.Rename, r.Columns.Include, r.Columns.Exclude, r.Columns.Rename, r.When, r.Where)
+}
+
+// rule returns the one that holds for a table, nil if none does.
+func (t *Transform) rule(schema, name string) *rule {
+	for _, r := range t.rules {
+		if r.matches(schema, name) {
+			return r
+		}
+	}
+	return nil
 }
 
 // Apply returns the batch as the rules want it: b itself if they change
@@ -113,14 +139,7 @@ func (t *Transform) plan(table *entrain.Table) (*plan, error) {
 }
 
 func (t *Transform) prepare(name tableName, table *entrain.Table) (*plan, error) {
-	var fits *rule
-	for _, r := range t.rules {
-		if r.matches(table.Schema, table.Name) {
-			fits = r
-			break
-		}
-	}
-	p, err := newPlan(fits, table)
+	p, err := newPlan(t.rule(table.Schema, table.Name), table)
 	if err != nil {
 		return nil, err
 	}

@@ -12,9 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/fanout"
 	"github.com/entrainsync/entrain/internal/store"
 	"github.com/entrainsync/entrain/pipeline"
-	"github.com/entrainsync/entrain/pipeline/fanout"
 	"github.com/entrainsync/entrain/stream"
 )
 
@@ -122,6 +122,7 @@ func (p *program) delivery(l *loaded, end sinkEnd, at stream.Partition, source e
 	o := l.options(p, sink, nil)
 	o.Source, o.Transform, o.Snapshot, o.OnTableError = source, nil, pipeline.Snapshot{}, pipeline.TableErrorStop
 	o.Store, o.Log = positions{state}, env.Log
+	o.BufferBytes = min(o.BufferBytes, 2*o.BatchBytes) // the stream is the buffer
 	engine, err := pipeline.New(o)
 	if err != nil {
 		return nil, errors.Join(err, state.Close())
@@ -159,7 +160,7 @@ func (f *flow) Status() pipeline.Status {
 }
 
 // Sinks tells how the deliveries are.
-func (f *flow) Sinks() []fanout.SinkStatus { return f.out.Sinks() }
+func (f *flow) Sinks() []pipeline.SinkStatus { return f.out.Sinks() }
 
 // Tables implements engine.
 func (f *flow) Tables(ctx context.Context) ([]pipeline.TableStatus, error) {

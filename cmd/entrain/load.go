@@ -45,6 +45,9 @@ func (p *program) loadAs(path string, h half) (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
+	at := p.place.get()
+	at.half = h
+	p.place.set(at)
 	l := &loaded{file: file, half: h}
 	if l.snapshot, err = snapshotOf(file); err != nil {
 		return nil, err
@@ -62,7 +65,7 @@ func (p *program) loadAs(path string, h half) (*loaded, error) {
 	if err != nil {
 		return nil, file.TransformError(err)
 	}
-	l.rules, l.transform, l.snapshot.TransformTable = rules, rules.Apply, rules.Table
+	l.rules, l.transform, l.snapshot.TransformTable, l.snapshot.Rules = rules, rules.Apply, rules.Table, rules.Rule
 	return l, nil
 }
 

@@ -96,6 +96,15 @@ func exactly(n int) cobra.PositionalArgs {
 	}
 }
 
+func atLeast(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < n {
+			return exactly(n)(cmd, args)
+		}
+		return nil
+	}
+}
+
 // openLog makes the logger: text for a person, JSON for everything else.
 func (p *program) openLog() error {
 	var level slog.Level

@@ -16,7 +16,7 @@ import (
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/internal/admin"
 	"github.com/entrainsync/entrain/internal/store"
-	"github.com/entrainsync/entrain/pipeline/fanout"
+	"github.com/entrainsync/entrain/pipeline"
 )
 
 func (p *program) statusCommand() *cobra.Command {
@@ -110,7 +110,7 @@ func writeReport(out io.Writer, r admin.Report, now time.Time) error {
 }
 
 // writeSink prints how a delivery from the stream is.
-func writeSink(w io.Writer, s fanout.SinkStatus) {
+func writeSink(w io.Writer, s pipeline.SinkStatus) {
 	st := s.Status
 	phase := st.Phase + waiting(st.Waiting, st.WaitingSeconds)
 	if s.Failed != "" {

@@ -16,7 +16,22 @@ import (
 type place struct {
 	file  string // the pipeline file, as it was given
 	state string // its state folder
+	half  half   // what the process at hand does of it
 }
+
+// runs is the command that runs the pipeline in a process like this one.
+func (at place) runs() string {
+	switch at.half {
+	case captureOnly:
+		return "entrain capture FILE"
+	case deliverOnly:
+		return "entrain deliver FILE"
+	}
+	return runFile
+}
+
+// runFile is how stops name the command that runs a pipeline.
+const runFile = "entrain run FILE"
 
 // spot is a place that may be read while it is set.
 type spot struct{ at atomic.Pointer[place] }
@@ -38,7 +53,7 @@ var blanks = regexp.MustCompile(`"[^"]*"|\B'[^']*'|\.FILE\b|\.STATE\b|\bFILE\.\w
 
 // fill puts the place into advice, so that it can be typed as it is.
 func (at place) fill(advice string) string {
-	return blanks.ReplaceAllStringFunc(advice, func(word string) string {
+	return blanks.ReplaceAllStringFunc(strings.ReplaceAll(advice, runFile, at.runs()), func(word string) string {
 		switch {
 		case word == "FILE" && at.file != "":
 			return shellWord(at.file)

@@ -34,6 +34,11 @@ func TestAdviceNamesThePlace(t *testing.T) {
 			t.Errorf("without a pipeline %s became %s", advice, got)
 		}
 	}
+	for half, want := range map[half]string{captureOnly: "x; entrain capture f.yaml", deliverOnly: "x; entrain deliver f.yaml"} {
+		if got := (place{file: "f.yaml", half: half}).fill("x; entrain run FILE"); got != want {
+			t.Errorf("a process that does one half says %s, want %s", got, want)
+		}
+	}
 	p, stderr := talk(source)
 	p.place.set(at)
 	p.report(&core.Stop{Code: "x", What: "y", Next: "entrain run FILE"})

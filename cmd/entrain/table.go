@@ -70,6 +70,7 @@ type tableVerb struct {
 	// on, without the table if bare.
 	done, then string
 	bare       bool
+	many       bool // it takes several tables
 }
 
 var tableVerbs = []tableVerb{
@@ -80,28 +81,32 @@ var tableVerbs = []tableVerb{
 	{order: pipeline.OrderResume, name: "resume", short: "Let a paused table flow again: its rows are read anew, or on from where they were held",
 		done: "resumed %s; how far its rows are:", then: "snapshot status", bare: true},
 	{order: pipeline.OrderResync, name: "resync", short: "Read a table anew beside the one that is there, and put it in its place when it is complete",
-		done: "resyncing %s; how far its rows are:", then: "snapshot status", bare: true},
+		done: "resyncing %s; how far the rows are:", then: "snapshot status", bare: true, many: true},
 }
 
 func (p *program) tableOrderCommand(v tableVerb) *cobra.Command {
 	var f runningFlags
+	use, args := v.name+" FILE|NAME TABLE", exactly(2)
+	if v.many {
+		use, args = use+"...", atLeast(2)
+	}
 	cmd := &cobra.Command{
-		Use:   v.name + " FILE|NAME TABLE",
+		Use:   use,
 		Short: v.short,
-		Args:  exactly(2),
+		Args:  args,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := p.find(args[0], f)
 			if err != nil {
 				return err
 			}
-			if err := r.order(cmd.Context(), pipeline.Order{Do: v.order, Table: args[1]}); err != nil {
+			if err := r.order(cmd.Context(), pipeline.Order{Do: v.order, Table: args[1], With: args[2:]}); err != nil {
 				return err
 			}
 			then := r.command(v.then, args[1])
 			if v.bare {
 				then = r.command(v.then)
 			}
-			p.say(v.done+" %s", oneLine(args[1]), then)
+			p.say(v.done+" %s", oneLine(strings.Join(args[1:], ", ")), then)
 			return nil
 		},
 	}

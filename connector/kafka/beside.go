@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -20,7 +21,7 @@ import (
 // transaction come to one partition before they come to another.
 type shapes struct {
 	log *Log
-	// ctx is the session's: the decoder asks without one.
+	// ctx is that of the Read at hand: the decoder asks without one.
 	ctx context.Context
 
 	mu     sync.Mutex  // Close can come while a Read waits
@@ -36,10 +37,16 @@ func (r *reader) shape(version uint64) (*entrain.Table, error) {
 	s := r.shapes
 	err := s.until(s.ctx, func() bool { return s.tables[version] != nil })
 	if err != nil {
-		return nil, fmt.Errorf("the shape %s beside %s: %w", fingerprint(version), r.log.name, err)
+		return nil, &besideError{fmt.Errorf("the shape %s beside %s: %w", fingerprint(version), r.log.name, err)}
 	}
 	return s.tables[version], nil
 }
+
+// besideError says that what is beside the log could not be got: the record that
+// needs it is not to blame.
+type besideError struct{ error }
+
+func (e *besideError) Unwrap() error { return e.error }
 
 // complete puts into a stream what events do not carry, before anybody else sees
 // it.
@@ -67,7 +74,7 @@ func (s *shapes) until(ctx context.Context, there func() bool) error {
 	if err != nil {
 		return err
 	}
-	return bounded(ctx, patience, func(ctx context.Context) error {
+	err = bounded(ctx, patience, func(ctx context.Context) error {
 		for !there() {
 			fetches := client.PollFetches(ctx)
 			if err := fetchError(ctx, fetches); err != nil {
@@ -81,6 +88,10 @@ func (s *shapes) until(ctx context.Context, there func() bool) error {
 		}
 		return nil
 	})
+	if errors.Is(err, errSilent) {
+		return fmt.Errorf("it is not in the topic %s: %w", s.log.name+shapesSuffix, err)
+	}
+	return err
 }
 
 func (s *shapes) dial() (*kgo.Client, error) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"slices"
 	"strings"
@@ -36,9 +37,9 @@ type SinkConfig struct {
 	Create *bool `yaml:"create"`
 	// Partitions of a topic that is made, and what one that is there must have;
 	// 0, the default: 1 for those that are made, any for others.
-	Partitions int32 `yaml:"partitions"`
+	Partitions int `yaml:"partitions"`
 	// ReplicationFactor of topics that are made; 0, the default: as the broker says.
-	ReplicationFactor int16 `yaml:"replication_factor"`
+	ReplicationFactor int `yaml:"replication_factor"`
 	// Retention of topics that are made; 0, the default: as the broker says.
 	Retention time.Duration `yaml:"retention"`
 
@@ -46,6 +47,9 @@ type SinkConfig struct {
 	Format string `yaml:"format"`
 	// Debezium has the settings of the format debezium; only for it.
 	Debezium *encoding.DebeziumOptions `yaml:"debezium"`
+	// CloudEvents has the settings of the format cloudevents, which is written in
+	// the binary mode of its Kafka binding; only for it.
+	CloudEvents *encoding.CloudEventsOptions `yaml:"cloudevents"`
 	// Tombstones: a record without a value behind each delete, so that a compacted
 	// topic forgets the row. Default true; the format debezium has its own setting.
 	Tombstones *bool `yaml:"tombstones"`
@@ -109,6 +113,8 @@ const (
 	// leastMessage is the least that franz-go takes for a batch.
 	leastMessage = 1 << 10
 	mostMessage  = 1 << 30
+	// mostPartitions is more than any topic should have.
+	mostPartitions = 100_000
 	// defaultMessage leaves room for what the brokers count besides.
 	defaultMessage = 1000012
 )
@@ -195,8 +201,8 @@ func (s *server) checkLogin() error {
 type production struct {
 	server
 	create            bool
-	partitions        int32
-	replication       int16
+	partitions        int
+	replication       int
 	retention         time.Duration
 	compression       string
 	partitioner       string
@@ -209,6 +215,9 @@ type production struct {
 
 // check completes and checks the settings.
 func (p *production) check() error {
+	if p.partitions > mostPartitions || p.replication > math.MaxInt16 {
+		return errors.New("partitions or replication_factor is more than any cluster has")
+	}
 	if p.partitions < 0 || p.replication < 0 || p.retention < 0 || p.linger < 0 || p.transactionTimout < 0 {
 		return errors.New("partitions, replication_factor, retention, linger and transaction_timeout cannot be negative")
 	}

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"bytes"
 	"context"
 	"strings"
 
@@ -35,7 +36,10 @@ func newForm(w *writer) (form, error) {
 	if d, ok := enc.(*encoding.Debezium); ok {
 		return &debeziumForm{writer: w, enc: d}, nil
 	}
-	return &jsonForm{writer: w, enc: enc, tables: map[*entrain.Table]*target{}, part: partitionBy(w.partitioner)}, nil
+	f := &jsonForm{writer: w, enc: enc, tables: map[*entrain.Table]*target{}, part: partitionBy(w.partitioner)}
+	f.cloud, _ = enc.(*encoding.CloudEvents)
+	f.put = f.attribute
+	return f, nil
 }
 
 // maxTables bounds the cache of a process that sees shapes come and go.
@@ -50,10 +54,15 @@ type target struct {
 	version []byte
 }
 
-// jsonForm has a JSON object an event: native and flat.
+// jsonForm has a JSON object an event: native, flat and cloudevents.
 type jsonForm struct {
 	*writer
-	enc    encoding.Encoder
+	enc encoding.Encoder
+	// cloud, if not nil, is the encoder of the format cloudevents, whose attributes
+	// are headers: put appends one to the headers of the slab at hand.
+	cloud  *encoding.CloudEvents
+	put    func(name string, value []byte)
+	hand   *slab
 	tables map[*entrain.Table]*target
 	part   partitionFunc
 }
@@ -213,12 +222,35 @@ func (f *jsonForm) truncate(ctx context.Context, e *entrain.Event) error {
 		} else if contains(told, t.topic) {
 			continue
 		}
+		if f.shape.log && t.topic.partitions > 1 {
+			if err := f.truncatePart(ctx, e, t, table); err != nil {
+				return err
+			}
+			continue
+		}
 		told = append(told, t.topic)
 		if err := f.aside(ctx, &one, t); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// truncatePart tells of a truncate where a table's rows are delivered by partition:
+// a table without a key has one of its own, which keeps the order. Where rows are
+// spread, some are delivered before others that were written after the truncate,
+// and each would empty the table.
+func (f *jsonForm) truncatePart(ctx context.Context, e *entrain.Event, t *target, table *entrain.Table) error {
+	if t.keyed || table.Shadow {
+		return f.stopDividedTruncate(e, table, t.topic)
+	}
+	s, err := f.pool.take(ctx)
+	if err != nil {
+		return err
+	}
+	one := *e
+	one.Truncate = &entrain.Truncate{Tables: []*entrain.Table{table}, RestartIdentity: e.Truncate.RestartIdentity}
+	return f.record(s, &one, t, recordOf{partition: t.fixed})
 }
 
 func contains(list []*topic, t *topic) bool {
@@ -262,13 +294,18 @@ type recordOf struct {
 func (f *jsonForm) record(s *slab, e *entrain.Event, t *target, of recordOf) error {
 	start := len(s.buf)
 	var err error
-	if s.buf, err = f.enc.Append(s.buf, e); err != nil {
+	if f.cloud != nil {
+		s.buf, err = f.cloud.Data(s.buf, e)
+	} else {
+		s.buf, err = f.enc.Append(s.buf, e)
+	}
+	if err != nil {
 		return &encodingError{err}
 	}
 	if len(s.buf) == start {
 		return nil // the format does not tell of it
 	}
-	value := s.buf[start : len(s.buf)-1 : len(s.buf)-1] // without the line's end
+	value := bytes.TrimSuffix(s.buf[start:len(s.buf):len(s.buf)], newline)
 	f.send(s, e, t, of).Value = value
 	f.produce(s)
 	return nil
@@ -282,17 +319,33 @@ func (f *jsonForm) tombstone(s *slab, e *entrain.Event, t *target, of recordOf) 
 	}
 }
 
-// send prepares a record: all but its value.
-func (f *jsonForm) send(s *slab, e *entrain.Event, t *target, of recordOf) *kgo.Record {
+var newline = []byte("\n")
+
+// describe appends the headers that say what the event is.
+func (f *jsonForm) describe(s *slab, e *entrain.Event, t *target) {
+	if f.cloud != nil {
+		f.hand = s
+		_ = f.cloud.Attributes(e, f.put) // fails only where Data does
+		return
+	}
 	start := len(s.buf)
 	s.buf = e.AppendID(s.buf)
-	first := len(s.headers)
 	s.headers = append(s.headers,
 		kgo.RecordHeader{Key: headerID, Value: s.buf[start:len(s.buf):len(s.buf)]},
 		kgo.RecordHeader{Key: headerOp, Value: opText(e.Op)})
 	if t.version != nil {
 		s.headers = append(s.headers, kgo.RecordHeader{Key: headerVersion, Value: t.version})
 	}
+}
+
+func (f *jsonForm) attribute(name string, value []byte) {
+	f.hand.headers = append(f.hand.headers, kgo.RecordHeader{Key: encoding.KafkaHeader(name), Value: f.hand.keep(value)})
+}
+
+// send prepares a record: all but its value.
+func (f *jsonForm) send(s *slab, e *entrain.Event, t *target, of recordOf) *kgo.Record {
+	first := len(s.headers)
+	f.describe(s, e, t)
 	if flags := f.flags(e); flags != nil {
 		s.headers = append(s.headers, kgo.RecordHeader{Key: headerFlags, Value: flags})
 	}

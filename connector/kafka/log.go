@@ -38,11 +38,12 @@ type LogConfig struct {
 	Topic string `yaml:"topic"`
 	// Create makes topics that are missing. Default true.
 	Create *bool `yaml:"create"`
-	// Partitions of the topic. With one, the default, the order of all changes is
+	// Partitions that the topic has or is made with; 0: any. With one, the default
+	// of a file, the order of all changes is
 	// kept, and transactions stay whole (P4); with more, that of a key is.
-	Partitions int32 `yaml:"partitions"`
+	Partitions int `yaml:"partitions"`
 	// ReplicationFactor of topics that are made; 0, the default: as the broker says.
-	ReplicationFactor int16 `yaml:"replication_factor"`
+	ReplicationFactor int `yaml:"replication_factor"`
 	// Retention of the topic if it is made; 0, the default: as the broker says. A
 	// sink that is behind for longer has a gap, and stops.
 	Retention time.Duration `yaml:"retention"`
@@ -64,7 +65,14 @@ type LogConfig struct {
 	// GroupProtocol of the processes that share the partitions: classic (default),
 	// or consumer, the newer one, which is for brokers from 4.3 on.
 	GroupProtocol string `yaml:"group_protocol"`
+	// SessionTimeout is how long a process of a group may be silent before the
+	// others get its partitions. Default 10s; the brokers bound it from below by 6s
+	// if they are not told otherwise. With the protocol consumer it is the brokers'.
+	SessionTimeout time.Duration `yaml:"session_timeout"`
 }
+
+// defaultSession is short, since a partition stands still for as long.
+const defaultSession = 10 * time.Second
 
 // shapesSuffix makes the name of the topic beside a log's.
 const shapesSuffix = ".shapes"
@@ -75,6 +83,7 @@ type Log struct {
 	sink     *Sink
 	name     string
 	protocol string
+	session  time.Duration // how long a member of a group may be silent
 
 	mu      sync.Mutex
 	values  *values
@@ -88,6 +97,7 @@ var (
 	_ stream.Keeper   = (*Log)(nil)
 
 	_ entrain.TableMaker = (*Log)(nil)
+	_ entrain.Divided    = (*Log)(nil)
 )
 
 // NewLog checks the configuration; it does not dial. Topic and transactional id
@@ -98,6 +108,9 @@ func NewLog(cfg LogConfig) (*Log, error) {
 	if !isTopic(cfg.Topic) || len(cfg.Topic) > topicLimit-len(shapesSuffix) {
 		err = errors.Join(err, fmt.Errorf("topic %q cannot be a topic's name: letters, digits, . _ and - can, up to %d",
 			cfg.Topic, topicLimit-len(shapesSuffix)))
+	}
+	if cfg.SessionTimeout < 0 {
+		err = errors.Join(err, fmt.Errorf("session_timeout: %s is negative", cfg.SessionTimeout))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("kafka stream: %w", err)
@@ -113,13 +126,14 @@ func NewLog(cfg LogConfig) (*Log, error) {
 		return nil, fmt.Errorf("kafka stream: %w", errors.Unwrap(err))
 	}
 	sink.shape.log = true
-	return &Log{sink: sink, name: cfg.Topic, protocol: protocol, members: map[string]*kgo.Client{}}, nil
+	return &Log{sink: sink, name: cfg.Topic, protocol: protocol, session: cmp.Or(cfg.SessionTimeout, defaultSession),
+		members: map[string]*kgo.Client{}}, nil
 }
 
 // specLog builds a log from the file's stream section.
 func specLog(env connector.Env, decode connector.Decode) (stream.Log, error) {
 	yes, name := true, producerName(env.Pipeline)
-	cfg := LogConfig{Topic: name + ".changes", TransactionalID: name, Create: &yes}
+	cfg := LogConfig{Topic: name + ".changes", TransactionalID: name, Create: &yes, Partitions: 1}
 	if err := decode(&cfg); err != nil {
 		return nil, err
 	}
@@ -181,6 +195,16 @@ func (l *Log) Partitions(ctx context.Context) ([]stream.Partition, error) {
 	return list, nil
 }
 
+// Divided implements [entrain.Divided]: with one partition all changes have one
+// order.
+func (l *Log) Divided(ctx context.Context) error {
+	all, err := l.Partitions(ctx)
+	if err == nil && len(all) > 1 {
+		err = l.stopDivided(len(all))
+	}
+	return err
+}
+
 // partition names a partition: topic/number.
 func (l *Log) partition(number int32) stream.Partition {
 	return stream.Partition(l.name + "/" + strconv.Itoa(int(number)))
@@ -220,7 +244,7 @@ func (l *Log) Assign(ctx context.Context, cursor string, work func(ctx context.C
 	if l.protocol == "consumer" {
 		opts = append(opts, kgo.ServerSideBalancer(), kgo.Balancers(kgo.StickyBalancer()))
 	} else {
-		opts = append(opts, kgo.Balancers(kgo.CooperativeStickyBalancer()))
+		opts = append(opts, kgo.Balancers(kgo.CooperativeStickyBalancer()), kgo.SessionTimeout(l.session), kgo.HeartbeatInterval(l.session/5))
 	}
 	client, err := kgo.NewClient(opts...)
 	if err != nil {

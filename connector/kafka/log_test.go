@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -59,6 +58,7 @@ func TestStream(t *testing.T) {
 			return newTestLog(t, address, id+"."+producer, func(c *LogConfig) { c.Topic, c.MaxMessageBytes = id+"."+producer, 8<<20 })
 		},
 		Partition: func(producer string) stream.Partition { return stream.Partition(id + "." + producer + "/0") },
+		Quiet:     1500 * time.Millisecond, // dialling twice on a busy machine
 		Remake: func(t testing.TB) {
 			admin(t, address, func(ctx context.Context, adm *kadm.Client) error {
 				topics, err := adm.ListTopics(ctx)
@@ -164,7 +164,7 @@ func TestLogPartitions(t *testing.T) {
 		events = append(events, row(fmt.Sprint(i)))
 	}
 	table := entraintest.StandardTable()
-	events = append(events, entraintest.Truncate(table), entraintest.Message("m", "text"), entrain.Event{Op: entrain.OpReadEnd, Table: table},
+	events = append(events, entraintest.Message("m", "text"), entrain.Event{Op: entrain.OpReadEnd, Table: table},
 		entrain.Event{Op: entrain.OpReadEnd})
 	write(t, w, batchOf(1, events...))
 	settle(t, address, id)
@@ -172,13 +172,13 @@ func TestLogPartitions(t *testing.T) {
 	for _, p := range parts {
 		got, _ := drain(t, l, p, entrain.Position{})
 		var ops []string
-		for _, e := range got[max(0, len(got)-4):] {
+		for _, e := range got[max(0, len(got)-3):] {
 			ops = append(ops, e.Op.String())
 		}
-		if fmt.Sprint(ops) != "[truncate message read_end read_end]" {
+		if fmt.Sprint(ops) != "[message read_end read_end]" {
 			t.Errorf("partition %s ends with %v", p, ops)
 		}
-		rows += len(got) - 4
+		rows += len(got) - 3
 	}
 	if rows != 30 {
 		t.Errorf("%d rows in all partitions, want 30", rows)
@@ -275,6 +275,81 @@ func TestLogStops(t *testing.T) {
 	}
 }
 
+// TestOverrunWhileReading: the same, in the middle of a session (what was fetched
+// before is still delivered, so that the broker's answer is given here).
+func TestOverrunWhileReading(t *testing.T) {
+	address, id := broker(t), unique()
+	l := newTestLog(t, address, id, nil)
+	w, _ := producer(t, l)
+	r, err := l.Read("cursor", l.partition(0)).Open(t.Context(), entrain.Position{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for i := range uint64(3) {
+		write(t, w, batchOf(i+1, row(fmt.Sprint(i))))
+	}
+	settle(t, address, id)
+	admin(t, address, func(ctx context.Context, adm *kadm.Client) error {
+		var offsets kadm.Offsets
+		offsets.AddOffset(l.name, 0, 4, -1)
+		_, err := adm.DeleteRecords(ctx, offsets)
+		return err
+	})
+	stop := wantStop(t, r.(*reader).lookAgain(t.Context(), kerr.OffsetOutOfRange), "stream_overrun")
+	if !strings.Contains(stop.What, "begins at offset 4, and 0 comes next") {
+		t.Errorf("the stop says %s", stop.What)
+	}
+}
+
+// TestShapeComesLate: a Read whose context ends while it waits for what is beside
+// the log loses nothing, and doubles nothing.
+func TestShapeComesLate(t *testing.T) {
+	address, id := broker(t), unique()
+	l := newTestLog(t, address, id, nil)
+	w, _ := producer(t, l)
+	other := *entraintest.StandardTable()
+	other.Name = "other"
+	other.Version = other.Fingerprint()
+	late := row("3")
+	late.Table = &other
+	write(t, w, batchOf(1, row("1")))
+	w.(*exactWriter).state.shapes[fingerprint(other.Version)] = true // it is not written now
+	write(t, w, batchOf(2, row("2"), late))
+	settle(t, address, id)
+	r, err := l.Read("cursor", l.partition(0)).Open(t.Context(), entrain.Position{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	read := func(ctx context.Context) int {
+		t.Helper()
+		b, err := r.Read(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Free()
+		return len(b.Events)
+	}
+	if n := read(t.Context()); n != 1 {
+		t.Fatalf("%d events, want 1", n)
+	}
+	for range 2 {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		var stop *entrain.Stop
+		if _, err := r.Read(ctx); !errors.Is(err, context.DeadlineExceeded) || errors.As(err, &stop) {
+			t.Errorf("read without the shape: %v", err)
+		}
+		cancel()
+	}
+	delete(w.(*exactWriter).state.shapes, fingerprint(other.Version))
+	clear(w.(*exactWriter).form.(*jsonForm).tables)
+	write(t, w, batchOf(3, late))
+	if n, m := read(t.Context()), read(t.Context()); n != 2 || m != 1 {
+		t.Errorf("%d and %d events, want 2 and 1", n, m)
+	}
+}
+
 // TestLogForeignRecord: what is no event of ours is named, not passed over.
 func TestLogForeignRecord(t *testing.T) {
 	address, id := broker(t), unique()
@@ -324,142 +399,5 @@ func TestLogValues(t *testing.T) {
 	got, err := young.LoadValues(t.Context())
 	if err != nil || fmt.Sprint(got) != fmt.Sprint(map[string][]byte{"a": []byte("1"), "b": []byte("3"), "c\x00d": {}}) {
 		t.Errorf("the values are %q, %v", got, err)
-	}
-}
-
-// share is who has which partition.
-type share struct {
-	t       testing.TB
-	mu      sync.Mutex
-	held    map[stream.Partition]string
-	changed chan struct{}
-}
-
-// work is the work of one process: it holds the partition.
-func (s *share) work(who string) func(ctx context.Context, p stream.Partition) error {
-	return func(ctx context.Context, p stream.Partition) error {
-		s.mu.Lock()
-		if s.held[p] != "" {
-			s.t.Errorf("%s and %s have %s", s.held[p], who, p)
-		}
-		s.held[p] = who
-		s.mu.Unlock()
-		s.changed <- struct{}{}
-		<-ctx.Done()
-		s.mu.Lock()
-		delete(s.held, p)
-		s.mu.Unlock()
-		return nil
-	}
-}
-
-// becomes waits until the partitions are shared so.
-func (s *share) becomes(want map[string]int) {
-	s.t.Helper()
-	deadline := time.After(60 * time.Second)
-	for {
-		s.mu.Lock()
-		got := map[string]int{}
-		for _, who := range s.held {
-			got[who]++
-		}
-		s.mu.Unlock()
-		if fmt.Sprint(got) == fmt.Sprint(want) {
-			return
-		}
-		select {
-		case <-s.changed:
-		case <-time.After(100 * time.Millisecond):
-		case <-deadline:
-			s.t.Fatalf("the partitions are shared as %v, want %v", got, want)
-		}
-	}
-}
-
-// TestAssign: two processes share the partitions; when one leaves, the other gets
-// its, and at no time do both have one.
-func TestAssign(t *testing.T) {
-	address, id := broker(t), unique()
-	for _, protocol := range []string{"classic", "consumer"} {
-		t.Run(protocol, func(t *testing.T) {
-			s := &share{t: t, held: map[stream.Partition]string{}, changed: make(chan struct{}, 1000)}
-			var work sync.WaitGroup
-			defer work.Wait()
-			join := func(who string) context.CancelFunc {
-				l := newTestLog(t, address, id, func(c *LogConfig) { c.Partitions, c.GroupProtocol = 4, protocol })
-				ctx, cancel := context.WithCancel(t.Context())
-				work.Go(func() {
-					if err := l.Assign(ctx, id+"-"+protocol, s.work(who)); err != nil {
-						t.Error(err)
-					}
-				})
-				return cancel
-			}
-			endOne := join("one")
-			defer endOne()
-			s.becomes(map[string]int{"one": 4})
-			endTwo := join("two")
-			defer endTwo()
-			s.becomes(map[string]int{"one": 2, "two": 2})
-			endOne()
-			s.becomes(map[string]int{"two": 4})
-		})
-	}
-}
-
-// TestAssignEndsWithItsWork: an error of the work is the assignment's.
-func TestAssignEndsWithItsWork(t *testing.T) {
-	address, id := broker(t), unique()
-	l := newTestLog(t, address, id, nil)
-	broken := errors.New("broken")
-	err := l.Assign(t.Context(), id, func(context.Context, stream.Partition) error { return broken })
-	if !errors.Is(err, broken) {
-		t.Errorf("got %v", err)
-	}
-}
-
-// TestAcksAreStored: the cursor's offset is there for people, also while a group
-// has the partition.
-func TestAcksAreStored(t *testing.T) {
-	address, id := broker(t), unique()
-	l := newTestLog(t, address, id, nil)
-	w, _ := producer(t, l)
-	write(t, w, batchOf(1, row("1")))
-	settle(t, address, id)
-	read := func(cursor string) {
-		r, err := l.Read(cursor, l.partition(0)).Open(t.Context(), entrain.Position{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := r.Read(t.Context())
-		if err == nil {
-			err = r.Ack(t.Context(), b.Through)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := r.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	read(id + "-alone")
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	err := l.Assign(ctx, id+"-group", func(context.Context, stream.Partition) error {
-		read(id + "-group")
-		cancel()
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, cursor := range []string{id + "-alone", id + "-group"} {
-		admin(t, address, func(ctx context.Context, adm *kadm.Client) error {
-			offsets, err := adm.FetchOffsets(ctx, cursor)
-			if o, ok := offsets.Lookup(l.name, 0); err == nil && (!ok || o.At != 2) {
-				t.Errorf("%s: the offset is %d, want 2", cursor, o.At)
-			}
-			return err
-		})
 	}
 }

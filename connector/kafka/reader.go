@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/entrainsync/entrain"
@@ -55,6 +56,7 @@ func (r *reader) start(ctx context.Context) {
 
 // Read implements [entrain.Reader].
 func (r *reader) Read(ctx context.Context) (*entrain.Batch, error) {
+	r.shapes.ctx = ctx // the decoder asks without one
 	for {
 		if b, err := r.batch(ctx); b != nil || err != nil {
 			return b, err
@@ -80,7 +82,7 @@ func (r *reader) poll(ctx context.Context) error {
 	var failed error
 	fetches.EachError(func(_ string, _ int32, err error) {
 		if isOverrun(err) {
-			err = r.log.stopOverrun(r.number, r.next, r.next+1)
+			err = r.lookAgain(ctx, err)
 		}
 		if ctx.Err() == nil {
 			failed = errors.Join(failed, err)
@@ -94,6 +96,16 @@ func (r *reader) poll(ctx context.Context) error {
 	r.heard = time.Now()
 	r.mu.Unlock()
 	return nil
+}
+
+// lookAgain says what became of the offset that comes next.
+func (r *reader) lookAgain(ctx context.Context, err error) error {
+	r.at = entrain.Position{Incarnation: r.topicID, Offset: offsetText(r.number, r.next)}
+	found := r.log.admin(ctx, func(ctx context.Context, _ *kgo.Client, adm *kadm.Client) error { return r.begin(ctx, adm) })
+	if found == nil {
+		return err // it is there again
+	}
+	return found
 }
 
 // transactionOf returns what the ids of a transaction's events have in common;
@@ -122,6 +134,7 @@ func (r *reader) batch(ctx context.Context) (*entrain.Batch, error) {
 		for _, rec := range r.queue[taken : taken+n] {
 			size += len(rec.Value)
 			if err := r.add(ctx, rec); err != nil {
+				r.decoder.Batch().Free() // the records stay: a later Read decodes them anew
 				return nil, err
 			}
 		}
@@ -162,7 +175,7 @@ func (r *reader) run(from, limit int) (n int, whole bool) {
 			return n, true
 		}
 		if size += len(rec.Value); size >= limit && from == 0 {
-			return n, false
+			return n + 1, false // full looks at no more than these
 		}
 	}
 	return n, false
@@ -206,6 +219,9 @@ func (r *reader) add(ctx context.Context, rec *kgo.Record) error {
 	}
 	e, err := r.decoder.Add(rec.Value)
 	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		return r.foreign(rec, err)
 	}
 	if e.Message != nil && len(e.Message.Content) == 0 {
@@ -258,8 +274,9 @@ func (r *reader) shadow(t *entrain.Table) *entrain.Table {
 // foreign says what cannot be read.
 func (r *reader) foreign(rec *kgo.Record, err error) error {
 	var stop *entrain.Stop
-	if entrain.IsRetryable(err) || errors.As(err, &stop) {
-		return err
+	var lacks *besideError
+	if errors.As(err, &lacks) || errors.As(err, &stop) {
+		return r.log.explain(err)
 	}
 	return &entrain.Stop{
 		Code: "stream_foreign",

@@ -54,15 +54,18 @@ func (w *writer) topic(ctx context.Context, name string) (*topic, error) {
 	if err != nil {
 		return nil, err
 	}
-	id := idText(t.id)
-	if before && known != id {
+	now := topicRecord{V: stateVersion, ID: idText(t.id), Partitions: t.partitions}
+	switch {
+	case before && known.ID != now.ID:
 		return nil, w.stopRecreated(name, w.own.name)
+	case before && known.Partitions != 0 && known.Partitions != now.Partitions:
+		return nil, w.stopRepartitioned(t, known.Partitions, w.own.name)
 	}
-	if w.exactly && !before {
-		if err := w.remember(ctx, w.own, topicKey+name, topicRecord{V: stateVersion, ID: id}); err != nil {
+	if w.exactly && known != now {
+		if err := w.remember(ctx, w.own, topicKey+name, now); err != nil {
 			return nil, err
 		}
-		w.state.topics[name] = id
+		w.state.topics[name] = now
 	}
 	w.topics[name] = t
 	return t, nil

@@ -54,7 +54,7 @@ func NewSink(cfg SinkConfig) (*Sink, error) {
 		},
 		shape: shape{
 			topic: cmp.Or(cfg.Topic, defaultTopic), messages: cfg.MessageTopic, format: cmp.Or(cfg.Format, "native"),
-			options: encoding.Options{Debezium: cfg.Debezium}, tombstones: orTrue(cfg.Tombstones),
+			options: encoding.Options{Debezium: cfg.Debezium, CloudEvents: cfg.CloudEvents}, tombstones: orTrue(cfg.Tombstones),
 		},
 	}
 	limit, err := messageBytes(cfg.MaxMessageBytes)

@@ -16,8 +16,8 @@ const (
 	slabBytes = 1 << 20
 	// eventRecords is the most records that are made of one event at once.
 	eventRecords = 4
-	// headersEach is the most headers that a record has.
-	headersEach = 6
+	// headersEach is how many headers a record has, as a rule.
+	headersEach = 4
 )
 
 // slab is memory for records on their way: their bytes lie in one buffer one

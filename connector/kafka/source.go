@@ -150,7 +150,7 @@ func (l *Log) stopRecreated(at entrain.Position) error {
 		Code: "stream_recreated",
 		What: fmt.Sprintf("the topic %s is another one than position %s is of", l.name, at),
 		Why:  "it was deleted and made anew; what it had between the two is not known",
-		Next: "copy all rows of this sink anew: entrain resync FILE",
+		Next: "have all tables written to it anew: entrain table resync FILE TABLE…; then let this sink begin at its first record (docs/kafka.md, Delivering again)",
 		Lost: true,
 	}
 }

@@ -30,9 +30,9 @@ const stateVersion = 1
 // state is what a state topic says.
 type state struct {
 	position entrain.Position
-	shapes   map[string]bool   // by fingerprint in hexadecimal
-	topics   map[string]string // ids of the topics that were written to
-	values   map[string][]byte // of a capture: see [Log.SaveValues]
+	shapes   map[string]bool        // by fingerprint in hexadecimal
+	topics   map[string]topicRecord // the topics that were written to
+	values   map[string][]byte      // of a capture: see [Log.SaveValues]
 }
 
 type positionRecord struct {
@@ -44,6 +44,8 @@ type positionRecord struct {
 type topicRecord struct {
 	V  int    `json:"v"`
 	ID string `json:"id"`
+	// Partitions is 0 in records of versions that did not note it.
+	Partitions int32 `json:"partitions,omitempty"`
 }
 
 type ownerRecord struct {
@@ -70,7 +72,7 @@ type streamRecord struct {
 }
 
 func newState() *state {
-	return &state{shapes: map[string]bool{}, topics: map[string]string{}, values: map[string][]byte{}}
+	return &state{shapes: map[string]bool{}, topics: map[string]topicRecord{}, values: map[string][]byte{}}
 }
 
 // take adds what a record says.
@@ -94,7 +96,7 @@ func (s *state) take(r *kgo.Record) error {
 			return nil
 		}
 		if err = decodeState(r.Value, &t, &t.V); err == nil {
-			s.topics[key[len(topicKey):]] = t.ID
+			s.topics[key[len(topicKey):]] = t
 		}
 	}
 	if err != nil {

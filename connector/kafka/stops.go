@@ -231,6 +231,19 @@ func (p *production) stopRecreated(name, state string) *entrain.Stop {
 	}
 }
 
+// stopRepartitioned is for a topic that has more partitions than it had when
+// events were written to it.
+func (p *production) stopRepartitioned(t *topic, before int32, state string) error {
+	return &entrain.Stop{
+		Code: "topic_repartitioned",
+		What: fmt.Sprintf("the topic %s has %d partitions, and had %d when events were written to it", t.name, t.partitions, before),
+		Why:  "the changes of a key go to another partition from now on: who has not read the old ones yet could take them for newer",
+		Next: fmt.Sprintf("wait until all that read the topic are at its end (LAG 0): kafka-consumer-groups.sh %[1]s --describe --all-groups; then forget the number: "+
+			"echo %[2]s | kafka-console-producer.sh %[1]s --topic %[3]s --property parse.key=true --property 'key.separator=|' --property null.marker=NULL; "+
+			"then: entrain run FILE", p.bootstrap(), quote(topicKey+t.name+"|NULL"), quote(state)),
+	}
+}
+
 // stopTopicGone is for a topic that events were written to.
 func (p *production) stopTopicGone(name, state string) error {
 	stop := p.stopRecreated(name, state)
@@ -297,6 +310,30 @@ func (w *writer) stopPartialMove(e *entrain.Event, topic string) error {
 			ident(e.Table.Schema), ident(e.Table.Name)),
 		Data:  true,
 		Table: e.Table,
+	}
+}
+
+// stopDividedTruncate is for a truncate of rows that are spread over partitions.
+func (p *production) stopDividedTruncate(e *entrain.Event, table *entrain.Table, in *topic) error {
+	name := table.Schema + "." + table.Name
+	return &entrain.Stop{
+		Code: "truncate_divided",
+		What: fmt.Sprintf("table %s was truncated (event %s), and its rows are spread over the %d partitions of the topic %s", table, e.ID(), in.partitions, in.name),
+		Why:  "each partition is delivered by itself: a truncate would take away rows that came after it through another one",
+		Next: fmt.Sprintf("leave the table out of this pipeline: add %q to source.tables.exclude in FILE; then: entrain capture FILE. "+
+			"A stream with partitions: 1 takes truncates, and so does a table with REPLICA IDENTITY FULL", name),
+		Data:  true,
+		Table: table,
+	}
+}
+
+// stopDivided is for what happens to all rows of a table at once.
+func (l *Log) stopDivided(partitions int) error {
+	return &entrain.Stop{
+		Code: "stream_divided",
+		What: fmt.Sprintf("the topic %s has %d partitions, and each is delivered by itself", l.name, partitions),
+		Why:  "a table that is read anew takes the old one's place at one moment, which several partitions do not have",
+		Next: "entrain snapshot start FILE --table SCHEMA.TABLE   # delivers the rows once more, in place; a stream with partitions: 1 takes resync and pause",
 	}
 }
 

@@ -28,7 +28,7 @@ type wanted struct {
 
 // events is what a topic of events is made with.
 func (p *production) events(name string) wanted {
-	w := wanted{name: name, partitions: p.partitions, replication: p.replication, configs: map[string]*string{}}
+	w := wanted{name: name, partitions: int32(p.partitions), replication: int16(p.replication), configs: map[string]*string{}}
 	if p.retention > 0 {
 		w.configs["retention.ms"] = text(strconv.FormatInt(p.retention.Milliseconds(), 10))
 	}
@@ -40,7 +40,7 @@ func (p *production) events(name string) wanted {
 
 // compacted is what a topic that keeps the last record of each key is made with.
 func (p *production) compacted(name string) wanted {
-	return wanted{name: name, partitions: 1, replication: p.replication, configs: map[string]*string{
+	return wanted{name: name, partitions: 1, replication: int16(p.replication), configs: map[string]*string{
 		"cleanup.policy": text("compact"),
 	}}
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -115,8 +117,14 @@ type elsewhere struct{ url string }
 
 func newElsewhere(t testing.TB) *elsewhere {
 	t.Helper()
+	return startServer(t, server.Options{})
+}
+
+func startServer(t testing.TB, o server.Options) *elsewhere {
+	t.Helper()
 	port := freePort(t)
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true})
+	o.Host, o.Port, o.JetStream, o.StoreDir, o.NoSigs, o.NoLog = "127.0.0.1", port, true, t.TempDir(), true, true
+	s, err := server.NewServer(&o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,4 +224,60 @@ func TestOneProcess(t *testing.T) {
 		t.Fatalf("after the other one was closed: %v", err)
 	}
 	w.Close()
+}
+
+// TestUnreachable: a server that is not there is tried again, one that refuses the
+// password is not, and the password is in no text.
+func TestUnreachable(t *testing.T) {
+	at := startServer(t, server.Options{Username: "shop", Password: "right"})
+	host := strings.TrimPrefix(at.url, "nats://")
+	for _, c := range []struct {
+		url, why string
+		retry    bool
+		works    bool
+	}{
+		{url: "nats://shop:right@" + host, works: true},
+		{url: "nats://shop:wr0ng@" + host, why: "refuses"},
+		{url: fmt.Sprintf("nats://shop:wr0ng@127.0.0.1:%d", freePort(t)), why: "not running", retry: true},
+	} {
+		l, err := NewLog(ServerConfig{URL: c.url, Config: Config{Producer: "shop"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = l.Partitions(t.Context())
+		if c.works {
+			if err != nil {
+				t.Errorf("%s: %v", c.url, err)
+			}
+			continue
+		}
+		var u *entrain.Unreachable
+		if !errors.As(err, &u) || !strings.Contains(u.Why, c.why) || entrain.IsRetryable(err) != c.retry {
+			t.Errorf("%s: %v", c.url, err)
+			continue
+		}
+		if text := err.Error() + u.Why + u.Next; strings.Contains(text, "wr0ng") {
+			t.Errorf("the password is in %q", text)
+		}
+	}
+}
+
+// TestConfig: what cannot work is said before anything is dialled.
+func TestConfig(t *testing.T) {
+	producer := Config{Producer: "shop"}
+	for name, bad := range map[string]ServerConfig{
+		"no URL":           {Config: producer},
+		"no producer":      {URL: "nats://h"},
+		"a stream's name":  {Config: producer, URL: "nats://h", Stream: "a.b"},
+		"a key only":       {Config: producer, URL: "nats://h", Key: "k.pem"},
+		"a missing file":   {Config: producer, URL: "nats://h", CA: filepath.Join(t.TempDir(), "ca.pem")},
+		"a negative limit": {Config: Config{Producer: "shop", MaxBytes: -1}, URL: "nats://h"},
+	} {
+		if _, err := NewLog(bad); err == nil {
+			t.Errorf("%s is accepted", name)
+		}
+	}
+	if _, err := NewEmbedded(EmbeddedConfig{Config: producer}); err == nil {
+		t.Error("an embedded stream without a folder is accepted")
+	}
 }

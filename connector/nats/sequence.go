@@ -2,6 +2,7 @@ package nats
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,7 +12,6 @@ import (
 
 	natsgo "github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nuid"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/stream/packed"
@@ -92,7 +92,7 @@ func (s *sequence) message(data []byte) *natsgo.Msg {
 func (s *sequence) appendBatch(ctx context.Context, after uint64, messages [][]byte) (int, uint64, error) {
 	within, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()
-	id := nuid.Next()
+	id := rand.Text()
 	var answer *natsgo.Msg
 	for i, data := range messages {
 		m := s.message(data)
@@ -184,8 +184,12 @@ func (s *sequence) Store(ctx context.Context, name string, value []byte) error {
 	return mark(ctx, err)
 }
 
-// aheadBytes bounds what a follower holds in advance.
-const aheadBytes = 8 << 20
+// aheadBytes and aheadMessages bound what a follower holds in advance. The client
+// has room for the messages from the beginning: without a bound for a million.
+const (
+	aheadBytes    = 4 << 20
+	aheadMessages = 1024
+)
 
 // Follow implements [packed.History].
 func (s *sequence) Follow(ctx context.Context, after uint64) (packed.Follower, error) {
@@ -195,7 +199,7 @@ func (s *sequence) Follow(ctx context.Context, after uint64) (packed.Follower, e
 	if err != nil {
 		return nil, mark(ctx, err)
 	}
-	m, err := c.Messages(jetstream.PullMaxBytes(aheadBytes))
+	m, err := c.Messages(jetstream.PullMaxMessagesWithBytesLimit(aheadMessages, aheadBytes))
 	if err != nil {
 		return nil, mark(ctx, err)
 	}

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/entrainsync/entrain/pipeline"
-	"github.com/entrainsync/entrain/pipeline/fanout"
 )
 
 const (
@@ -50,7 +49,7 @@ type Report struct {
 	Status pipeline.Status `json:"status"`
 	// Sinks tells how the deliveries from the pipeline's stream are; empty without
 	// a stream.
-	Sinks []fanout.SinkStatus `json:"sinks,omitempty"`
+	Sinks []pipeline.SinkStatus `json:"sinks,omitempty"`
 }
 
 // socketPath returns where to listen. If the folder's name is too long for a

@@ -10,7 +10,7 @@ import (
 
 	"github.com/entrainsync/entrain/internal/admin"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
-	"github.com/entrainsync/entrain/pipeline/fanout"
+	"github.com/entrainsync/entrain/pipeline"
 )
 
 // fanMemory bounds a process with an embedded stream and three sinks. What was written
@@ -147,9 +147,9 @@ func TestFanFullStream(t *testing.T) {
 }
 
 // failing waits until a delivery is given up for the time being.
-func (f *fan) failing(t *testing.T, sink, code string) fanout.SinkStatus {
+func (f *fan) failing(t *testing.T, sink, code string) pipeline.SinkStatus {
 	t.Helper()
-	var found fanout.SinkStatus
+	var found pipeline.SinkStatus
 	f.file.until(t, "the status tells what stopped "+sink, func(r admin.Report) bool {
 		found, _ = delivery(r, sink)
 		return strings.Contains(found.Failed, code)

@@ -12,7 +12,7 @@ import (
 	"github.com/entrainsync/entrain/internal/admin"
 	"github.com/entrainsync/entrain/internal/pgserver"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
-	"github.com/entrainsync/entrain/pipeline/fanout"
+	"github.com/entrainsync/entrain/pipeline"
 )
 
 // fan is a pipeline of the binary with the embedded stream and three sinks: two
@@ -58,13 +58,13 @@ func smallFan(t *testing.T, lines ...string) *fan {
 }
 
 // delivery is how the delivery into a sink is; false before there is one.
-func delivery(r admin.Report, sink string) (fanout.SinkStatus, bool) {
+func delivery(r admin.Report, sink string) (pipeline.SinkStatus, bool) {
 	for _, s := range r.Sinks {
 		if s.Name == sink {
 			return s, true
 		}
 	}
-	return fanout.SinkStatus{}, false
+	return pipeline.SinkStatus{}, false
 }
 
 // haveOrders waits until a database has this many orders.

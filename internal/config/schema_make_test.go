@@ -26,16 +26,25 @@ type schemaMaker struct {
 }
 
 // configFolders are where the types of the configuration are.
-var configFolders = []string{".", "../../connector/postgres/capture", "../../connector/postgres/apply", "../../connector/file", "../../connector/nats",
-	"../../encoding", "../../transform"}
+var configFolders = []string{".", "../../connector/postgres/capture", "../../connector/postgres/apply", "../../connector/file",
+	"../../connector/nats", "../../connector/kafka", "../../encoding", "../../transform"}
 
 // choices are the words that a field takes.
 var choices = map[string][]any{
-	"config.Snapshot.Mode":                         {"initial", "never", "only"},
+	"config.Snapshot.Mode":                         {"initial", "never", "only", "when_needed"},
+	"capture.SlotGuard.Policy":                     {"protect_data", "protect_source"},
 	"config.document.OnError":                      {"stop"},
 	"config.document.OnTableError":                 {"stop", "resync"},
 	"transform.Rule.OldUnknown":                    {"stop", "replace"},
 	"file.SinkConfig.Format":                       {"native", "debezium", "flat", "cloudevents"},
+	"kafka.SinkConfig.Format":                      {"native", "debezium", "flat", "cloudevents"},
+	"kafka.SinkConfig.Compression":                 {"lz4", "zstd", "snappy", "gzip", "none"},
+	"kafka.SinkConfig.Partitioner":                 {"xxh64", "murmur2"},
+	"kafka.SinkConfig.Acks":                        {"all"},
+	"kafka.LogConfig.Compression":                  {"lz4", "zstd", "snappy", "gzip", "none"},
+	"kafka.LogConfig.Partitioner":                  {"xxh64", "murmur2"},
+	"kafka.LogConfig.GroupProtocol":                {"classic", "consumer"},
+	"kafka.SASLConfig.Mechanism":                   {"SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"},
 	"encoding.DebeziumOptions.DecimalHandlingMode": {"precise", "string", "double"},
 	"encoding.DebeziumOptions.TimePrecisionMode": {"adaptive", "adaptive_time_microseconds", "connect",
 		"isostring", "microseconds", "nanoseconds"},

@@ -29,6 +29,7 @@ var rules = map[string]rule{
 	"import depth":        longChains,
 	"modules of the core": manyModules,
 	"map":                 untrueMap,
+	"codes":               unexplainedCodes,
 }
 
 // TestHouseRules holds the repository to the rules.

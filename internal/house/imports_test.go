@@ -24,6 +24,8 @@ type direction struct {
 var directions = []direction{
 	{dir: "."},
 	{dir: "connector", may: []string{""}},
+	{dir: "stream", may: []string{""}},
+	{dir: "fanout", may: []string{"", "stream", "pipeline"}},
 	{dir: "pipeline", may: []string{"", "pipeline/backfill"}},
 	{dir: "pipeline", may: []string{""}, deep: true}, // what is below it is pure
 	{dir: "encoding", may: []string{"", "encoding"}, deep: true},

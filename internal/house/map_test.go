@@ -10,7 +10,8 @@ import (
 const mapFile = "docs/design.md"
 
 // untrueMap finds folders with Go code that are missing in the map, the first
-// block of docs/design.md, and lines of it for folders that do not exist.
+// block of docs/design.md, and lines of it for folders that do not exist or have
+// another line.
 func untrueMap(t tree) []string {
 	_, block, _ := strings.Cut(t.texts[mapFile], "```\n")
 	block, _, _ = strings.Cut(block, "```")
@@ -34,7 +35,10 @@ func untrueMap(t tree) []string {
 	for _, dir := range slices.Sorted(maps.Keys(missing)) {
 		found = append(found, mapFile+": the map lacks "+dir)
 	}
-	for _, dir := range drawn {
+	for i, dir := range drawn {
+		if slices.Contains(drawn[:i], dir) {
+			found = append(found, mapFile+": the map has "+dir+" twice")
+		}
 		if !exist[dir] {
 			found = append(found, mapFile+": the map has "+dir+", which does not exist")
 		}

@@ -62,6 +62,10 @@ func badPlaces() []sample {
 	return []sample{
 		{"map", "lacks c", map[string]string{mapFile: drawn + "```\n", "a/b/b.go": "package b\n", "c/c.go": "package c\n"}},
 		{"map", "has c, which", map[string]string{mapFile: drawn + "└── c/ three\n```\n", "a/b/b.go": "package b\n"}},
+		{"codes", "code lost_it", map[string]string{"docs/a.md": "`lost` `it`", "a.go": "package a\nvar s = Stop{Code: \"lost_it\"}\n"}},
+		{"codes", "code lost_it", map[string]string{"docs/adr/a.md": "`lost_it`", "a.go": "package a\nfunc f() { s.Code, s.Next = \"lost_it\", \"\" }\n"}},
+		in("a.go", "codes", "code lost_it", "package a\nconst codeLost = \"lost_it\"\n"),
+		{"map", "has a/b twice", map[string]string{mapFile: drawn + "│   └── b/ two\n```\n", "a/b/b.go": "package b\n"}},
 		{"import depth", "6 imports deep: p0 → p1", chain},
 		in("pipeline/a.go", "modules of the core", "7 modules", "package a\n"+modules.String()),
 		in("connector/postgres/capture/a.go", "modules of the core", "7 modules", "package a\n"+modules.String()),
@@ -147,7 +151,9 @@ func deep() {
 		"connector/postgres/capture/a_test.go": "package a\nimport _ \"" + module + "/connector/postgres/apply\"\n",
 		"pipeline/a_test.go":                   "package a\nimport _ \"" + module + "/entraintest\"\n",
 		mapFile: "```\nthis/\n├── a/\n├── connector/\n│   ├── all/\n│   ├── file/\n│   └── postgres/\n│       └── capture/\n" +
-			"├── gen/\n└── pipeline/\n```\n",
+			"├── c/\n├── gen/\n└── pipeline/\n```\n",
 		"docs/a.md": "the framework/root of work/ and network/work",
+		"c/c.go":    "// Package c stops.\npackage c\n\nvar _ = Stop{Code: \"in_text\"}\nvar _ = Stop{Code: \"a_heading\", Next: \"x\"}\nvar _ = Stop{Code: code}\n",
+		"docs/c.md": "`in_text`\n\n### a_heading\n",
 	}
 }

@@ -75,7 +75,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	for _, s := range r.Sinks {
 		at := []string{r.Pipeline, "deliver", s.Name, string(s.Partition)}
 		collectStage(out, s.Status, at...)
-		gauge(out, failed, one(s.Failed != ""), at...)
+		gauge(out, failed, float64(min(1, len(s.Failed))), at...)
 	}
 }
 
@@ -98,7 +98,11 @@ func collectSlot(out chan<- prometheus.Metric, name string, s *entrain.Retained)
 		gauge(out, slotLeft, float64(s.Left), name, s.Name)
 	}
 	for level := entrain.AlarmOK; level <= entrain.AlarmLost; level++ {
-		gauge(out, slotAlarm, one(level == s.Alarm), name, s.Name, level.String())
+		at := 0.0
+		if level == s.Alarm {
+			at = 1
+		}
+		gauge(out, slotAlarm, at, name, s.Name, level.String())
 	}
 	gauge(out, slotStatus, 1, name, s.Name, s.Status)
 }
@@ -109,13 +113,6 @@ func gauge(out chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels .
 
 func count(out chan<- prometheus.Metric, d *prometheus.Desc, v int64, labels []string) {
 	out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
-}
-
-func one(is bool) float64 {
-	if is {
-		return 1
-	}
-	return 0
 }
 
 // Server answers until it is closed.

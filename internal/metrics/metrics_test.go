@@ -12,7 +12,6 @@ import (
 	"github.com/entrainsync/entrain/internal/admin"
 	"github.com/entrainsync/entrain/internal/metrics"
 	"github.com/entrainsync/entrain/pipeline"
-	"github.com/entrainsync/entrain/pipeline/fanout"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -31,7 +30,7 @@ func TestMetrics(t *testing.T) {
 			Tables:   map[pipeline.TableState]int{pipeline.TablePaused: 2},
 			Retained: &entrain.Retained{Name: "entrain_shop", Bytes: 5000, Left: -1, Alarm: entrain.AlarmWarn, Status: "extended"},
 		},
-		Sinks: []fanout.SinkStatus{{Name: "lake", Partition: "shop", Failed: "no room", Status: pipeline.Status{Phase: "failed", LagBytes: -1}}},
+		Sinks: []pipeline.SinkStatus{{Name: "lake", Partition: "shop", Failed: "no room", Status: pipeline.Status{Phase: "failed", LagBytes: -1}}},
 	})
 	if err != nil {
 		t.Fatal(err)

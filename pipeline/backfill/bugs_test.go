@@ -117,6 +117,11 @@ var bugs = []bug{
 		},
 	},
 	{name: "singles lost", delivered: func(c *Copy) { c.dropSingles() }},
+	{name: "a full list emptied, and nothing read again", delivered: func(c *Copy) {
+		if c.listed+2*singleBytes > c.maxListed {
+			c.dropSingles()
+		}
+	}},
 	{name: "a single under way hides the next", asked: func(c *Copy) {
 		if of := c.window.query.Of; of != nil {
 			c.singles[encodeTexts(of)] = struct{}{}

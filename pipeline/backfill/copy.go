@@ -37,6 +37,9 @@ var ErrNoKey = errors.New("the table's rows have no key")
 // so that steady changes of keys do not hold up the table.
 const singlesPerChunk = 8
 
+// maxSinglesBytes bounds the list of those keys: it is saved whenever it grows.
+const maxSinglesBytes = 1 << 20
+
 // Copy is the copying of one table. It is for one goroutine.
 type Copy struct {
 	table     *entrain.Table // the shape to ask for, the latest that a chunk told
@@ -44,11 +47,13 @@ type Copy struct {
 	progress  Progress
 	dirty     bool                // progress has changed since the caller was given it
 	singles   map[string]struct{} // encoded keys of progress.Singles, without the one under way
+	listed    int                 // bytes that progress.Singles count for; <= maxListed
+	maxListed int
 	chunkRows int
 	maxBytes  int // of record
 	rows      int // to ask for; 1 <= rows <= chunkRows
 	walked    bool
-	inRow     int  // singles since the last chunk; <= singlesPerChunk unless walked
+	inRow     int  // singles since the last chunk; <= singlesPerChunk unless walked or many were listed
 	inside    bool // a transaction that changed the table has not ended
 
 	// touched is D: the transactions that were delivered and that the views so far
@@ -91,13 +96,16 @@ type window struct {
 
 // New returns the copying of a table from where it has got to, the zero Progress
 // to begin; an error is [ErrNoKey]. Chunks have up to chunkRows rows; while one is being read the table's
-// changes are kept, up to about maxBytes. Both are at least 1.
+// changes are kept, up to about maxBytes. Both are at least 1. Keys of rows that have to
+// be fetched one by one are kept up to as much, and to a megabyte: where there are
+// more, copying starts over.
 func New(t *entrain.Table, from Progress, chunkRows, maxBytes int) (*Copy, error) {
 	c := &Copy{
 		progress:  from.clone(),
 		singles:   map[string]struct{}{},
 		chunkRows: max(chunkRows, 1),
 		maxBytes:  max(maxBytes, 1),
+		maxListed: min(max(maxBytes, 1), maxSinglesBytes),
 		rows:      max(chunkRows, 1),
 		touched:   map[uint32]uint64{},
 	}
@@ -105,13 +113,17 @@ func New(t *entrain.Table, from Progress, chunkRows, maxBytes int) (*Copy, error
 		return nil, err
 	}
 	if from.Key != c.progress.Key && !from.Finished {
-		c.restart()
+		c.restart(ReasonShape)
 	}
 	c.progress.Singles = slices.DeleteFunc(c.progress.Singles, func(key []string) bool {
 		_, again := c.singles[encodeTexts(key)]
 		c.singles[encodeTexts(key)] = struct{}{}
 		return again
 	})
+	c.listed = listBytes(c.progress.Singles)
+	if c.listed > c.maxListed {
+		c.restart(ReasonOverflow)
+	}
 	return c, nil
 }
 
@@ -124,7 +136,7 @@ func (c *Copy) Next() (entrain.ChunkQuery, bool) {
 		return entrain.ChunkQuery{}, false
 	}
 	q := entrain.ChunkQuery{Table: c.table, After: slices.Clone(c.progress.After), Rows: c.rows}
-	if len(c.progress.Singles) > 0 && (c.walked || c.inRow < singlesPerChunk) {
+	if len(c.progress.Singles) > 0 && (c.walked || c.inRow < singlesPerChunk || c.listed > c.maxListed/2) {
 		q.After, q.Of, q.Rows = nil, slices.Clone(c.progress.Singles[0]), 1
 		// The same key may have to be fetched once more because of what happens now.
 		delete(c.singles, encodeTexts(q.Of))
@@ -153,7 +165,7 @@ func (c *Copy) Deliver(e *entrain.Event) error {
 			return ErrNoKey
 		}
 		if !sameKey(shape, c.table) {
-			c.restart()
+			c.restart(ReasonShape)
 			return nil
 		}
 	}
@@ -260,7 +272,7 @@ func (c *Copy) advance(w *window) {
 	p := &c.progress
 	p.Rows += int64(w.count)
 	if w.query.Of != nil {
-		p.Singles = p.Singles[1:]
+		c.dropFirst()
 		c.inRow++
 	} else {
 		if w.chunk.Last != nil {

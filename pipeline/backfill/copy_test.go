@@ -2,6 +2,7 @@ package backfill
 
 import (
 	"errors"
+	"strconv"
 	"testing"
 
 	"github.com/entrainsync/entrain"
@@ -70,12 +71,12 @@ func TestProgressOfAnotherKeyStartsOver(t *testing.T) {
 
 func TestProgressIsTheCallers(t *testing.T) {
 	from := Progress{After: []string{"5"}, Singles: [][]string{{"1"}}}
-	c, err := New(scriptShape("1", "int4"), from, 1, 1)
+	c, err := New(scriptShape("1", "int4"), from, 1, 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
 	from.Key = c.progress.Key
-	if c, err = New(scriptShape("1", "int4"), from, 1, 1); err != nil {
+	if c, err = New(scriptShape("1", "int4"), from, 1, 1000); err != nil {
 		t.Fatal(err)
 	}
 	p := c.Progress()
@@ -119,5 +120,80 @@ func TestForget(t *testing.T) {
 	}
 	if err := c.valid(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestSinglesAreBounded (P6): keys of rows that came without a part are kept up to a
+// bound, and fetched before anything else from half of it on. Beyond it copying starts
+// over, which is saved, and views have to contain what was delivered until then.
+func TestSinglesAreBounded(t *testing.T) {
+	shape := scriptShape("1", "int4")
+	c, err := New(shape, Progress{}, 10, 2000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := c.Progress()
+	from.After, from.Rows = []string{"5"}, 5
+	if c, err = New(shape, from, 10, 2000); err != nil {
+		t.Fatal(err)
+	}
+	tx := entrain.Transaction{ID: 10}
+	rekey := func(to string) {
+		t.Helper()
+		e := &entrain.Event{Op: entrain.OpUpdate, Table: shape, Tx: &tx, Before: scriptRow("1", "~", "~"), After: scriptRow(to, "a", "~")}
+		if err := c.Deliver(e); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.valid(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := 0
+	for ; c.progress.After != nil; n++ {
+		if n > 100 {
+			t.Fatal("100 keys are below the bound of 2000 bytes")
+		}
+		if n == 12 {
+			c.End(entrain.Position{})
+			c.inRow = singlesPerChunk
+			if q, ok := c.Next(); !ok || q.Of == nil {
+				t.Errorf("a list that is half full: %+v, %v", q, ok)
+			}
+			c.Abandon()
+		}
+		rekey(strconv.Itoa(1000 + n))
+	}
+	if p := c.progress; n < 10 || !c.Dirty() || p.Singles != nil || p.Rows != 0 || p.Key != from.Key {
+		t.Errorf("after %d keys: %+v, dirty %v", n, p, c.Dirty())
+	}
+	c.End(entrain.Position{})
+	if q, ok := c.Next(); !ok || q.Of != nil || q.After != nil {
+		t.Errorf("the first chunk behind that: %+v, %v", q, ok)
+	}
+	if err := c.Read(&entrain.Chunk{Table: shape, View: entrain.View{Min: 10, Max: 10}}); err != nil {
+		t.Fatal(err)
+	}
+	if n, why := c.Discarded(); n != 1 || why != ReasonUnseen {
+		t.Errorf("a view without the last key: %d chunks were discarded, %q", n, why)
+	}
+}
+
+// TestSavedSinglesAreBounded: a list that was saved and is above the bound is not taken.
+func TestSavedSinglesAreBounded(t *testing.T) {
+	shape := scriptShape("1", "int4")
+	c, err := New(shape, Progress{}, 10, 2000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := c.Progress()
+	from.After = []string{"5"}
+	for i := range 100 {
+		from.Singles = append(from.Singles, []string{strconv.Itoa(i)})
+	}
+	if c, err = New(shape, from, 10, 2000); err != nil {
+		t.Fatal(err)
+	}
+	if p := c.progress; !c.Dirty() || p.Singles != nil || p.After != nil {
+		t.Errorf("a list that was saved and is above the bound: %+v, dirty %v", p, c.Dirty())
 	}
 }

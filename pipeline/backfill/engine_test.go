@@ -54,8 +54,8 @@ type item struct {
 
 // sightings counts what the histories had, so that none is missing unnoticed.
 type sightings struct {
-	discarded                                 map[Reason]int
-	recorded, merged, singles, crashes, empty int
+	discarded                                         map[Reason]int
+	recorded, merged, singles, crashes, empty, crowds int
 }
 
 func newEngine(src *source, seen *sightings) *engine {
@@ -144,7 +144,11 @@ func (e *engine) deliver() {
 			return
 		}
 		if tc.c.Dirty() {
+			was := len(tc.saved.Singles)
 			tc.saved = tc.c.Progress()
+			if was > 0 && len(tc.saved.Singles) == 0 && ev.table == i && sameKey(ev.Table, tc.c.Table()) {
+				e.seen.crowds++
+			}
 			e.seen.singles += len(tc.saved.Singles)
 			if e.mayCrash() {
 				return

@@ -255,7 +255,7 @@ func TestHistories(t *testing.T) {
 			t.Errorf("no chunk was discarded as %s", why)
 		}
 	}
-	if seen.singles == 0 || seen.crashes == 0 || seen.empty == 0 || seen.recorded == 0 || seen.merged == 0 {
+	if seen.singles == 0 || seen.crashes == 0 || seen.empty == 0 || seen.recorded == 0 || seen.merged == 0 || seen.crowds == 0 {
 		t.Errorf("the histories are too tame: %+v", *seen)
 	}
 }

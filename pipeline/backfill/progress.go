@@ -45,7 +45,8 @@ const (
 	// ReasonShape: the table's shape changed.
 	ReasonShape Reason = "shape"
 	// ReasonOverflow: the table changed too much, or too often, while the chunk was
-	// read. After the former the next one is smaller.
+	// read, or too many of its rows came without a part. After the first the next one
+	// is smaller, after the last copying starts over.
 	ReasonOverflow Reason = "overflow"
 )
 
@@ -65,9 +66,32 @@ func (c *Copy) noteSingle(ch change) {
 	if _, known := c.singles[key]; known {
 		return
 	}
+	if c.listed+len(key)+singleBytes > c.maxListed {
+		// Every chunk from now on shows this row and the listed ones as they are.
+		c.restart(ReasonOverflow)
+		return
+	}
 	c.singles[key] = struct{}{}
 	c.progress.Singles = append(c.progress.Singles, decodeTexts(ch.new))
+	c.listed += len(key) + singleBytes
 	c.dirty = true
+}
+
+// singleBytes is about what a key in the list and in the set takes beside its text.
+const singleBytes = 100
+
+// listBytes is what keys to be fetched count for.
+func listBytes(keys [][]string) (n int) {
+	for _, key := range keys {
+		n += len(encodeTexts(key)) + singleBytes
+	}
+	return n
+}
+
+// dropFirst takes the first key off the list.
+func (c *Copy) dropFirst() {
+	c.listed -= listBytes(c.progress.Singles[:1])
+	c.progress.Singles = c.progress.Singles[1:]
 }
 
 // dropSingles forgets the keys to be fetched, but for one that is under way.
@@ -80,26 +104,28 @@ func (c *Copy) dropSingles() {
 		c.progress.Singles = c.progress.Singles[:keep:keep]
 		c.dirty = true
 	}
+	c.listed = listBytes(c.progress.Singles)
 	clear(c.singles)
 }
 
-// restart starts copying over, since the table has another key: what After and
-// Singles name is nothing any more. Every row is read again, and views that do
-// not contain what was delivered until then are refused.
-func (c *Copy) restart() {
+// restart starts copying over, since the table has another key, and what After and
+// Singles name is nothing any more, or since there are too many of these. Every row
+// is read again, and views that do not contain what was delivered until then are
+// refused.
+func (c *Copy) restart(why Reason) {
 	p := &c.progress
 	if p.After != nil || p.Singles != nil || p.Rows != 0 {
 		*p = Progress{Key: p.Key}
 		c.dirty = true
 	}
 	clear(c.singles)
-	c.walked, c.inRow = false, 0
+	c.walked, c.inRow, c.listed = false, 0, 0
 	if c.state == applying {
 		c.window.void = true
 		return
 	}
 	c.window.query.Of = nil // it is in the list no more
-	c.spoil(ReasonShape)
+	c.spoil(why)
 }
 
 // adopt takes the shape under which the source has the table.
@@ -109,7 +135,7 @@ func (c *Copy) adopt(t *entrain.Table) error {
 		return ErrNoKey
 	}
 	if c.table != nil && !sameKey(t, c.table) {
-		c.restart()
+		c.restart(ReasonShape)
 	}
 	c.table, c.keys = t, keys
 	c.progress.Key = fingerprint(t, keys)
@@ -153,7 +179,7 @@ func (c *Copy) requeue() {
 	}
 	key := encodeTexts(of)
 	if _, again := c.singles[key]; again {
-		c.progress.Singles = c.progress.Singles[1:]
+		c.dropFirst()
 	}
 	c.singles[key] = struct{}{}
 }

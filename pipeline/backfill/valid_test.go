@@ -41,6 +41,9 @@ func (c *Copy) valid() error {
 
 func (c *Copy) validSingles() error {
 	listed := c.progress.Singles
+	if n := listBytes(listed); n != c.listed || n > c.maxListed {
+		return fmt.Errorf("singles of %d bytes count for %d of %d", n, c.listed, c.maxListed)
+	}
 	if c.window.query.Of != nil && !c.window.void {
 		listed = listed[1:]
 	}

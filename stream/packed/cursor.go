@@ -59,12 +59,14 @@ func (h *handed) ack(number uint64) bool {
 	return number <= h.acked.number
 }
 
-// pass takes a marker for acknowledged if nothing before it is not.
-func (h *handed) pass(e handedEnd) {
+// pass counts the bytes through a marker as acknowledged, if nothing before it is
+// not. The cursor stays where it is: no sink has the marker's number, and what is
+// behind a sink's position must not begin with a gap.
+func (h *handed) pass(end uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.ends) == 0 {
-		h.acked, h.known = e, true
+		h.acked.end, h.known = end, true
 	}
 }
 

@@ -17,11 +17,12 @@ const (
 	endWhole               // with a transaction
 )
 
-func endOf(whole bool) ending {
-	if whole {
-		return endWhole
+// endOf is how a batch ends.
+func endOf(b *entrain.Batch) ending {
+	if b.Through.IsZero() {
+		return endPart
 	}
-	return endPart
+	return endWhole
 }
 
 // The size of what is appended at once.

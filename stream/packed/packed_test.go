@@ -19,17 +19,19 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // messages of several sizes.
 func TestConformance(t *testing.T) {
 	for name, size := range map[string]int{"small": 4 << 10, "large": 512 << 10} {
-		t.Run(name, func(t *testing.T) { entraintest.TestStream(t, harness(size)) })
+		t.Run(name, func(t *testing.T) { entraintest.TestStream(t, harness(size, func(*packed.Sequence) {})) })
 	}
 }
 
-func harness(size int) entraintest.StreamHarness {
+func harness(size int, change func(s *packed.Sequence)) entraintest.StreamHarness {
 	var store *packed.Memory
 	return entraintest.StreamHarness{
 		New: func(testing.TB) { store = &packed.Memory{} },
 		Log: func(t testing.TB, c entraintest.StreamConfig) stream.Log {
-			store.MaxBytes = c.MaxBytes
-			l, err := packed.New(packed.Config{Backend: store, Producer: c.Producer, MaxBytes: c.MaxBytes,
+			if store.MaxBytes != c.MaxBytes { // set by the first one, before it is used
+				store.MaxBytes = c.MaxBytes
+			}
+			l, err := packed.New(packed.Config{Backend: backend{store, change}, Producer: c.Producer, MaxBytes: c.MaxBytes,
 				MessageBytes: size, Every: 20 * time.Millisecond})
 			if err != nil {
 				t.Fatal(err)
@@ -43,6 +45,6 @@ func harness(size int) entraintest.StreamHarness {
 		Remake:     func(testing.TB) { store.Reset() },
 		LoseAnswer: func(testing.TB) { store.LoseAnswer(entrain.Retryable(errors.New("the answer was lost"))) },
 		Quota:      4 << 20,
-		Quiet:      50 * time.Millisecond,
+		Quiet:      100 * time.Millisecond,
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -23,7 +24,7 @@ type source struct {
 	bounded   bool // readers end at what is finished when they open
 
 	mu   sync.Mutex
-	void span // what a marker said about messages that may still be there
+	void []span // what markers said about messages that may still be there
 }
 
 // span is the messages between two numbers, both excluded.
@@ -32,7 +33,21 @@ type span struct{ after, before uint64 }
 func (s *source) isVoid(number uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.void.after < number && number < s.void.before
+	return slices.ContainsFunc(s.void, func(v span) bool { return v.after < number && number < v.before })
+}
+
+// maxVoid bounds what is remembered; each span takes the death of a writer.
+const maxVoid = 1000
+
+func (s *source) addVoid(v span) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v.after+1 == v.before || slices.Contains(s.void, v) {
+		return
+	}
+	if s.void = append(s.void, v); len(s.void) > maxVoid {
+		s.void = slices.Delete(s.void, 0, 1)
+	}
 }
 
 // Open implements [entrain.Source].
@@ -265,16 +280,14 @@ func (r *reader) passMarker(v *envelope, number uint64) error {
 		return r.overrun(number)
 	}
 	torn := r.parts
-	r.src.mu.Lock()
-	r.src.void = span{after: v.base, before: number}
-	r.src.mu.Unlock()
+	r.src.addVoid(span{after: v.base, before: number})
 	r.finished, r.skipping, r.parts, r.fragment = number, false, false, nil
 	r.pending.drop()
 	if torn {
 		return entrain.Retryable(fmt.Errorf("a writer of the stream of %s ended in the middle of a transaction: "+
 			"its part after message %d is given up, what follows is delivered", r.src.partition, v.base))
 	}
-	r.handed.pass(handedEnd{number, r.end.Load()})
+	r.handed.pass(r.end.Load())
 	return nil
 }
 

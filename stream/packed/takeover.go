@@ -89,15 +89,15 @@ func (w *writer) ending(ctx context.Context) (tail, error) {
 	if err != nil {
 		return tail{}, stopProducer(w.log.cfg.Producer, m.Number, err)
 	}
-	e := tail{last: m.Number, base: m.Number, total: v.total + uint64(len(m.Data))}
+	e := tail{last: m.Number, total: v.total + uint64(len(m.Data))}
 	finished := m.Number // the last one, a marker or not
 	if v.unfinished() {
-		e.base, finished = v.base, v.base
-		if body, err = w.bodyOf(ctx, finished); err != nil {
+		finished = v.base
+		if v, body, err = w.finishedAt(ctx, finished); err != nil {
 			return tail{}, err
 		}
 	}
-	if v.marker() {
+	if e.base = finished; v.marker() {
 		e.base = v.base
 	}
 	if e.at, err = positionIn(body); err != nil {
@@ -106,23 +106,23 @@ func (w *writer) ending(ctx context.Context) (tail, error) {
 	return e, w.idleAt(ctx, finished, &e.at)
 }
 
-// bodyOf returns the frame of a finished message, nil for the beginning.
-func (w *writer) bodyOf(ctx context.Context, number uint64) ([]byte, error) {
+// finishedAt returns a finished message, an empty one for the beginning.
+func (w *writer) finishedAt(ctx context.Context, number uint64) (envelope, []byte, error) {
 	if number == 0 {
-		return nil, nil
+		return envelope{}, nil, nil
 	}
 	m, err := w.seq.History.At(ctx, number)
 	if err != nil {
-		return nil, err
+		return envelope{}, nil, err
 	}
 	if m.Number != number {
-		return nil, stopProducer(w.log.cfg.Producer, number, fmt.Errorf("%w: it is not there", frame.ErrDamaged))
+		return envelope{}, nil, stopProducer(w.log.cfg.Producer, number, fmt.Errorf("%w: it is not there", frame.ErrDamaged))
 	}
-	_, body, err := readEnvelope(m.Data)
+	v, body, err := readEnvelope(m.Data)
 	if err != nil {
-		return nil, stopProducer(w.log.cfg.Producer, number, err)
+		return envelope{}, nil, stopProducer(w.log.cfg.Producer, number, err)
 	}
-	return body, nil
+	return v, body, nil
 }
 
 // positionIn returns the source's position behind a finished message. Where the

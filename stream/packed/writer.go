@@ -146,7 +146,7 @@ func (w *writer) write(ctx context.Context, b *entrain.Batch) error {
 			w.stream = &s
 		}
 	}
-	if err := w.put(ctx, b.Events, b.Through, endOf(whole)); err != nil {
+	if err := w.put(ctx, b.Events, b.Through, endOf(b)); err != nil {
 		return err
 	}
 	if !whole {

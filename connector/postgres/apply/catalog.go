@@ -113,7 +113,7 @@ func (c *catalog) ask(ctx context.Context, sql string, args ...string) ([][]stri
 		return nil, err
 	}
 	rows, err := dial.QueryPrepared(ctx, c.conn, q.SQL, args...)
-	c.noticed(sql, err)
+	c.noticed(err, sql)
 	return rows, err
 }
 
@@ -131,10 +131,12 @@ func (c *catalog) question(ctx context.Context, sql string, args ...string) (dia
 	return dial.Question{SQL: name, Prepared: true, Args: args}, nil
 }
 
-// noticed forgets a statement that somebody between us dropped.
-func (c *catalog) noticed(sql string, err error) {
+// noticed forgets statements one of which somebody between us dropped.
+func (c *catalog) noticed(err error, statements ...string) {
 	if dial.SQLState(err) == stateNoStatement {
-		delete(c.prepared, sql)
+		for _, sql := range statements {
+			delete(c.prepared, sql)
+		}
 	}
 }
 
@@ -162,7 +164,7 @@ func (c *catalog) load(ctx context.Context, events []entrain.Event) error {
 		e := &events[i]
 		if e.Truncate != nil {
 			if err := c.learn(ctx, e.Truncate.Tables...); err != nil {
-				return err
+				return firstMet(e, err)
 			}
 		}
 		if e.Table == nil || e.Op == entrain.OpReadEnd && !e.Table.Shadow {
@@ -170,7 +172,7 @@ func (c *catalog) load(ctx context.Context, events []entrain.Event) error {
 		}
 		if e.Table != last {
 			if err := c.learn(ctx, e.Table); err != nil {
-				return err
+				return firstMet(e, err)
 			}
 			last = e.Table
 		}
@@ -245,12 +247,39 @@ func (c *catalog) loadGraph(ctx context.Context) error {
 	return nil
 }
 
+// tableQuestions are what has to be known of a table, in the order in which
+// described takes the answers. They need nothing of each other.
+var tableQuestions = []string{catalogTableSQL, catalogColumnsSQL, catalogKeysSQL}
+
+// questions prepares tableQuestions for a table.
+func (c *catalog) questions(ctx context.Context, t *entrain.Table) ([]dial.Question, error) {
+	list := make([]dial.Question, len(tableQuestions))
+	for i, sql := range tableQuestions {
+		var err error
+		if list[i], err = c.question(ctx, sql, t.Schema, t.Name); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
 // describe reads one table from the catalog.
 func (c *catalog) describe(ctx context.Context, t *entrain.Table) (*targetTable, error) {
-	found, err := c.ask(ctx, catalogTableSQL, t.Schema, t.Name)
+	questions, err := c.questions(ctx, t)
+	var answers [][][]string
+	if err == nil {
+		answers, err = dial.QueryBatch(ctx, c.conn, questions...)
+		c.noticed(err, tableQuestions...)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("look up table %s at the target: %w", t, err)
 	}
+	return c.described(ctx, t, answers)
+}
+
+// described makes of the answers what the sink knows of a table.
+func (c *catalog) described(ctx context.Context, t *entrain.Table, answers [][][]string) (*targetTable, error) {
+	found := answers[0]
 	if len(found) == 0 {
 		return nil, c.missing(ctx, t)
 	}
@@ -274,13 +303,11 @@ func (c *catalog) describe(ctx context.Context, t *entrain.Table) (*targetTable,
 	if st.partitioned {
 		st.only = st.sql
 	}
-	volatile, err := c.describeColumns(ctx, st)
+	volatile, err := c.describeColumns(st, answers[1])
 	if err != nil {
 		return nil, err
 	}
-	if err := c.describeKey(ctx, st); err != nil {
-		return nil, err
-	}
+	st.describeKey(answers[2])
 	c.describeReferences(st, oid)
 	switch {
 	case fires:
@@ -294,11 +321,7 @@ func (c *catalog) describe(ctx context.Context, t *entrain.Table) (*targetTable,
 // describeColumns finds the target's column for each of the source's, and
 // reports whether a column that the source does not have gets its value from
 // something that differs from one call to the next.
-func (c *catalog) describeColumns(ctx context.Context, st *targetTable) (bool, error) {
-	rows, err := c.ask(ctx, catalogColumnsSQL, fmt.Sprint(st.Relation))
-	if err != nil {
-		return false, fmt.Errorf("read the columns of table %s at the target: %w", st.Table, err)
-	}
+func (c *catalog) describeColumns(st *targetTable, rows [][]string) (bool, error) {
 	byName := make(map[string][]string, len(rows))
 	for _, row := range rows {
 		byName[row[1]] = row
@@ -381,11 +404,7 @@ func bytewise(row []string, modifier int32, source entrain.Column) bool {
 
 // describeKey chooses what identifies a row: the source's replica identity, or
 // under full identity the target's primary key.
-func (c *catalog) describeKey(ctx context.Context, st *targetTable) error {
-	rows, err := c.ask(ctx, catalogKeysSQL, fmt.Sprint(st.Relation))
-	if err != nil {
-		return fmt.Errorf("read the keys of table %s at the target: %w", st.Table, err)
-	}
+func (st *targetTable) describeKey(rows [][]string) {
 	if !st.Table.FullIdentity {
 		for i, col := range st.Table.Columns {
 			if col.Key {
@@ -411,7 +430,6 @@ func (c *catalog) describeKey(ctx context.Context, st *targetTable) error {
 	for _, i := range st.Key {
 		st.key[i] = true
 	}
-	return nil
 }
 
 // columnsOf returns the source's columns for attribute numbers, ascending; nil

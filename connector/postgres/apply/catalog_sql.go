@@ -7,22 +7,29 @@ const (
 	catalogTableSQL = `WITH rel AS (
   SELECT c.oid, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   WHERE n.nspname = $1 AND c.relname = $2),
-family AS (
-  SELECT oid FROM rel UNION
-  SELECT t.relid::oid FROM rel, pg_partition_tree(rel.oid) t WHERE rel.relkind = 'p'),
+family AS MATERIALIZED (
+  SELECT ARRAY(SELECT oid FROM rel UNION
+    SELECT t.relid::oid FROM rel, pg_partition_tree(rel.oid) t WHERE rel.relkind = 'p') AS oids),
 firing AS (
   SELECT ARRAY['A', CASE current_setting('session_replication_role') WHEN 'replica' THEN 'R' ELSE 'O' END]::"char"[] AS on),
 differing AS (
-  SELECT 1 FROM pg_trigger, family WHERE tgrelid = family.oid AND NOT tgisinternal AND tgenabled IN ('O', 'R') UNION ALL
-  SELECT 1 FROM pg_rewrite, family WHERE ev_class = family.oid AND rulename <> '_RETURN' AND ev_enabled IN ('O', 'R') UNION ALL
-  SELECT 1 FROM pg_index, family WHERE indrelid = family.oid AND NOT indimmediate)
+  SELECT 1 FROM pg_trigger WHERE tgrelid = ` + inFamily + ` AND NOT tgisinternal AND tgenabled IN ('O', 'R') UNION ALL
+  SELECT 1 FROM pg_rewrite WHERE ev_class = ` + inFamily + ` AND rulename <> '_RETURN' AND ev_enabled IN ('O', 'R') UNION ALL
+  SELECT 1 FROM pg_index WHERE indrelid = ` + inFamily + ` AND NOT indimmediate)
 SELECT rel.oid::text, rel.relkind::text, row_security_active(rel.oid)::text,
-  (EXISTS (SELECT 1 FROM pg_trigger, family, firing
-    WHERE tgrelid = family.oid AND NOT tgisinternal AND tgenabled = ANY (firing.on))
-  OR EXISTS (SELECT 1 FROM pg_rewrite, family, firing
-    WHERE ev_class = family.oid AND rulename <> '_RETURN' AND ev_enabled = ANY (firing.on)))::text,
+  (EXISTS (SELECT 1 FROM pg_trigger, firing
+    WHERE tgrelid = ` + inFamily + ` AND NOT tgisinternal AND tgenabled = ANY (firing.on))
+  OR EXISTS (SELECT 1 FROM pg_rewrite, firing
+    WHERE ev_class = ` + inFamily + ` AND rulename <> '_RETURN' AND ev_enabled = ANY (firing.on)))::text,
   EXISTS (SELECT FROM differing)::text
 FROM rel`
+
+	// inFamily is an array and no join: the planner takes it for a few tables, and
+	// so looks for them in an index instead of reading the whole catalog.
+	inFamily = `ANY ((SELECT oids FROM family)::oid[])`
+
+	// relationSQL is the oid of the table that two parameters name.
+	relationSQL = `(SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2)`
 
 	// A domain is followed down to the type it is made of.
 	catalogColumnsSQL = `SELECT a.attnum::text, a.attname::text, (a.attgenerated <> '')::text, a.attidentity::text,
@@ -40,22 +47,22 @@ FROM rel`
     JOIN pg_operator o ON o.oid = ao.amopopr AND o.oprname = '='
     JOIN pg_namespace opn ON opn.oid = o.oprnamespace
     WHERE oc.opcdefault AND oc.opcmethod = 403 AND oc.opcintype = base.oid LIMIT 1), 'pg_catalog')
-FROM pg_attribute a
-CROSS JOIN LATERAL (
+FROM pg_attribute a JOIN pg_type typ ON typ.oid = a.atttypid
+LEFT JOIN LATERAL (
   WITH RECURSIVE d(oid, next, typmod) AS (
     SELECT t.oid, t.typbasetype, t.typtypmod FROM pg_type t WHERE t.oid = a.atttypid
     UNION ALL SELECT t.oid, t.typbasetype, greatest(d.typmod, t.typtypmod) FROM d JOIN pg_type t ON t.oid = d.next)
-  SELECT d.oid, d.typmod FROM d WHERE d.next = 0) chain
-JOIN pg_type base ON base.oid = chain.oid
+  SELECT d.oid, d.typmod FROM d WHERE d.next = 0 AND typ.typtype = 'd') chain ON true
+JOIN pg_type base ON base.oid = coalesce(chain.oid, typ.oid)
 JOIN pg_namespace nsp ON nsp.oid = base.typnamespace
 LEFT JOIN pg_collation coll ON coll.oid = a.attcollation
-WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`
+WHERE a.attrelid = ` + relationSQL + ` AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`
 
 	// Unique indexes that identify rows: whole, valid, of columns only.
 	catalogKeysSQL = `SELECT i.indisprimary::text, i.indimmediate::text,
   (SELECT string_agg(k::text, ' ') FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) AS k),
   coalesce((SELECT quote_ident(k.conname) FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u')), '')
-FROM pg_index i WHERE i.indrelid = $1::oid AND i.indisunique AND i.indisvalid AND i.indisready
+FROM pg_index i WHERE i.indrelid = ` + relationSQL + ` AND i.indisunique AND i.indisvalid AND i.indisready
   AND i.indpred IS NULL AND i.indexprs IS NULL
 ORDER BY i.indisprimary DESC, i.indexrelid`
 

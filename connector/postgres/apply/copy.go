@@ -11,6 +11,7 @@ import (
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector/postgres/applyplan"
+	"github.com/entrainsync/entrain/connector/postgres/dial"
 	"github.com/entrainsync/entrain/connector/postgres/pgbinary"
 )
 
@@ -40,17 +41,24 @@ func (w *writer) pinTypes(ctx context.Context, t *targetTable) error {
 
 // checkTypes compares the types of what is copied with those that were learnt.
 func checkTypes(ctx context.Context, conn *pgconn.PgConn, t *targetTable) error {
-	res := conn.ExecParams(ctx, typesSQL(t), nil, nil, nil, nil)
-	fields := res.FieldDescriptions()
+	answers, err := dial.QueryBatch(ctx, conn, typesQuestion(t))
+	if err != nil {
+		return err
+	}
+	return sameTypes(t, answers[0])
+}
+
+func typesQuestion(t *targetTable) dial.Question { return dial.Question{SQL: typesSQL(t), Types: true} }
+
+// sameTypes compares the answer to typesQuestion with what was learnt.
+func sameTypes(t *targetTable, answer [][]string) error {
+	types := answer[0]
 	i, same := 0, true
 	for _, c := range t.columns {
 		if !c.omit {
-			same = same && i < len(fields) && fields[i].DataTypeOID == c.oid
+			same = same && i < len(types) && parseOID(types[i]) == c.oid
 			i++
 		}
-	}
-	if _, err := res.Close(); err != nil {
-		return err
 	}
 	if !same {
 		return errTypesChanged

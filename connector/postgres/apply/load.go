@@ -55,11 +55,9 @@ func (l *tableLoad) Part(ctx context.Context, r entrain.RowReader) (int64, error
 	}
 	var rows int64
 	err := l.inSession(ctx, func(x *loadSession) error {
-		return x.transact(ctx, l.claim(), func() error {
-			var err error
-			rows, err = l.copyPart(ctx, x, r)
-			return err
-		})
+		var err error
+		rows, err = l.copyPart(ctx, x, r)
+		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("load a part of table %s: %w", l.from.Table, err)

@@ -58,6 +58,9 @@ func (x *loadSession) merge(ctx context.Context, t *targetTable) (loadMode, erro
 	if empty {
 		mode = modeFilled
 	}
+	if err := x.readsAll(ctx); err != nil {
+		return "", err
+	}
 	stage := stageName(x.cfg.Pipeline, t.Table)
 	for _, sql := range mergeSQL(t, stage) {
 		if err := x.run(ctx, sql); err != nil {
@@ -67,7 +70,8 @@ func (x *loadSession) merge(ctx context.Context, t *targetTable) (loadMode, erro
 	return mode, x.run(ctx, "DROP TABLE "+stage)
 }
 
-// furnish makes what a table of ours gets when it has its rows.
+// furnish makes what a table of ours gets when it has its rows. Indexes that are
+// there already cost next to nothing.
 func (x *loadSession) furnish(ctx context.Context, t entrain.SnapshotTable, made tableMaker) error {
 	if made == madeByOthers || t.Definition == nil {
 		return nil
@@ -292,6 +296,9 @@ func (x *loadSession) sortByReference(ctx context.Context, targets []*targetTabl
 // refer makes the references of tables that we made, all of which have their
 // rows.
 func (x *loadSession) refer(ctx context.Context, list []waiting) error {
+	if err := x.readsAll(ctx); err != nil {
+		return err
+	}
 	for _, w := range list {
 		if w.made != madeByUs {
 			continue

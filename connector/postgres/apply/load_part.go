@@ -27,29 +27,55 @@ type binaryCopier interface {
 	CopyBinary(ctx context.Context, w io.Writer, wrote func(rows int64)) (rows int64, err error)
 }
 
-// copyPart stores the rows of a part in the open transaction.
-func (l *tableLoad) copyPart(ctx context.Context, x *loadSession, r entrain.RowReader) (int64, error) {
-	if !l.into.takesAll() {
-		return l.copyRows(ctx, x, r)
+// copyPart stores the rows of a part in a transaction.
+func (l *tableLoad) copyPart(ctx context.Context, x *loadSession, r entrain.RowReader) (rows int64, err error) {
+	if b := l.inBinary(r); b != nil {
+		return l.copyBinary(ctx, x, b)
 	}
-	if b, ok := r.(binaryCopier); ok && l.into.hasFixedTypes() && b.HasTypes(l.into.types()) {
-		if err := checkTypes(ctx, x.conn, l.into); err != nil {
-			return 0, x.refused(ctx, err, l.from.Table)
+	err = x.transact(ctx, l.claim(), func() error {
+		if t, ok := r.(textCopier); ok && l.into.takesAll() {
+			rows, err = l.pipe(ctx, x, copySQL(l.into), t.CopyText)
+		} else {
+			rows, err = l.copyRows(ctx, x, r)
 		}
-		return l.pipe(ctx, x, copySQL(l.into)+" (FORMAT binary)", func(ctx context.Context, w io.Writer) (int64, error) {
-			return b.CopyBinary(ctx, w, func(int64) {})
-		})
+		return err
+	})
+	return rows, err
+}
+
+// inBinary returns the reader as one whose rows the table takes in the binary
+// form, nil if they have to go otherwise.
+func (l *tableLoad) inBinary(r entrain.RowReader) binaryCopier {
+	b, ok := r.(binaryCopier)
+	if !ok || !l.into.takesAll() || !l.into.hasFixedTypes() || !b.HasTypes(l.into.types()) {
+		return nil
 	}
-	if t, ok := r.(textCopier); ok {
-		return l.pipe(ctx, x, copySQL(l.into), t.CopyText)
+	return b
+}
+
+// copyBinary asks with the transaction's beginning whether the types are still
+// those that were learnt.
+func (l *tableLoad) copyBinary(ctx context.Context, x *loadSession, b binaryCopier) (int64, error) {
+	answers, err := x.begin(ctx, l.claim(), typesQuestion(l.into))
+	if err == nil {
+		err = sameTypes(l.into, answers[0])
 	}
-	return l.copyRows(ctx, x, r)
+	if err != nil {
+		return 0, x.refused(ctx, err, l.from.Table)
+	}
+	rows, err := l.pipe(ctx, x, copySQL(l.into)+" (FORMAT binary)", func(ctx context.Context, w io.Writer) (int64, error) {
+		return b.CopyBinary(ctx, w, func(int64) {})
+	})
+	if err != nil {
+		return 0, err
+	}
+	return rows, x.commit(ctx, l.claim())
 }
 
 // hasFixedTypes reports whether the columns are of types whose binary form is
 // the same in all versions.
 func (t *targetTable) hasFixedTypes() bool {
-	return !slices.ContainsFunc(t.columns, func(c sinkColumn) bool { return pgbinary.Of(c.oid) == nil })
+	return !slices.ContainsFunc(t.columns, func(c sinkColumn) bool { return !pgbinary.Fixed(c.oid) })
 }
 
 // types are those of the columns, domains resolved.

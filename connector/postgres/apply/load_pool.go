@@ -31,9 +31,11 @@ func (p *loadPool) leave(ctx context.Context) {
 	if p.loads--; p.loads > 0 {
 		return
 	}
+	var wg sync.WaitGroup
 	for _, x := range p.idle {
-		dial.Close(ctx, x.conn)
+		wg.Go(func() { dial.Close(ctx, x.conn) })
 	}
+	wg.Wait()
 	p.idle, p.ready = nil, false
 }
 

@@ -60,23 +60,12 @@ func (l *tableLoad) prepare(ctx context.Context, x *loadSession) error {
 
 func (l *tableLoad) prepareTable(ctx context.Context, x *loadSession) error {
 	t := l.from.Table
-	earlier, err := x.catalog.question(ctx, claimLoadSQL, x.cfg.Pipeline, t.Schema, t.Name, l.id)
-	if err != nil {
-		return fmt.Errorf("look for an earlier load: %w", err)
-	}
-	rows, err := x.begin(ctx, x.holder(), earlier)
-	x.catalog.noticed(claimLoadSQL, err)
+	before, err := l.claimAndFind(ctx, x)
 	if err != nil {
 		return err
 	}
-	table, made, err := x.findTable(ctx, l.from)
-	if err != nil {
-		return err
-	}
-	l.table, l.plan.made = table, made
-	if len(rows[0]) > 0 {
-		before := rows[0][0]
-		l.plan.made = made || makerOf(before[1])
+	if before != nil {
+		l.plan.made = l.plan.made || makerOf(before[1])
 		if err := l.undo(ctx, x, loadMode(before[0])); err != nil {
 			return fmt.Errorf("remove what an earlier load has left: %w", err)
 		}
@@ -94,9 +83,43 @@ func (l *tableLoad) prepareTable(ctx context.Context, x *loadSession) error {
 	return x.commit(ctx, x.holder(), dial.Question{SQL: writeLoadSQL, Args: args})
 }
 
+// claimAndFind begins the transaction: it takes over what an earlier load has
+// left, and returns what that was, and finds or makes the table.
+func (l *tableLoad) claimAndFind(ctx context.Context, x *loadSession) (before []string, err error) {
+	t := l.from.Table
+	if err := x.catalog.loadGraph(ctx); err != nil {
+		return nil, err
+	}
+	earlier, err := x.catalog.question(ctx, claimLoadSQL, x.cfg.Pipeline, t.Schema, t.Name, l.id)
+	if err != nil {
+		return nil, fmt.Errorf("look for an earlier load: %w", err)
+	}
+	questions, err := x.catalog.questions(ctx, t)
+	if err != nil {
+		return nil, fmt.Errorf("look up table %s at the target: %w", t, err)
+	}
+	rows, err := x.begin(ctx, x.holder(), append([]dial.Question{earlier}, questions...)...)
+	x.catalog.noticed(err, append(tableQuestions[:len(tableQuestions):len(tableQuestions)], claimLoadSQL)...)
+	if err != nil {
+		return nil, err
+	}
+	if len(rows[0]) > 0 {
+		before = rows[0][0]
+	}
+	found, err := x.catalog.described(ctx, t, rows[1:])
+	l.table, l.plan.made, err = x.orMake(ctx, l.from, found, about(t, err))
+	return before, err
+}
+
 // findTable learns about the table and makes it if it is missing.
-func (x *loadSession) findTable(ctx context.Context, from entrain.SnapshotTable) (t *targetTable, made tableMaker, err error) {
-	t, err = x.describe(ctx, from.Table)
+func (x *loadSession) findTable(ctx context.Context, from entrain.SnapshotTable) (*targetTable, tableMaker, error) {
+	t, err := x.describe(ctx, from.Table)
+	return x.orMake(ctx, from, t, err)
+}
+
+// orMake takes what describe says of the table, and makes the table if it is
+// missing.
+func (x *loadSession) orMake(ctx context.Context, from entrain.SnapshotTable, t *targetTable, err error) (*targetTable, tableMaker, error) {
 	var stop *entrain.Stop
 	if !errors.As(err, &stop) || stop.Code != "table_missing" || !x.cfg.CreateTables {
 		return t, madeByOthers, err
@@ -160,8 +183,11 @@ func (l *tableLoad) mayDelete(ctx context.Context, x *loadSession) error {
 	return nil
 }
 
+// anyRowSQL has a row if the table has one.
+func anyRowSQL(t *targetTable) string { return "SELECT 1 FROM " + t.only + " LIMIT 1" }
+
 func (x *loadSession) isEmpty(ctx context.Context, t *targetTable) (bool, error) {
-	found, err := x.ask(ctx, "SELECT 1 FROM "+t.only+" LIMIT 1")
+	found, err := x.ask(ctx, anyRowSQL(t))
 	if err != nil {
 		return false, fmt.Errorf("look for rows: %w", err)
 	}
@@ -170,24 +196,23 @@ func (x *loadSession) isEmpty(ctx context.Context, t *targetTable) (bool, error)
 
 // decide chooses how the rows get into the table.
 func (l *tableLoad) decide(ctx context.Context, x *loadSession) error {
-	empty, err := x.isEmpty(ctx, l.table)
+	parents, err := x.catalog.question(ctx, enforcedParentsSQL, fmt.Sprint(l.table.Relation))
 	if err != nil {
-		return err
+		return fmt.Errorf("read the target's foreign keys: %w", err)
 	}
+	found, err := dial.QueryBatch(ctx, x.conn, dial.Question{SQL: anyRowSQL(l.table)}, parents)
+	x.catalog.noticed(err, enforcedParentsSQL)
+	if err != nil {
+		return fmt.Errorf("look for rows and foreign keys: %w", err)
+	}
+	empty := len(found[0]) == 0
 	if !empty && len(l.table.Key) > 0 && l.sink.first(l.from.Table) {
 		l.sink.cfg.Log.Warn("the table had rows already: those stay unless a row with their key is copied", "table", l.from.Table.String())
 	}
-	refs, err := x.references(ctx)
-	if err != nil {
-		return err
-	}
-	refers := false
+	refers := len(found[1]) > 0
 	l.plan.waits = l.from.Group != 0 // it may be redone together with the others of its group
-	for _, r := range refs {
-		if r.child == l.table.Relation {
-			refers = true
-			l.plan.waits = l.plan.waits || r.parent != r.child
-		}
+	for _, parent := range found[1] {
+		l.plan.waits = l.plan.waits || parseOID(parent[0]) != l.table.Relation
 	}
 	switch {
 	case !empty && len(l.table.Key) == 0:

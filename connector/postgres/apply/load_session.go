@@ -71,15 +71,12 @@ type loadSession struct {
 	unsettled bool
 }
 
-// openLoad opens a session for a load. Other than the writer's it reads whole
-// tables, for which the planner needs its sequential scans; the plans that it
-// makes once are of questions about single tables.
+// openLoad opens a session for a load.
 func (s *Sink) openLoad(ctx context.Context, by holder) (*loadSession, error) {
 	cfg, err := s.parse("load")
 	if err != nil {
 		return nil, dial.FileChanges(err)
 	}
-	delete(cfg.RuntimeParams, "enable_seqscan")
 	conn, err := dial.Connect(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -121,7 +118,7 @@ func (x *loadSession) begin(ctx context.Context, c claim, questions ...dial.Ques
 		return nil, err
 	}
 	rows, err := dial.QueryBatch(ctx, x.conn, append([]dial.Question{{SQL: "BEGIN"}, look}, questions...)...)
-	x.catalog.noticed(c.sql, err)
+	x.catalog.noticed(err, c.sql)
 	switch {
 	case len(rows) > 1 && len(rows[1]) == 0:
 		if err != nil && x.run(ctx, "ROLLBACK") != nil {
@@ -151,7 +148,7 @@ func (x *loadSession) commit(ctx context.Context, c claim, questions ...dial.Que
 	if err == nil {
 		return nil
 	}
-	x.catalog.noticed(sql, err)
+	x.catalog.noticed(err, sql)
 	state := dial.SQLState(err)
 	x.unsettled = state == ""
 	if state == stateDivision && x.run(ctx, "ROLLBACK") == nil {
@@ -171,6 +168,12 @@ func (x *loadSession) check(ctx context.Context, c claim) error {
 	return nil
 }
 
+// readsAll is for a transaction that reads whole tables, for which the planner
+// needs the sequential scans that questions about single tables do without.
+func (x *loadSession) readsAll(ctx context.Context) error {
+	return x.run(ctx, "SET LOCAL enable_seqscan = on")
+}
+
 func (x *loadSession) run(ctx context.Context, sql string) error {
 	_, err := dial.QueryRows(ctx, x.conn, sql)
 	return err
@@ -183,12 +186,9 @@ func (x *loadSession) ask(ctx context.Context, sql string, args ...string) ([]st
 // attempt runs a statement under a savepoint: if it fails with one of the
 // states, it had no effect and that is no error.
 func (x *loadSession) attempt(ctx context.Context, sql string, states ...string) (state string, err error) {
-	if err := x.run(ctx, "SAVEPOINT attempt"); err != nil {
+	done, err := dial.QueryBatch(ctx, x.conn, dial.Question{SQL: "SAVEPOINT attempt"}, dial.Question{SQL: sql}, dial.Question{SQL: "RELEASE attempt"})
+	if err == nil || len(done) != 1 { // it was another one of the three that failed
 		return "", err
-	}
-	err = x.run(ctx, sql)
-	if err == nil {
-		return "", x.run(ctx, "RELEASE attempt")
 	}
 	for _, state := range states {
 		if dial.SQLState(err) == state {

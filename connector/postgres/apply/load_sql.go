@@ -64,10 +64,19 @@ WHERE contype = 'f' AND confrelid = $1::oid AND conrelid <> confrelid AND confde
 	enforcedSQL = `SELECT coalesce(pg_partition_root(k.conrelid)::oid, k.conrelid)::text,
   coalesce(pg_partition_root(k.confrelid)::oid, k.confrelid)::text, k.condeferrable::text, k.conrelid::regclass::text,
   CASE k.conparentid WHEN 0 THEN quote_ident(k.conname) ELSE '' END
-FROM pg_constraint k WHERE k.contype = 'f' AND EXISTS (
-  SELECT FROM pg_trigger g WHERE g.tgconstraint = k.oid AND g.tgfoid = 'pg_catalog."RI_FKey_check_ins"()'::regprocedure
-    AND g.tgenabled IN ('A', CASE current_setting('session_replication_role') WHEN 'replica' THEN 'R' ELSE 'O' END))
+FROM pg_constraint k WHERE k.contype = 'f' AND ` + enforcedHere + `
 ORDER BY k.conrelid, k.conname`
+
+	// enforcedParentsSQL is enforcedSQL for one whole table: what it refers to.
+	enforcedParentsSQL = `SELECT coalesce(pg_partition_root(k.confrelid)::oid, k.confrelid)::text
+FROM pg_constraint k WHERE k.contype = 'f'
+  AND k.conrelid = ANY (ARRAY(SELECT $1::oid UNION SELECT relid::oid FROM pg_partition_tree($1::oid)))
+  AND coalesce(pg_partition_root(k.conrelid)::oid, k.conrelid) = $1::oid AND ` + enforcedHere
+
+	// enforcedHere is whether the constraint k is checked in our role.
+	enforcedHere = `EXISTS (
+  SELECT FROM pg_trigger g WHERE g.tgconstraint = k.oid AND g.tgfoid = 'pg_catalog."RI_FKey_check_ins"()'::regprocedure
+    AND g.tgenabled IN ('A', CASE current_setting('session_replication_role') WHEN 'replica' THEN 'R' ELSE 'O' END))`
 
 	// stageColumnsSQL lists a stage table's columns.
 	stageColumnsSQL = `SELECT a.attname::text FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid

@@ -43,7 +43,9 @@ func (c *catalog) missing(ctx context.Context, t *entrain.Table) error {
 		Code: "table_missing",
 		What: fmt.Sprintf("table %s does not exist at the target", t),
 		Why:  "changes go to the table with the source's schema and name, or those that a rule gives it, and tables are not made",
-		Next: "entrain check --fix-sql --only table_missing FILE   # prints the SQL that makes it",
+		Next: "entrain check --fix-sql --only table_missing FILE   # prints the SQL that makes it; then: entrain run FILE\n" +
+			"or have it made: sink.create_tables: true in FILE; then: entrain run FILE\n" +
+			fmt.Sprintf("or leave it out: source.tables: {exclude: [%q]} in FILE, by the name that it has at the source; then: entrain run FILE", t),
 	}
 	if len(rows) > 0 && len(rows) <= maxAlike {
 		c.renamed(stop, t, rows)
@@ -67,7 +69,7 @@ func (c *catalog) renamed(stop *entrain.Stop, t *entrain.Table, alike [][]string
 	}
 	stop.What += fmt.Sprintf("; %s has its columns there", strings.Join(names, ", "))
 	stop.Why = "it was renamed at the source, which is not followed (sink.schema_changes.rename: stop; apply is for columns), or it is another table"
-	stop.Next = strings.Join(renames, "\n") + "\n" + thenRun + "\n-- or, if it is another table: " + anew
+	stop.Next = strings.Join(renames, "\n") + "\n" + thenRun + "\n-- or, if it is another table: " + strings.ReplaceAll(anew, "\n", "\n-- ")
 }
 
 // renameSQL gives the target's table the name that t has.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -71,8 +72,36 @@ func (w *writer) explainSwap(ctx context.Context, swap *swapError) error {
 	if sql, refused := w.aside(ctx, swap.err); refused != nil {
 		stop.What += fmt.Sprintf(" (%s of %s.%s)", refused.ConstraintName, refused.SchemaName, refused.TableName)
 		stop.Next = sql
+		if refused.Code == stateForeignKey {
+			stop.Next = w.pastReference(ctx, swap.t, sql)
+		}
 	}
 	return stop
+}
+
+// pastReference completes the SQL that takes a reference out of the way: it holds
+// again once the tables at both of its ends have been read anew.
+func (w *writer) pastReference(ctx context.Context, t *targetTable, sql string) string {
+	tied, err := dial.QueryRows(ctx, w.conn, tiedSQL, fmt.Sprint(t.real.Relation))
+	if err != nil {
+		return sql
+	}
+	var old []string
+	for _, other := range tied {
+		if other[1] != "true" && !slices.Contains(old, other[0]) {
+			old = append(old, other[0])
+		}
+	}
+	drop, back, _ := strings.Cut(sql, "\n")
+	next := drop + "\n-- then: entrain run FILE"
+	canGrant, err := dial.QueryRow(ctx, w.conn, canGrantSQL)
+	switch {
+	case len(old) > 0:
+		next += "\n-- and, for the rows at the other end: entrain table resync FILE " + strings.Join(old, " ")
+	case err == nil && canGrant[0] == "true" && !t.real.differs:
+		next = fmt.Sprintf("GRANT SET ON PARAMETER session_replication_role TO %s;   -- then: entrain run FILE\n-- or: ", sqltext.Ident(w.catalog.role)) + next
+	}
+	return next + "\n" + back
 }
 
 // explainReference turns the refusal of a row whose parent is not copied yet into

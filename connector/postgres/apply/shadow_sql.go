@@ -13,7 +13,7 @@ const (
 FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`
 
 	// tiedSQL lists the tables that references tie to one, and whether they have doubles.
-	tiedSQL = `SELECT ends.other::regclass::text, (to_regclass('entrain.double_' || ends.other::oid::text) IS NOT NULL)::text
+	tiedSQL = `SELECT (SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = ends.other), (to_regclass('entrain.double_' || ends.other::oid::text) IS NOT NULL)::text
 FROM pg_constraint k, LATERAL (VALUES (k.conrelid, k.confrelid), (k.confrelid, k.conrelid)) AS ends(one, other)
 WHERE k.contype = 'f' AND ends.one = $1::oid AND ends.other <> ends.one`
 

@@ -39,6 +39,15 @@ func about(t *entrain.Table, err error) error {
 	return err
 }
 
+// firstMet says which event a stop about its table comes from.
+func firstMet(e *entrain.Event, err error) error {
+	var stop *entrain.Stop
+	if errors.As(err, &stop) && stop.Code == "table_missing" {
+		stop.What += fmt.Sprintf(" (event %s)", e.ID())
+	}
+	return err
+}
+
 func stopNotATable(t *entrain.Table) error {
 	return &entrain.Stop{
 		Code: "table_kind",

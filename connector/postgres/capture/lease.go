@@ -2,6 +2,8 @@ package capture
 
 import (
 	"context"
+	"strconv"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -14,7 +16,14 @@ const (
 	leasePoll = time.Second
 	// leaseTimeout is how long the server waits for a process that says nothing.
 	leaseTimeout = 10 * time.Second
+	// leasePing is how often the process that has a lease says something: one that
+	// is stopped says nothing, while its machine still answers for its connection.
+	leasePing = leaseTimeout / 4
 )
+
+// idleSQL has the server end the session of a process that is silent for so many
+// milliseconds.
+const idleSQL = `SELECT set_config('idle_session_timeout', $1, false)`
 
 // leaseSQL takes the lease, or tells who has it: an advisory lock, which also
 // covers the time before the slot is read, and the slot itself, which a process
@@ -25,14 +34,14 @@ FROM lock LEFT JOIN pg_replication_slots s ON s.slot_name = $1 AND s.active LEFT
 WHERE NOT lock.ours OR s.active`
 
 // Lease implements entrain.Leaser by a session of its own, which the server ends
-// soon after this machine is gone.
+// soon after this machine is gone or this process is stopped.
 func (s *Source) Lease(ctx context.Context) (release func(), err error) {
 	cfg, err := dial.ParseURL(s.cfg.URL, "entrain_"+s.cfg.Pipeline+"_lease")
 	if err != nil {
 		return nil, err
 	}
 	for name, value := range map[string]string{
-		"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3", "idle_session_timeout": "0",
+		"tcp_keepalives_idle": "5", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3",
 	} {
 		cfg.RuntimeParams[name] = value
 	}
@@ -40,11 +49,42 @@ func (s *Source) Lease(ctx context.Context) (release func(), err error) {
 	if err != nil {
 		return nil, connectError(err, cfg)
 	}
-	if err := s.awaitLease(ctx, conn); err != nil {
+	_, err = dial.QueryRow(ctx, conn, idleSQL, strconv.FormatInt(leaseTimeout.Milliseconds(), 10))
+	if err == nil {
+		err = s.awaitLease(ctx, conn)
+	}
+	if err != nil {
 		dial.Close(ctx, conn)
 		return nil, err
 	}
-	return func() { dial.Close(ctx, conn) }, nil
+	return keepLease(ctx, conn), nil
+}
+
+// keepLease keeps the session from being idle for too long until release is
+// called. A session that is lost is not made again: the slot, which this process
+// reads, and the fence at the other side still keep others apart.
+func keepLease(ctx context.Context, conn *pgconn.PgConn) (release func()) {
+	pinging, stop := context.WithCancel(ctx)
+	var pings sync.WaitGroup
+	pings.Go(func() {
+		ping := time.NewTicker(leasePing)
+		defer ping.Stop()
+		for {
+			select {
+			case <-ping.C:
+				if _, err := dial.QueryRow(pinging, conn, "SELECT 1"); err != nil {
+					return
+				}
+			case <-pinging.Done():
+				return
+			}
+		}
+	})
+	return func() {
+		stop()
+		pings.Wait()
+		dial.Close(ctx, conn)
+	}
 }
 
 func (s *Source) awaitLease(ctx context.Context, conn *pgconn.PgConn) error {

@@ -2,6 +2,7 @@ package dial
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -13,6 +14,9 @@ type Question struct {
 	SQL      string
 	Prepared bool
 	Args     []string
+	// Types: what is wanted are not the rows but one, of the oids of the result's
+	// types.
+	Types bool
 }
 
 // QueryBatch runs statements in one round trip and returns the rows of each as
@@ -30,12 +34,26 @@ func QueryBatch(ctx context.Context, conn *pgconn.PgConn, questions ...Question)
 	results := conn.ExecBatch(ctx, batch)
 	all := make([][][]string, 0, len(questions))
 	for results.NextResult() {
-		rows, err := textRows(results.ResultReader())
+		reader, asked := results.ResultReader(), questions[len(all)]
+		rows, err := textRows(reader)
 		if err != nil {
 			_ = results.Close() // of what failed already
 			return all, err
 		}
+		if asked.Types {
+			rows = [][]string{typeRow(reader)}
+		}
 		all = append(all, rows)
 	}
 	return all, Classify(results.Close())
+}
+
+// typeRow is what [Question.Types] asks for.
+func typeRow(reader *pgconn.ResultReader) []string {
+	fields := reader.FieldDescriptions()
+	oids := make([]string, len(fields))
+	for i, f := range fields {
+		oids[i] = strconv.FormatUint(uint64(f.DataTypeOID), 10)
+	}
+	return oids
 }

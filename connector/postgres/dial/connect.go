@@ -17,9 +17,10 @@ import (
 )
 
 // noTimeoutsSQL lifts the time-outs that not every version has, so that they
-// cannot be among the session's parameters.
-const noTimeoutsSQL = `SELECT set_config(name, '0', false) FROM pg_settings
-WHERE name IN ('transaction_timeout', 'idle_session_timeout')`
+// cannot be among the session's parameters. The view pg_settings would know them,
+// too, and make a row of each setting that there is.
+const noTimeoutsSQL = `SELECT set_config(name, '0', false) FROM unnest('{transaction_timeout,idle_session_timeout}'::text[]) AS name
+WHERE current_setting(name, true) IS NOT NULL`
 
 // Direct makes a dialer's connections block in the kernel, for the two sessions
 // that the changes go through.

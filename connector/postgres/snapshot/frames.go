@@ -33,7 +33,8 @@ const (
 	frameBuffer = 256 << 10
 )
 
-// ask sends a COPY TO STDOUT and waits until the server begins.
+// ask sends a COPY TO STDOUT, with what is to be done behind it, and waits until
+// the server begins.
 func (f *frames) ask(sql string) error {
 	msg, err := (&pgproto3.Query{String: sql}).Encode(nil)
 	if err != nil {
@@ -93,10 +94,12 @@ func (f *frames) next(limit int) ([]byte, error) {
 	}
 }
 
-// complete reads the number of rows from a command's tag.
+// complete reads the number of rows from the tag of a COPY, behind which other
+// commands may have come.
 func (f *frames) complete(tag string) {
-	_, count, _ := strings.Cut(strings.TrimSuffix(tag, "\x00"), " ")
-	f.rows, _ = strconv.ParseInt(count, 10, 64)
+	if count, ok := strings.CutPrefix(strings.TrimSuffix(tag, "\x00"), "COPY "); ok {
+		f.rows, _ = strconv.ParseInt(count, 10, 64)
+	}
 }
 
 // errTooLarge is a message above the limit.

@@ -113,8 +113,16 @@ func (k *Keyed) Tables(ctx context.Context) ([]entrain.ChunkTable, error) {
 	return list, nil
 }
 
+// The plans that are right for chunks are wrong for the catalog, all of which is
+// read: anyPlanSQL lets the planner choose in a transaction, ownPlanSQL takes that
+// back.
+const (
+	anyPlanSQL = "SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on; SET LOCAL enable_sort = on"
+	ownPlanSQL = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off"
+)
+
 func (k *Keyed) list(ctx context.Context) ([]entrain.ChunkTable, error) {
-	if _, err := k.ask(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"); err != nil {
+	if _, err := k.ask(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "+anyPlanSQL); err != nil {
 		return nil, err
 	}
 	c := k.catalog()
@@ -133,7 +141,8 @@ func (k *Keyed) list(ctx context.Context) ([]entrain.ChunkTable, error) {
 	k.keep(tables)
 	list := make([]entrain.ChunkTable, len(sorted))
 	for i, t := range sorted {
-		list[i] = entrain.ChunkTable{Table: t.shape, Rows: t.analysedRows(), Group: t.group, Refused: tables[t.oid].refused, Definition: t.definition}
+		list[i] = entrain.ChunkTable{Table: t.shape, Rows: t.analysedRows(), Group: t.group, Refused: tables[t.oid].refused,
+			Definition: t.definition, Chosen: t.chosen()}
 	}
 	return list, nil
 }

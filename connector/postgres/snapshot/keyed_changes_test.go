@@ -25,7 +25,8 @@ func TestChunkFilters(t *testing.T) {
 		pgtest.Exec(t, url, "CREATE TABLE t (id int PRIMARY KEY, a int, b text)", "INSERT INTO t SELECT i, i % 2, 'x' FROM generate_series(1, 20) i",
 			"CREATE PUBLICATION pub FOR TABLE t (id, a) WHERE (id > 10)")
 		s := chunks(t, newSource(t, url))
-		table := chunkTable(t, s, "public.t").Table
+		listed := chunkTable(t, s, "public.t")
+		table, chosen := listed.Table, listed.Chosen
 		q := entrain.ChunkQuery{Table: table, Rows: 3}
 		if got := byChunks(t, s, table, 3); len(got) != 10 || len(got[0]) != 2 || got[0][0] != "11" {
 			t.Errorf("%q", got)
@@ -39,7 +40,11 @@ func TestChunkFilters(t *testing.T) {
 				t.Errorf("another filter: %v", err)
 			}
 		}
-		if got := byChunks(t, s, chunkTable(t, s, "public.t").Table, 3); len(got) != 5 {
+		narrower := chunkTable(t, s, "public.t")
+		if chosen == "" || narrower.Chosen == chosen || narrower.Chosen == "" {
+			t.Errorf("chosen are %q and %q", chosen, narrower.Chosen)
+		}
+		if got := byChunks(t, s, narrower.Table, 3); len(got) != 5 {
 			t.Errorf("%q", got)
 		}
 		pgtest.Exec(t, url, "ALTER PUBLICATION pub SET TABLE t (id, b) WHERE (id > 15 AND id < 100)")
@@ -49,6 +54,9 @@ func TestChunkFilters(t *testing.T) {
 		}
 		if got := byChunks(t, s, c.Table, 3); len(got) != 5 || got[0][1] != "x" {
 			t.Errorf("%q", got)
+		}
+		if other := chunkTable(t, s, "public.t").Chosen; other == narrower.Chosen || other == chosen {
+			t.Errorf("another list of columns is chosen by the same words: %q", other)
 		}
 		pgtest.Exec(t, url, "ALTER PUBLICATION pub DROP TABLE t")
 		if err := chunkError(t, s, entrain.ChunkQuery{Table: c.Table, Rows: 1}); !entrain.IsRetryable(err) {
@@ -324,5 +332,29 @@ func TestChunkOfLargeRows(t *testing.T) {
 		}
 		pgtest.Exec(t, url, "UPDATE t SET v = repeat('x', 6000000) WHERE id = 2")
 		expectStop(t, chunkError(t, s, entrain.ChunkQuery{Table: table, Rows: 50}), "event_too_large")
+	})
+}
+
+// TestChunkOfAll: of a table without filter and list all is chosen, also once it has
+// another column; a list is a choice that a further column does not change.
+func TestChunkOfAll(t *testing.T) {
+	eachShared(t, func(t *testing.T, url string) {
+		pgtest.Exec(t, url, "CREATE TABLE t (id int PRIMARY KEY)", "CREATE PUBLICATION pub FOR TABLE t")
+		s := chunks(t, newSource(t, url))
+		for _, sql := range []string{"ALTER TABLE t ADD a int", "ALTER TABLE t DROP a"} {
+			if c := chunkTable(t, s, "public.t").Chosen; c != "" {
+				t.Errorf("chosen are %q", c)
+			}
+			pgtest.Exec(t, url, sql)
+		}
+		if majorOf(t, url) < 15 {
+			return
+		}
+		pgtest.Exec(t, url, "ALTER PUBLICATION pub SET TABLE t (id)")
+		list := chunkTable(t, s, "public.t").Chosen
+		pgtest.Exec(t, url, "ALTER TABLE t ADD b int")
+		if c := chunkTable(t, s, "public.t").Chosen; list == "" || c != list {
+			t.Errorf("chosen are %q, then %q", list, c)
+		}
 	})
 }

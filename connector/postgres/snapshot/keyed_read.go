@@ -105,7 +105,7 @@ func (k *Keyed) present(ctx context.Context, now knownAs, shape *entrain.Table) 
 	if now.mark == known.mark && known.shape.Version == shape.Version {
 		return known, k.sameFilter(known)
 	}
-	tables, err := k.catalog().keyed(ctx)
+	tables, err := k.learn(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -123,6 +123,18 @@ func (k *Keyed) present(ctx context.Context, now knownAs, shape *entrain.Table) 
 		return nil, entrain.Retryable(fmt.Errorf("table %s was made anew", shape))
 	}
 	return t, k.sameFilter(t)
+}
+
+// learn reads the catalog in a chunk's transaction.
+func (k *Keyed) learn(ctx context.Context) (map[string]*keyedTable, error) {
+	if _, err := k.ask(ctx, anyPlanSQL); err != nil {
+		return nil, err
+	}
+	tables, err := k.catalog().keyed(ctx)
+	if err == nil {
+		_, err = k.ask(ctx, ownPlanSQL)
+	}
+	return tables, err
 }
 
 // sameFilter fails if the rows that the stream has are others than before: what

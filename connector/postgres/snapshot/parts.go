@@ -13,6 +13,7 @@ type table struct {
 	shape      *entrain.Table
 	numbers    map[string]bool // of the shape's columns in the catalog
 	filter     string          // SQL; "" for all rows
+	listed     bool            // a publication has a list of its columns
 	leaves     []*leaf
 	parts      []part
 	definition *entrain.Definition

@@ -111,7 +111,7 @@ func (r *rowReader) begin(ctx context.Context, m mode) error {
 	// the end of the snapshot ends it.
 	within, cancel := r.snapshot.within(context.WithoutCancel(ctx))
 	defer cancel()
-	if err := r.sess.send(within, r.part.copySQL(m)); err != nil {
+	if err := r.sess.send(within, r.part.copySQL(m)+"; COMMIT"); err != nil {
 		return r.fail(err)
 	}
 	return nil
@@ -194,7 +194,7 @@ func (r *rowReader) copy(ctx context.Context, m mode, w io.Writer, wrote func(ro
 // finish gives the session back, which has sent everything. Of a view it may find
 // that this was not what the snapshot has.
 func (r *rowReader) finish() error {
-	r.sess.copying = false
+	r.sess.copying, r.sess.ended = false, true
 	if r.part.leaf.mark != "" {
 		ctx, cancel := context.WithTimeout(r.snapshot.closed, markTimeout)
 		defer cancel()

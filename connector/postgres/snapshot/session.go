@@ -21,6 +21,9 @@ type session struct {
 	conn    *pgconn.PgConn
 	frames  frames
 	copying bool // between a COPY and its end
+	// ended: the part's transaction was committed behind its COPY, which the
+	// driver has not seen.
+	ended   bool
 	once    sync.Once
 	user    string
 	lasting context.Context // for the farewell
@@ -74,7 +77,7 @@ func (s *Snapshot) release(sess *session) {
 	ctx, cancel := context.WithTimeout(s.closed, dial.CloseTimeout)
 	defer cancel()
 	var err error
-	if sess.conn.TxStatus() != 'I' {
+	if !sess.ended && sess.conn.TxStatus() != 'I' {
 		_, err = sess.conn.Exec(ctx, "COMMIT").ReadAll() // gives the table's lock back
 	}
 	s.mu.Lock()
@@ -129,6 +132,7 @@ func (sess *session) leave() { sess.once.Do(func() { dial.Close(sess.lasting, se
 func (sess *session) start(ctx context.Context, s *Snapshot, p part) error {
 	ctx, cancel := s.within(ctx)
 	defer cancel()
+	sess.ended = false
 	g, err := sess.ask(ctx, beginIn(s.name)+p.gateSQL())
 	if err != nil {
 		if ctx.Err() != nil {
@@ -147,7 +151,8 @@ func (sess *session) start(ctx context.Context, s *Snapshot, p part) error {
 	return nil
 }
 
-// send lets the server send rows.
+// send lets the server send rows and, behind them, end the transaction, which
+// gives the table's lock back.
 func (sess *session) send(ctx context.Context, sql string) error {
 	if err := sess.conn.SyncConn(ctx); err != nil {
 		return err

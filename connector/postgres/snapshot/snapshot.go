@@ -105,6 +105,7 @@ func (s *Snapshot) open(ctx context.Context) (err error) {
 	for _, t := range s.tables {
 		s.list = append(s.list, entrain.SnapshotTable{
 			Table: t.shape, Rows: t.rows(), Parts: max(len(t.parts), 1), Group: t.group, Definition: t.definition,
+			Chosen: t.chosen(),
 		})
 	}
 	return s.samePublications(ctx)
@@ -199,12 +200,14 @@ func (s *Snapshot) Close() error {
 	for _, sess := range used {
 		sess.end()
 	}
+	var wg sync.WaitGroup
 	for _, sess := range idle {
-		sess.leave()
+		wg.Go(sess.leave)
 	}
 	if holder != nil {
 		dial.Close(s.closed, holder)
 	}
+	wg.Wait()
 	return nil
 }
 

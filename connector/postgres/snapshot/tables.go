@@ -28,18 +28,21 @@ const (
 	// publishesGenerated is the first version that sends generated columns.
 	publishesGenerated = 180000
 
-	// publishedSQL lists what the publications have, a row a table. Versions
-	// before 15 have neither lists of columns nor filters of rows.
+	// publishedSQL lists what the publications have, a row a table, and whether one has
+	// a list of its columns: the names that the server gives are all where there is none.
+	// Versions before 15 have neither lists of columns nor filters of rows.
 	publishedSQL = `SELECT c.oid::text, n.nspname, c.relname, c.relkind::text, c.relreplident::text,
   jsonb_agg(DISTINCT to_jsonb(t) -> 'attnames')::text,
-  jsonb_agg(DISTINCT coalesce(to_jsonb(t) ->> 'rowfilter', ''))::text
+  jsonb_agg(DISTINCT coalesce(to_jsonb(t) ->> 'rowfilter', ''))::text,
+  EXISTS (SELECT FROM pg_publication_rel l JOIN pg_publication p ON p.oid = l.prpubid WHERE l.prrelid = c.oid
+    AND p.pubname = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb))) AND to_jsonb(l) ->> 'prattrs' IS NOT NULL)::text
 FROM pg_publication_tables t JOIN pg_namespace n ON n.nspname = t.schemaname
 JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
 WHERE t.pubname = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb))) AND c.relpersistence = 'p'
-GROUP BY 1, 2, 3, 4, 5`
+GROUP BY 1, 2, 3, 4, 5, c.oid`
 
 	// publishableSQL lists what a publication of all tables would have.
-	publishableSQL = `SELECT c.oid::text, n.nspname, c.relname, c.relkind::text, c.relreplident::text, '[null]', '[""]'
+	publishableSQL = `SELECT c.oid::text, n.nspname, c.relname, c.relkind::text, c.relreplident::text, '[null]', '[""]', 'false'
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND NOT c.relispartition
   AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
@@ -156,6 +159,7 @@ func (c catalog) published(ctx context.Context) ([]*published, error) {
 			continue
 		}
 		t := &published{table: table{oid: r[0], shape: &entrain.Table{Schema: r[1], Name: r[2], FullIdentity: r[4] == "f"}}}
+		t.listed = r[7] == "true"
 		if err := t.choose(r[5], r[6]); err != nil {
 			return nil, fmt.Errorf("table %s: %w", t.shape, err)
 		}
@@ -181,6 +185,23 @@ func (t *published) choose(lists, filters string) error {
 		return stopListConflict(t.shape)
 	}
 	return nil
+}
+
+// chosen is what the publications have of the table's rows and columns, empty if it is
+// all.
+func (t *table) chosen() string {
+	if t.filter == "" && !t.listed {
+		return ""
+	}
+	columns := "all columns"
+	if t.listed {
+		names := make([]string, len(t.shape.Columns))
+		for i, c := range t.shape.Columns {
+			names[i] = c.Name
+		}
+		columns = sqltext.Idents(names)
+	}
+	return columns + " WHERE " + t.filter
 }
 
 func (c catalog) readLeaves(ctx context.Context, tables []*published) error {

@@ -81,9 +81,6 @@ func (p part) viewGateSQL() string {
 // functions of the server show the rules of a view as they were. The session has given
 // its locks back; what has the mark of the snapshot now had it all the time.
 func (sess *session) sameView(ctx context.Context, p part) error {
-	if _, err := sess.conn.Exec(ctx, "COMMIT").ReadAll(); err != nil {
-		return err
-	}
 	mark, err := dial.QueryRow(ctx, sess.conn, viewMarkSQL, p.leaf.oid)
 	if err != nil {
 		return err

@@ -168,12 +168,12 @@ func (s *sink) forget(p stream.Partition) {
 	delete(s.parts, p)
 }
 
-func (s *sink) status() []SinkStatus {
+func (s *sink) status() []pipeline.SinkStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var all []SinkStatus
+	var all []pipeline.SinkStatus
 	for name, p := range s.parts {
-		one := SinkStatus{Name: s.Name, Partition: name}
+		one := pipeline.SinkStatus{Name: s.Name, Partition: name}
 		if p.engine != nil {
 			one.Status = p.engine.Status()
 		}
@@ -182,7 +182,7 @@ func (s *sink) status() []SinkStatus {
 		}
 		all = append(all, one)
 	}
-	slices.SortFunc(all, func(a, b SinkStatus) int { return cmp.Compare(a.Partition, b.Partition) })
+	slices.SortFunc(all, func(a, b pipeline.SinkStatus) int { return cmp.Compare(a.Partition, b.Partition) })
 	return all
 }
 

@@ -107,24 +107,10 @@ func (f *Fanout) drain(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// SinkStatus is how the delivery of one partition into one sink is.
-type SinkStatus struct {
-	// Name of the sink.
-	Name string `json:"name"`
-	// Partition of the log.
-	Partition stream.Partition `json:"partition"`
-	// Failed is why the delivery was given up, until the next try; empty if it
-	// runs.
-	Failed string `json:"failed,omitempty"`
-	// Status of the pipeline that delivers, or of the last one. Its position is the
-	// log's.
-	Status pipeline.Status `json:"status"`
-}
-
 // Sinks tells how the deliveries of this process are, by sink and partition. A
 // sink that has no partition yet is not among them.
-func (f *Fanout) Sinks() []SinkStatus {
-	var all []SinkStatus
+func (f *Fanout) Sinks() []pipeline.SinkStatus {
+	var all []pipeline.SinkStatus
 	for _, s := range f.sinks {
 		all = append(all, s.status()...)
 	}

@@ -40,21 +40,25 @@ func history(src *entraintest.MemorySource, from, to int) (ids []string) {
 
 // rig is a source, a log and sinks.
 type rig struct {
-	t      *testing.T
-	source *entraintest.MemorySource
-	log    *packed.Log
-	sinks  map[string]*entraintest.MemorySink
+	t       *testing.T
+	bounded bool
+	source  *entraintest.MemorySource
+	log     *packed.Log
+	sinks   map[string]*entraintest.MemorySink
 }
 
-func newRig(t *testing.T, bounded bool) *rig {
+type rigConfig struct{ bounded bool }
+
+// newRig makes one whose source ends by itself, or not.
+func newRig(t *testing.T, c rigConfig) *rig {
 	t.Helper()
 	log, err := packed.New(packed.Config{Backend: &packed.Memory{}, Producer: "shop", MessageBytes: 4 << 10})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return &rig{
-		t: t, log: log, sinks: map[string]*entraintest.MemorySink{},
-		source: entraintest.NewMemorySource(entraintest.MemorySourceConfig{Bounded: bounded, BatchEvents: 3}),
+		t: t, bounded: c.bounded, log: log, sinks: map[string]*entraintest.MemorySink{},
+		source: entraintest.NewMemorySource(entraintest.MemorySourceConfig{Bounded: c.bounded, BatchEvents: 3}),
 	}
 }
 
@@ -70,13 +74,13 @@ func (r *rig) sink(name string, hook func(ctx context.Context) error) Sink {
 	}}
 }
 
-func (r *rig) fanout(bounded bool, sinks ...Sink) *Fanout {
+func (r *rig) fanout(sinks ...Sink) *Fanout {
 	r.t.Helper()
 	capture, err := pipeline.New(pipeline.Options{Source: r.source, Sink: r.log})
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	f, err := New(Options{Capture: capture, Stream: r.log, Sinks: sinks, Bounded: bounded})
+	f, err := New(Options{Capture: capture, Stream: r.log, Sinks: sinks, Bounded: r.bounded})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -97,7 +101,7 @@ func well(context.Context) error { return nil }
 func TestEverySinkGetsAll(t *testing.T) {
 	for seed := range uint64(60) {
 		synctest.Test(t, func(t *testing.T) {
-			r := newRig(t, true)
+			r := newRig(t, rigConfig{bounded: true})
 			want := history(r.source, 0, 60)
 			rng := rand.New(rand.NewPCG(seed, 1))
 			faults := make(chan error, 40)
@@ -113,7 +117,7 @@ func TestEverySinkGetsAll(t *testing.T) {
 			}
 			close(faults)
 			hook := func(context.Context) error { return <-faults }
-			f := r.fanout(true, r.sink("a", hook), r.sink("b", hook), r.sink("c", hook))
+			f := r.fanout(r.sink("a", hook), r.sink("b", hook), r.sink("c", hook))
 			if err := f.Run(t.Context()); err != nil && !strings.Contains(err.Error(), "planted") {
 				t.Fatal(err)
 			} else if err == nil {
@@ -132,7 +136,7 @@ func TestEverySinkGetsAll(t *testing.T) {
 // that hung gets all when it works again.
 func TestStalledSinkHoldsNobodyUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, false)
+		r := newRig(t, rigConfig{})
 		var stalled atomic.Bool
 		stalled.Store(true)
 		hang := func(ctx context.Context) error {
@@ -140,12 +144,12 @@ func TestStalledSinkHoldsNobodyUp(t *testing.T) {
 			}
 			return ctx.Err()
 		}
-		f := r.fanout(false, r.sink("good", well), r.sink("bad", hang))
+		f := r.fanout(r.sink("good", well), r.sink("bad", hang))
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- f.Run(ctx) }()
 		want := history(r.source, 0, 40)
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		r.expect("good", want)
 		r.expect("bad", nil)
 		if acks := r.source.Acks(); len(acks) == 0 || acks[len(acks)-1].Offset != "40" {
@@ -153,7 +157,7 @@ func TestStalledSinkHoldsNobodyUp(t *testing.T) {
 		}
 		stalled.Store(false)
 		want = append(want, history(r.source, 40, 50)...)
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		r.expect("bad", want)
 		for _, s := range f.Sinks() {
 			if s.Failed != "" || s.Partition != "shop" || s.Status.Applied != int64(len(want)) {
@@ -171,7 +175,7 @@ func TestStalledSinkHoldsNobodyUp(t *testing.T) {
 // only; it is shown, and goes on where it was when it is mended.
 func TestRefusingSinkIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, false)
+		r := newRig(t, rigConfig{})
 		var refuses atomic.Bool
 		refuse := func(context.Context) error {
 			if refuses.Load() {
@@ -179,15 +183,15 @@ func TestRefusingSinkIsTriedAgain(t *testing.T) {
 			}
 			return nil
 		}
-		f := r.fanout(false, r.sink("good", well), r.sink("bad", refuse))
+		f := r.fanout(r.sink("good", well), r.sink("bad", refuse))
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- f.Run(ctx) }()
 		want := history(r.source, 0, 10)
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		refuses.Store(true)
 		want = append(want, history(r.source, 10, 20)...)
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		r.expect("good", want)
 		failed := 0
 		for _, s := range f.Sinks() {
@@ -199,7 +203,7 @@ func TestRefusingSinkIsTriedAgain(t *testing.T) {
 			t.Errorf("the sinks are %+v", f.Sinks())
 		}
 		refuses.Store(false)
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		r.expect("bad", want)
 		stop()
 		if err := <-done; err != nil {
@@ -211,10 +215,10 @@ func TestRefusingSinkIsTriedAgain(t *testing.T) {
 // TestBoundedRunTellsOfARefusal: a run with an end says what is missing.
 func TestBoundedRunTellsOfARefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, true)
+		r := newRig(t, rigConfig{bounded: true})
 		want := history(r.source, 0, 10)
 		stop := &entrain.Stop{Code: "row_refused", What: "a row"}
-		f := r.fanout(true, r.sink("good", well), r.sink("bad", func(context.Context) error { return stop }))
+		f := r.fanout(r.sink("good", well), r.sink("bad", func(context.Context) error { return stop }))
 		err := f.Run(t.Context())
 		if !errors.Is(err, stop) || !strings.Contains(err.Error(), "sink bad") {
 			t.Errorf("run: %v", err)
@@ -226,12 +230,12 @@ func TestBoundedRunTellsOfARefusal(t *testing.T) {
 // TestCaptureEndsAll: what the source cannot do any more is the run's end.
 func TestCaptureEndsAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t, false)
+		r := newRig(t, rigConfig{})
 		want := history(r.source, 0, 5)
-		f := r.fanout(false, r.sink("good", well))
+		f := r.fanout(r.sink("good", well))
 		done := make(chan error, 1)
 		go func() { done <- f.Run(t.Context()) }()
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		stop := &entrain.Stop{Code: "slot_lost", What: "gone"}
 		r.source.Disconnect(stop)
 		if err := <-done; !errors.Is(err, stop) {
@@ -242,7 +246,7 @@ func TestCaptureEndsAll(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	r := newRig(t, true)
+	r := newRig(t, rigConfig{bounded: true})
 	for _, o := range []Options{{}, {Stream: r.log}, {Stream: r.log, Sinks: []Sink{r.sink("a", well)}, Bounded: true}} {
 		if _, err := New(o); err == nil {
 			t.Errorf("%+v was taken", o)
