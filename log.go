@@ -51,6 +51,16 @@ type Cursorer interface {
 	Cursors(names []string)
 }
 
+// Beginner is a Log in which a cursor can begin though the beginning is gone.
+type Beginner interface {
+	// Begin writes the definitions of tables, in the shape that sinks see, and has the
+	// cursor begin with them where it would be the stop stream_overrun otherwise; a cursor
+	// that lacks nothing goes on as ever. The caller has all rows of these tables
+	// delivered behind that. Until the first row of a table comes, the cursor's changes of
+	// it are as those of a table that is being copied. It needs an open writer.
+	Begin(ctx context.Context, cursor string, tables []ChunkTable) error
+}
+
 // Tracer is a Log whose positions tell what the source's position was there.
 type Tracer interface {
 	// SourcePosition returns it; false if the position does not tell.

@@ -60,6 +60,11 @@ type Order struct {
 	// Where restricts the rows of a refresh by a condition in the source's own
 	// language.
 	Where string `json:"where,omitempty"`
+	// Held, of a refresh: no row is read before an [OrderResume].
+	Held bool `json:"held,omitempty"`
+	// Sink, for a refresh without a table behind a stream, is the sink that begins with
+	// the rows of all tables; where changes go through a stream only.
+	Sink string `json:"sink,omitempty"`
 }
 
 // TableStatus is where a table is in its life.
@@ -92,6 +97,9 @@ func (p *Pipeline) Do(ctx context.Context, o Order) error {
 	}
 	if err := t.load(ctx); err != nil {
 		return err
+	}
+	if o.Sink != "" {
+		return fmt.Errorf("sink %s: without a stream no sink begins by itself", o.Sink)
 	}
 	if o.Table == "" {
 		return p.doAll(ctx, o)
@@ -378,7 +386,7 @@ func (l *life) obey(o Order, now time.Time) error {
 			return l.stopState(do)
 		}
 		err := l.start(TableCopying, now)
-		l.Refresh, l.Where = true, o.Where
+		l.Refresh, l.Where, l.Held = true, o.Where, o.Held
 		return err
 	case OrderResync:
 		return l.start(TableResyncing, now)

@@ -19,6 +19,8 @@ type (
 	Assigner = entrain.Assigner
 	// Cursorer is [entrain.Cursorer].
 	Cursorer = entrain.Cursorer
+	// Beginner is [entrain.Beginner].
+	Beginner = entrain.Beginner
 	// Tracer is [entrain.Tracer].
 	Tracer = entrain.Tracer
 	// Keeper is [entrain.Keeper].

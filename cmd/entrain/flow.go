@@ -41,15 +41,19 @@ func deliveryName(pipeline, sink string, p stream.Partition) string {
 // flow is the engine of a file with a stream: it is ordered about as its capture
 // is, and shows its deliveries besides.
 type flow struct {
-	capture engine // nil in a process that only delivers
+	capture *pipeline.Pipeline // nil in a process that only delivers
 	out     *fanout.Fanout
 	log     stream.Log
+	cursors map[string]string // of the file's sinks, by their names
 }
 
 // flow makes the engine that captures into the file's stream, delivers from it, or
 // both. state is the capture's.
 func (p *program) flow(l *loaded, state *store.Store) (*flow, error) {
-	f := &flow{log: l.log}
+	f := &flow{log: l.log, cursors: map[string]string{}}
+	for _, end := range l.sinks {
+		f.cursors[end.section.Name] = l.cursor(end)
+	}
 	o := fanout.Options{Stream: l.log, Bounded: l.bounded, Log: p.log}
 	if l.half != deliverOnly && l.source != nil {
 		captures := l.options(p, l.log, state)
@@ -87,7 +91,7 @@ func (p *program) fanoutSinks(l *loaded) []fanout.Sink {
 			continue
 		}
 		sinks = append(sinks, fanout.Sink{
-			Name: end.section.Name, Cursor: l.file.Name + "." + end.section.Name,
+			Name: end.section.Name, Cursor: l.cursor(end),
 			Deliver: func(at stream.Partition, source entrain.Source) (*fanout.Delivery, error) {
 				building.Lock()
 				defer building.Unlock()
@@ -97,6 +101,9 @@ func (p *program) fanoutSinks(l *loaded) []fanout.Sink {
 	}
 	return sinks
 }
+
+// cursor is the sink's name in the stream.
+func (l *loaded) cursor(end sinkEnd) string { return l.file.Name + "." + end.section.Name }
 
 // delivery is a pipeline from a partition into a sink. What it has to remember is
 // in a folder of its own, whose lock keeps other processes of this machine out.
@@ -175,6 +182,9 @@ func (f *flow) Schemas() []pipeline.SchemaHistory {
 func (f *flow) Do(ctx context.Context, o pipeline.Order) error {
 	if f.capture == nil {
 		return stopDelivers()
+	}
+	if o.Sink != "" {
+		return f.fill(ctx, o)
 	}
 	return f.capture.Do(ctx, o)
 }

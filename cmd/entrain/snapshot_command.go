@@ -33,6 +33,7 @@ type snapshotFlags struct {
 	runningFlags
 	tables []string
 	where  string // of start
+	sink   string // of start: which one begins with all rows
 }
 
 func (f *snapshotFlags) add(cmd *cobra.Command) {
@@ -44,7 +45,7 @@ func (f *snapshotFlags) add(cmd *cobra.Command) {
 // being copied.
 func (f *snapshotFlags) orders(do pipeline.Verb) []pipeline.Order {
 	if len(f.tables) == 0 {
-		return []pipeline.Order{{Do: do, Where: f.where}}
+		return []pipeline.Order{{Do: do, Where: f.where, Sink: f.sink}}
 	}
 	var all []pipeline.Order
 	for _, t := range f.tables {
@@ -80,8 +81,8 @@ func (p *program) snapshotOrderCommand(v snapshotVerb) *cobra.Command {
 		Short: v.short,
 		Args:  exactly(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if v.one && len(f.tables) == 0 {
-				return usageError{errors.New("--table is needed: which rows are to be delivered once more")}
+			if err := f.check(v); err != nil {
+				return err
 			}
 			r, err := p.find(args[0], f.runningFlags)
 			if err != nil {
@@ -99,8 +100,20 @@ func (p *program) snapshotOrderCommand(v snapshotVerb) *cobra.Command {
 	f.add(cmd)
 	if v.order == pipeline.OrderRefresh {
 		cmd.Flags().StringVar(&f.where, "where", "", "only rows that meet this `condition`, in the source's SQL")
+		cmd.Flags().StringVar(&f.sink, "sink", "", "all tables, for the sink with this `name`, which begins with them: the stream has no longer what it needs")
 	}
 	return cmd
+}
+
+// check finds flags that do not go together.
+func (f *snapshotFlags) check(v snapshotVerb) error {
+	switch {
+	case f.sink != "" && (len(f.tables) > 0 || f.where != ""):
+		return usageError{errors.New("--sink: a sink begins with all rows of all tables, without --table and --where")}
+	case v.one && len(f.tables) == 0 && f.sink == "":
+		return usageError{errors.New("--table is needed: which rows are to be delivered once more")}
+	}
+	return nil
 }
 
 // tableFlag is the flag that names an order's table again.
@@ -113,7 +126,10 @@ func tableFlag(o pipeline.Order) []string {
 
 // subject is what an order is about, for people.
 func subject(o pipeline.Order) string {
-	if o.Table == "" {
+	switch {
+	case o.Sink != "":
+		return "all tables for sink " + oneLine(o.Sink)
+	case o.Table == "":
 		return "all copying"
 	}
 	return oneLine(o.Table)

@@ -162,6 +162,8 @@ func TestOrderCommands(t *testing.T) {
 			"resyncing public.a, public.b; how far the rows are: entrain snapshot status FILE\n"},
 		{"snapshot start FILE --table public.a", of(pipeline.OrderRefresh, "public.a"),
 			"copying public.a; how far the rows are: entrain snapshot status FILE --table public.a\n"},
+		{"snapshot start FILE --sink lake", []pipeline.Order{{Do: pipeline.OrderRefresh, Sink: "lake"}},
+			"copying all tables for sink lake; how far the rows are: entrain snapshot status FILE\n"},
 		{"snapshot pause FILE", of(pipeline.OrderHold, ""), "paused all copying; it goes on with: entrain snapshot resume FILE\n"},
 		{"snapshot pause FILE --table public.a --table public.b", of(pipeline.OrderHold, "public.a", "public.b"),
 			"paused public.a; it goes on with: entrain snapshot resume FILE --table public.a\n" +
@@ -209,6 +211,8 @@ func TestRefusedOrders(t *testing.T) {
 		{"table list -o xml x", "-o xml: expected table, wide or json"},
 		{"snapshot status -o xml x", "-o xml: expected table or json"},
 		{"snapshot start x", "--table is needed"},
+		{"snapshot start x --sink lake --table a.b", "--sink: a sink begins with all rows of all tables"},
+		{"snapshot start x --sink lake --where true", "--sink: a sink begins with all rows of all tables"},
 		{"snapshot frob", `unknown command "frob"`},
 	} {
 		code := exitUsage

@@ -85,6 +85,7 @@ func conserved(values map[string]float64, name string, sinks ...string) (found [
 // TestFanMetrics: at rest every event of capture and of each delivery is accounted
 // for, and nothing is behind (CO-17).
 func TestFanMetrics(t *testing.T) {
+	t.Parallel()
 	f := smallFan(t, embedded(""), `monitoring: {listen: "127.0.0.1:0"}`, `transform: [{tables: ["public.hidden"], where: "new.id < 0"}]`)
 	pgtest.Exec(t, f.source, "CREATE TABLE hidden (id int PRIMARY KEY)")
 	p := startFan(t, f)
@@ -104,8 +105,8 @@ func TestFanMetrics(t *testing.T) {
 		t.Error(f)
 	}
 	at := fmt.Sprintf(`{partition="",pipeline="%s",sink="",stage="capture"}`, f.file.name)
-	if got := values["sync_applied_events_total"+at]; got < float64(n) {
-		t.Errorf("%v events were applied; want at least %d", got, n)
+	if applied, filtered := values["sync_applied_events_total"+at], values["sync_filtered_events_total"+at]; applied < float64(n) || filtered < 100 {
+		t.Errorf("%v events were applied, %v filtered; want at least %d and 100", applied, filtered, n)
 	}
 }
 
@@ -113,6 +114,7 @@ func TestFanMetrics(t *testing.T) {
 // the stream still has; a run with an end says by its code whether every sink has
 // everything.
 func TestFanSignals(t *testing.T) {
+	t.Parallel()
 	f := smallFan(t, embedded(", retention: 1h"))
 	back := f.without(t, "two")
 	p := launch(t, "run", f.file.path)
@@ -156,6 +158,7 @@ func TestFanSignals(t *testing.T) {
 func TestFanTeardown(t *testing.T) {
 	for _, name := range []string{"in the state", "elsewhere"} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			more, folder := "", filepath.Join(t.TempDir(), "elsewhere")
 			if name == "elsewhere" {
 				more = fmt.Sprintf(", dir: %q", folder)

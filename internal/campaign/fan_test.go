@@ -112,9 +112,9 @@ func (f *fan) same(t *testing.T, url string) {
 func TestFanKills(t *testing.T) {
 	seed := seedOr(t, rand.Uint64())
 	t.Logf("ENTRAIN_TEST_SEED=%d", seed)
-	kills := 10
+	kills, least := 5, int64(20_000)
 	if wide() {
-		kills = 150
+		kills, least = 150, leastChanges
 	}
 	durable := func() *pgserver.Server {
 		return pgtest.StartConfig(t, pgserver.Config{Install: pgtest.Install(t, someMajor(t)), Durable: true})
@@ -149,11 +149,14 @@ func TestFanKills(t *testing.T) {
 	if text := c.program.surprises(); text != "" {
 		t.Errorf("the program ended by itself: %s", text)
 	}
-	f.judge(t, c, watchers, []site{s, second})
+	if n := f.judge(t, c, watchers, []site{s, second}); n < least {
+		t.Errorf("only %d changes; want %d", n, least)
+	}
 }
 
-// judge compares what is at the three sinks with what happened.
-func (f *fan) judge(t *testing.T, c *chaos, watchers []*watcher, sites []site) {
+// judge compares what is at the three sinks with what happened, and returns how many
+// changes that were.
+func (f *fan) judge(t *testing.T, c *chaos, watchers []*watcher, sites []site) int64 {
 	t.Helper()
 	h, err := readHistory(t.Context(), c.site)
 	if err != nil {
@@ -176,23 +179,29 @@ func (f *fan) judge(t *testing.T, c *chaos, watchers []*watcher, sites []site) {
 	for _, f := range found[:min(len(found), mostFindings)] {
 		t.Errorf("lines: %s", f)
 	}
-	if h.changes < 30_000 || len(h.numbered) == 0 {
-		t.Errorf("only %d changes, %d numbered", h.changes, len(h.numbered))
+	if len(h.numbered) == 0 {
+		t.Error("no change was numbered")
 	}
 	_, kinds := c.faults()
 	t.Logf("%d changes in %d transactions at each of 3 sinks; %s", h.changes, h.transactions, kinds)
+	return h.changes
 }
 
 // TestFanCopyKills: existing rows are copied through the stream into three sinks
 // while 16 writers change them and the process is killed, also in the copy; in the
 // end all are equal (P1, P2).
 func TestFanCopyKills(t *testing.T) {
+	t.Parallel() // as all of these that wait for something most of the time
 	srv := pgtest.Start(t, someMajor(t), nil)
 	f := &fan{source: pgtest.CreateDatabase(t, srv), one: pgtest.CreateDatabase(t, srv), two: pgtest.CreateDatabase(t, srv)}
 	pgtest.Exec(t, f.source, fullSQL)
 	f.write(t, pgtest.Name(t), "snapshot: {mode: initial, parallel: 3, chunk_rows: 400}", embedded(""))
 	stop := hustle(t, f.source, 10*time.Millisecond)
-	kills := killDuringCopy(t, f.file)
+	step := 12
+	if wide() {
+		step = 1
+	}
+	kills := killAfter(t, f.file, step)
 	stop()
 	launch(t, "run", "--until", "now", f.file.path).exitWithin(t, 2*patience, exitOK)
 	want, err := query(t.Context(), f.source, rowsSQL29)

@@ -138,14 +138,19 @@ func TestPG29SnapshotHandoff(t *testing.T) {
 	}
 }
 
-// killDuringCopy starts the pipeline again and again and kills it, a little
-// later each time, until it streams; then twice more.
+// killDuringCopy is killAfter with 5 parts, or 1 in the wide run.
 func killDuringCopy(t *testing.T, file pipelineFile) (kills int) {
 	t.Helper()
-	step := 5 // parts between two kills
 	if wide() {
-		step = 1
+		return killAfter(t, file, 1)
 	}
+	return killAfter(t, file, 5)
+}
+
+// killAfter starts the pipeline again and again and kills it, some parts of tables
+// later each time, until it streams; then twice more.
+func killAfter(t *testing.T, file pipelineFile, step int) (kills int) {
+	t.Helper()
 	for round := 0; ; round++ {
 		p := launch(t, "run", file.path)
 		streams := false

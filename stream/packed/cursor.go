@@ -111,6 +111,11 @@ func (r *reader) keep() {
 
 func (r *reader) storeCursor(ctx context.Context) error {
 	e, _ := r.handed.last()
+	if r.begins != nil {
+		if err := r.begins.store(ctx, r, e.number); err != nil {
+			return err
+		}
+	}
 	if e.number == r.stored {
 		return nil
 	}

@@ -74,11 +74,23 @@ func (s *source) open(ctx context.Context, seq *Sequence, from entrain.Position)
 	if err != nil {
 		return nil, err
 	}
+	begins, err := s.begins(ctx, seq, after)
+	if err != nil {
+		return nil, err
+	}
+	if begins != nil {
+		after = max(after, begins.at.From)
+	}
+	if first, err := s.missing(ctx, seq, after); err != nil {
+		return nil, err
+	} else if first != 0 {
+		return nil, s.stopOverrun(from, first)
+	}
 	f, err := seq.History.Follow(ctx, after)
 	if err != nil {
 		return nil, fmt.Errorf("read the stream of %s after message %d: %w", s.partition, after, err)
 	}
-	r := &reader{src: s, seq: seq, follower: f, from: from, read: after, finished: after}
+	r := &reader{src: s, seq: seq, follower: f, from: from, read: after, finished: after, begins: begins}
 	if s.bounded {
 		if r.last, err = lastFinished(ctx, seq); err != nil {
 			return nil, errors.Join(fmt.Errorf("find the end of the stream of %s: %w", s.partition, err), f.Close())
@@ -92,8 +104,7 @@ func (s *source) open(ctx context.Context, seq *Sequence, from entrain.Position)
 	return r, nil
 }
 
-// locate finds the message that a position is behind, and looks whether what
-// follows is still there.
+// locate finds the message that a position is behind.
 func (s *source) locate(ctx context.Context, seq *Sequence, from entrain.Position) (uint64, error) {
 	var after uint64
 	if !from.IsZero() {
@@ -114,9 +125,15 @@ func (s *source) locate(ctx context.Context, seq *Sequence, from entrain.Positio
 		return 0, stopRecreated(s.partition, from,
 			fmt.Sprintf("it ends with message %d: it was restored from a backup, or lost its latest messages", stat.Last))
 	}
+	return after, nil
+}
+
+// missing reports what is there instead of what follows a message, by its number; 0
+// if what follows is there, or nothing follows.
+func (s *source) missing(ctx context.Context, seq *Sequence, after uint64) (uint64, error) {
 	next, err := seq.History.At(ctx, after+1)
 	if err != nil || next.Number == 0 {
-		return after, err
+		return 0, err
 	}
 	v, _, err := readEnvelope(next.Data)
 	if err != nil {
@@ -124,9 +141,9 @@ func (s *source) locate(ctx context.Context, seq *Sequence, from entrain.Positio
 	}
 	perhapsTorn := v.unfinished() && v.base <= after
 	if v.follows(next.Number) > after && !perhapsTorn {
-		return 0, stopOverrun(s.partition, from, next.Number)
+		return next.Number, nil
 	}
-	return after, nil
+	return 0, nil
 }
 
 // reader is one session with a partition. What is below is for the goroutine that
@@ -143,14 +160,15 @@ type reader struct {
 	closed   error
 
 	dec      frame.Decoder
-	read     uint64 // the last message that was looked at
-	finished uint64 // the last finished one among them; finished <= read
-	fragment []byte // of a frame that goes on in the next message
-	pending  merged // frames of a batch that goes on
-	parts    bool   // a part of a transaction was handed out, its end was not
-	skipping bool   // messages are missing: the next finished one decides
-	last     uint64 // where a bounded session ends
-	rested   place  // what atRest has handed out
+	read     uint64     // the last message that was looked at
+	finished uint64     // the last finished one among them; finished <= read
+	fragment []byte     // of a frame that goes on in the next message
+	pending  merged     // frames of a batch that goes on
+	parts    bool       // a part of a transaction was handed out, its end was not
+	skipping bool       // messages are missing: the next finished one decides
+	last     uint64     // where a bounded session ends
+	rested   place      // what atRest has handed out
+	begins   *beginning // nil: the session goes on where another one ended
 
 	at               atomic.Uint64 // read; from here on from any goroutine
 	end              atomic.Uint64 // bytes of the sequence through the last message read
@@ -233,6 +251,9 @@ func (r *reader) take(m Message) (*entrain.Batch, error) {
 
 // hand returns the batch that the frame completes; nil if more belongs to it.
 func (r *reader) hand(v *envelope, at place, b *entrain.Batch) *entrain.Batch {
+	if r.begins != nil {
+		r.begins.pass(at.number, b)
+	}
 	r.pending.add(b)
 	if v.flags&flagMore != 0 {
 		return nil
@@ -240,6 +261,10 @@ func (r *reader) hand(v *envelope, at place, b *entrain.Batch) *entrain.Batch {
 	b = r.pending.take()
 	if v.flags&flagPart != 0 {
 		r.parts = true
+		if len(b.Events) == 0 && r.begins != nil {
+			freeAll([]*entrain.Batch{b})
+			return nil
+		}
 		return b
 	}
 	b.Through = entrain.Position{Incarnation: r.seq.ID, Offset: at.offset()}
@@ -267,7 +292,7 @@ func (r *reader) passMarker(v *envelope, number uint64) error {
 }
 
 func (r *reader) overrun(first uint64) error {
-	return stopOverrun(r.src.partition, r.position(), first)
+	return r.src.stopOverrun(r.position(), first)
 }
 
 // position is that of the last finished message.

@@ -3,6 +3,7 @@ package packed
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/stream"
@@ -21,17 +22,22 @@ func stopRecreated(p stream.Partition, from entrain.Position, why string) error 
 	}
 }
 
-func stopOverrun(p stream.Partition, from entrain.Position, first uint64) error {
-	what := fmt.Sprintf("the stream of %s has no longer what follows message %s: it begins with message %d", p, from, first)
+func (s *source) stopOverrun(from entrain.Position, first uint64) error {
+	what := fmt.Sprintf("the stream of %s has no longer what follows message %s: it begins with message %d", s.partition, from, first)
 	if from.IsZero() {
-		what = fmt.Sprintf("the stream of %s has no longer its beginning, which this sink has not read: it begins with message %d", p, first)
+		what = fmt.Sprintf("the stream of %s has no longer its beginning, which this sink has not read: it begins with message %d", s.partition, first)
+	}
+	sink, _ := strings.CutPrefix(s.cursor, string(s.partition)+".")
+	next := fmt.Sprintf("entrain snapshot start FILE --sink %s   # delivers all rows once more, and this sink begins with them", sink)
+	if !from.IsZero() {
+		next = "empty the tables at this sink (TRUNCATE …), since rows that were deleted meanwhile would stay; " + next
 	}
 	return &entrain.Stop{
 		Code: "stream_overrun", Lost: true,
 		What: what,
 		Why: "messages were removed by the retention while this sink was not among the stream's readers in FILE, " +
 			"or by somebody at the server",
-		Next: restart,
+		Next: next,
 	}
 }
 
