@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -144,14 +143,8 @@ func obtainConnect(ctx context.Context, h *harness, server debeziumInstall) (str
 	libs := filepath.Join(cache, "connect", debeziumVersion)
 	err = throwaway.FillOnce(libs, func(dir string) error {
 		h.say("fetching Kafka Connect into the cache")
-		for _, jar := range jars {
-			f, err := os.OpenFile(filepath.Join(dir, path.Base(jar.Path)), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o644)
-			if err != nil {
-				return err
-			}
-			if err := errors.Join(jar.Download(ctx, f), f.Close()); err != nil {
-				return fmt.Errorf("%s: %w", jar.URL(), err)
-			}
+		if err := throwaway.DownloadAll(ctx, jars, dir); err != nil {
+			return err
 		}
 		return linkFrom(server, dir)
 	})

@@ -99,6 +99,9 @@ func appendOrNull(dst, json []byte) []byte {
 // its column's type and for an operation that the format does not have.
 func (d *Debezium) Records(e *entrain.Event) ([]Record, error) {
 	d.reset()
+	if e.Op == entrain.OpTruncate && d.o.SkippedOperations == "t" {
+		return d.records, nil
+	}
 	d.begin(e)
 	d.clock()
 	var err error

@@ -11,7 +11,8 @@ import (
 
 // DebeziumOptions are the settings of the format debezium, by the names and
 // with the meanings and defaults that they have in Debezium's PostgreSQL
-// connector, except that truncates are always written. The zero value is usable.
+// connector, except that truncates are written by default. The zero value is
+// usable.
 type DebeziumOptions struct {
 	// TopicPrefix is the first part of every topic, and source.name. Default:
 	// the source's name.
@@ -38,6 +39,9 @@ type DebeziumOptions struct {
 	ProvideTransactionMetadata bool `yaml:"provide_transaction_metadata"`
 	// OmitTombstones leaves out the record with a null value behind a delete.
 	OmitTombstones bool `yaml:"omit_tombstones"`
+	// SkippedOperations: none (default), or t, which leaves truncates out, as
+	// Debezium does by default.
+	SkippedOperations string `yaml:"skipped_operations"`
 	// MessageKeyColumns names the columns of the key by table
 	// ("public.orders"), for tables whose replica identity does not tell
 	// them, as FULL.
@@ -66,6 +70,7 @@ func (o DebeziumOptions) withDefaults() (DebeziumOptions, error) {
 		choose("interval_handling_mode", &o.IntervalHandlingMode, "numeric", "string"),
 		choose("binary_handling_mode", &o.BinaryHandlingMode, "bytes", "base64", "base64-url-safe", "hex"),
 		choose("hstore_handling_mode", &o.HstoreHandlingMode, "json", "map"),
+		choose("skipped_operations", &o.SkippedOperations, "none", "t"),
 	)
 }
 

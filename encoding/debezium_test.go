@@ -145,6 +145,26 @@ func TestDebeziumRecords(t *testing.T) {
 	}
 }
 
+// TestDebeziumSkipsTruncates: a truncate that is skipped leaves no trace in the
+// transaction's metadata, and what follows it in the transaction is there.
+func TestDebeziumSkipsTruncates(t *testing.T) {
+	d := newDebezium(t, DebeziumOptions{SkippedOperations: "t", ProvideTransactionMetadata: true})
+	all := stockEvents()
+	if records, err := d.Records(&all[4]); err != nil || len(records) != 0 {
+		t.Errorf("a truncate makes %d records, %v, want none", len(records), err)
+	}
+	if records := d.End(); len(records) != 0 {
+		t.Errorf("a transaction of nothing else ends with %s", records[0].Value)
+	}
+	if records, err := d.Records(&all[5]); err != nil || len(records) != 2 {
+		t.Errorf("the message behind it makes %d records, %v, want BEGIN and itself", len(records), err)
+	}
+	end := d.End()
+	if len(end) != 1 || !strings.Contains(string(end[0].Value), `"event_count":1,`) {
+		t.Errorf("the transaction ends with %+v, want one event", end)
+	}
+}
+
 func TestDebeziumRefuses(t *testing.T) {
 	table := stock()
 	cells := func(i int, value string) []any {
@@ -173,6 +193,7 @@ func TestDebeziumOptionsAreChecked(t *testing.T) {
 	for _, o := range []DebeziumOptions{
 		{DecimalHandlingMode: "exact"}, {TimePrecisionMode: "seconds"}, {IntervalHandlingMode: "text"},
 		{BinaryHandlingMode: "raw"}, {HstoreHandlingMode: "object"}, {UnavailableValuePlaceholder: "hex:00"},
+		{SkippedOperations: "c"},
 	} {
 		if _, err := New("debezium", Options{Debezium: &o}); err == nil || !strings.Contains(err.Error(), "debezium.") {
 			t.Errorf("%+v gives %v", o, err)

@@ -54,6 +54,7 @@ var choices = map[string][]any{
 	"encoding.DebeziumOptions.IntervalHandlingMode": {"numeric", "string"},
 	"encoding.DebeziumOptions.BinaryHandlingMode":   {"bytes", "base64", "base64-url-safe", "hex"},
 	"encoding.DebeziumOptions.HstoreHandlingMode":   {"json", "map"},
+	"encoding.DebeziumOptions.SkippedOperations":    {"none", "t"},
 }
 
 // variable is what stands in a file for a value from elsewhere.

@@ -11,10 +11,11 @@ import (
 	"testing"
 
 	"github.com/entrainsync/entrain/encoding"
+	"github.com/entrainsync/entrain/internal/kafkaserver/kafkatest"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) { pgtest.Main(m, kafkatest.Remove) }
 
 var update = flag.Bool("update", false, "record the engine's output anew; needs java and mvn")
 

@@ -3,12 +3,8 @@ package kafkaserver
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
-	"os"
-	"path"
 	"path/filepath"
-	"sync"
 
 	"github.com/entrainsync/entrain/internal/throwaway"
 )
@@ -25,9 +21,6 @@ const OldestJava = 17
 //
 //go:embed artifacts.txt
 var list string
-
-// parallel is how many downloads run at once.
-const parallel = 4
 
 // Install is what a broker is run with.
 type Install struct {
@@ -63,42 +56,7 @@ func fetch(ctx context.Context) (string, error) {
 	}
 	libs := filepath.Join(cache, "kafka", Version)
 	err = throwaway.FillOnce(libs, func(dir string) error {
-		return downloadAll(ctx, jars, dir)
+		return throwaway.DownloadAll(ctx, jars, dir)
 	})
 	return libs, err
-}
-
-// downloadAll puts the artifacts into dir, several at once.
-func downloadAll(ctx context.Context, all []throwaway.Artifact, dir string) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	work := make(chan throwaway.Artifact)
-	var workers sync.WaitGroup
-	for range parallel {
-		workers.Go(func() {
-			for a := range work {
-				if err := download(ctx, a, dir); err != nil {
-					cancel(err)
-				}
-			}
-		})
-	}
-	for _, a := range all {
-		work <- a
-	}
-	close(work)
-	workers.Wait()
-	return context.Cause(ctx)
-}
-
-// download puts the artifact into dir.
-func download(ctx context.Context, a throwaway.Artifact, dir string) error {
-	f, err := os.OpenFile(filepath.Join(dir, path.Base(a.Path)), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o644)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(a.Download(ctx, f), f.Close()); err != nil {
-		return fmt.Errorf("%s: %w", a.URL(), err)
-	}
-	return nil
 }

@@ -10,12 +10,18 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path"
+	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
 // maxDownload bounds a download.
 const maxDownload = 1 << 30
+
+// parallel is how many downloads run at once.
+const parallel = 4
 
 // fetchTries is how often a download is begun before its error counts.
 const fetchTries = 3
@@ -79,6 +85,42 @@ func (a Artifact) Download(ctx context.Context, w *os.File) error {
 		return nil
 	}
 	return err
+}
+
+// DownloadAll puts the artifacts into dir, each under its own name, several at
+// once. The first error ends it and says which artifact it was.
+func DownloadAll(ctx context.Context, all []Artifact, dir string) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	work := make(chan Artifact)
+	var workers sync.WaitGroup
+	for range parallel {
+		workers.Go(func() {
+			for a := range work {
+				if err := a.into(ctx, dir); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	for _, a := range all {
+		work <- a
+	}
+	close(work)
+	workers.Wait()
+	return context.Cause(ctx)
+}
+
+// into puts the artifact into dir.
+func (a Artifact) into(ctx context.Context, dir string) error {
+	f, err := os.OpenFile(filepath.Join(dir, path.Base(a.Path)), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o644)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(a.Download(ctx, f), f.Close()); err != nil {
+		return fmt.Errorf("%s: %w", a.URL(), err)
+	}
+	return nil
 }
 
 // Temporary downloads the artifact into a temporary file, calls use with it
