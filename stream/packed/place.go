@@ -76,7 +76,8 @@ func (r *reader) atRest() *entrain.Batch {
 		return nil
 	}
 	r.rested = *p
-	return &entrain.Batch{Through: entrain.Position{Incarnation: r.seq.ID, Offset: p.offset()}}
+	at := place{r.solid, p.source} // a marker between the two is nothing that could be acknowledged
+	return &entrain.Batch{Through: entrain.Position{Incarnation: r.seq.ID, Offset: at.offset()}}
 }
 
 // next waits for a message. It returns early, without one, when the source has

@@ -90,7 +90,7 @@ func (s *source) open(ctx context.Context, seq *Sequence, from entrain.Position)
 	if err != nil {
 		return nil, fmt.Errorf("read the stream of %s after message %d: %w", s.partition, after, err)
 	}
-	r := &reader{src: s, seq: seq, follower: f, from: from, read: after, finished: after, begins: begins}
+	r := &reader{src: s, seq: seq, follower: f, from: from, read: after, finished: after, solid: after, begins: begins}
 	if s.bounded {
 		if r.last, err = lastFinished(ctx, seq); err != nil {
 			return nil, errors.Join(fmt.Errorf("find the end of the stream of %s: %w", s.partition, err), f.Close())
@@ -162,6 +162,7 @@ type reader struct {
 	dec      frame.Decoder
 	read     uint64     // the last message that was looked at
 	finished uint64     // the last finished one among them; finished <= read
+	solid    uint64     // the last finished one that is no marker, of which sinks know
 	fragment []byte     // of a frame that goes on in the next message
 	pending  merged     // frames of a batch that goes on
 	parts    bool       // a part of a transaction was handed out, its end was not
@@ -268,7 +269,7 @@ func (r *reader) hand(v *envelope, at place, b *entrain.Batch) *entrain.Batch {
 		return b
 	}
 	b.Through = entrain.Position{Incarnation: r.seq.ID, Offset: at.offset()}
-	r.finished, r.parts = at.number, false
+	r.finished, r.solid, r.parts = at.number, at.number, false
 	r.handed.add(handedEnd{at.number, r.end.Load()})
 	return b
 }

@@ -121,6 +121,9 @@ func (w *writer) Write(ctx context.Context, b *entrain.Batch) error {
 	if !w.taken {
 		return w.end(errNotTaken)
 	}
+	if n := len(b.Through.Incarnation) + len(b.Through.Offset); n > w.seq.MessageBytes/2 {
+		return w.end(fmt.Errorf("the source's position has %d bytes, and a message of the stream of %s has room for %d", n, w.log.cfg.Producer, w.seq.MessageBytes))
+	}
 	if err := w.write(ctx, b); err != nil {
 		return w.end(err)
 	}
