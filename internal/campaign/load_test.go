@@ -25,6 +25,7 @@ type load struct {
 	bulk   time.Duration // between two transactions of bulkRows; 0: none
 	rows   int           // of such a transaction
 	writes int           // sessions
+	keeps  bool          // no table is truncated
 
 	committed, failed atomic.Int64
 	cancel            context.CancelFunc
@@ -105,7 +106,7 @@ func (l *load) transaction(r *rand.Rand) string {
 	case k < 14:
 		bodies = append(bodies, moveKeys(r))
 	case k < 15:
-		bodies = append(bodies, scratch(r))
+		bodies = append(bodies, scratch(r, truncating(!l.keeps)))
 	case k < 16:
 		return "BEGIN;\n" + transfer(r) + chainSteps(r) + "ROLLBACK"
 	case k < 17:
@@ -178,9 +179,12 @@ func moveKeys(r *rand.Rand) string {
 		r.Uint32(), 1+r.IntN(4))
 }
 
-func scratch(r *rand.Rand) string {
+// truncating says whether the scratch table is emptied now and then.
+type truncating bool
+
+func scratch(r *rand.Rand, truncates truncating) string {
 	fill := "INSERT INTO scratch SELECT nextval('scratch_seq'), 'x' FROM generate_series(1, 10);\n"
-	if r.IntN(3) == 0 {
+	if truncates && r.IntN(3) == 0 {
 		return "TRUNCATE scratch;\n" + fill
 	}
 	return fill

@@ -1,6 +1,7 @@
 package campaign
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/entrainsync/entrain/internal/kafkaserver/kafkatest"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
 
@@ -35,7 +37,7 @@ var binary = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	err := os.RemoveAll(binaryFolder)
+	err := errors.Join(kafkatest.Remove(), os.RemoveAll(binaryFolder))
 	if err == nil && code == 0 {
 		err = goleak.Find()
 	}

@@ -15,6 +15,8 @@ import (
 // a service manager would.
 type supervisor struct {
 	file pipelineFile
+	verb string // the command that runs
+	may  string // a stop with which it may end by itself; empty: none
 	wg   sync.WaitGroup
 
 	mu       sync.Mutex
@@ -32,16 +34,21 @@ const restartPause = 50 * time.Millisecond
 // supervise starts the program. It ends by terminate, or with the test.
 func supervise(t testing.TB, file pipelineFile) *supervisor {
 	t.Helper()
+	return superviseAs(t, &supervisor{file: file, verb: "run"})
+}
+
+// superviseAs starts the program as s says.
+func superviseAs(t testing.TB, s *supervisor) *supervisor {
+	t.Helper()
 	if _, err := binary(); err != nil {
 		t.Fatal(err)
 	}
-	s := &supervisor{file: file}
 	s.wg.Go(func() { s.loop(t) })
 	t.Cleanup(func() {
 		s.give(syscall.SIGKILL)
 		s.wg.Wait()
 		if t.Failed() {
-			t.Logf("the last process before said: %s\nthe last one: %s", tail(s.last, 4000), tail(s.current.stderr.String(), 4000))
+			t.Logf("the last process before said: %s\nthe last one: %s", tail(s.last, 3000), tail(s.current.stderr.String(), 3000))
 		}
 	})
 	return s
@@ -49,7 +56,7 @@ func supervise(t testing.TB, file pipelineFile) *supervisor {
 
 func (s *supervisor) loop(t testing.TB) {
 	for {
-		p, err := start("run", s.file.path)
+		p, err := start(s.verb, s.file.path)
 		if err != nil {
 			t.Error(err)
 			return
@@ -83,7 +90,7 @@ func (s *supervisor) install(p *process) bool {
 func (s *supervisor) note(p *process) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	named := p.stderr.has("stopped (") && !p.stderr.has("stopped (state_locked)")
+	named := p.stderr.has("stopped (") && !p.stderr.has("stopped (state_locked)") && (s.may == "" || !p.stderr.has("stopped ("+s.may+")"))
 	if code := p.code(); !s.stopping && code != exitKilled && (code != exitEnvironment || named) {
 		s.unasked = append(s.unasked, fmt.Sprintf("exit code %d: %s", code, tail(p.stderr.String(), 1500)))
 	}

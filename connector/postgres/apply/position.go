@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -121,24 +120,13 @@ func (w *writer) takeOver(ctx context.Context) (entrain.Position, error) {
 		"take over the position of pipeline %q: other sessions were faster %d times", w.cfg.Pipeline, attempts))
 }
 
-// replayed marks what was applied before: where somebody has set the position back,
-// rows are as they were later, until the first event that is new. The batch is not
-// changed.
-func (w *writer) replayed(b *entrain.Batch) *entrain.Batch {
-	if w.seen == 0 || len(b.Events) == 0 {
-		return b
-	}
-	if b.Events[0].Tx.Version > w.seen {
+// meet notes whether what comes was applied before, because somebody has set the
+// position back: rows are then as they were later, until the first event that is new.
+func (w *writer) meet(b *entrain.Batch) {
+	if w.seen > 0 && len(b.Events) > 0 && b.Events[0].Tx.Version > w.seen {
 		w.seen = 0
-		return b
 	}
-	again := *b
-	again.Events = slices.Clone(b.Events)
-	for i := range again.Events {
-		e := &again.Events[i]
-		e.Settling = e.Settling || e.Tx.Version <= w.seen
-	}
-	return &again
+	w.stmts.again = w.seen > 0
 }
 
 func (w *writer) identify(ctx context.Context) (sinkTarget, error) {

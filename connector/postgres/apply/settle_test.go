@@ -258,3 +258,36 @@ func TestSinkSettlesRights(t *testing.T) {
 		wantRows(t, url, `SELECT note, count(*) FROM orders GROUP BY note`, "double|2")
 	})
 }
+
+// TestSinkSetBack proves that a position which somebody sets back does no harm: what
+// was applied before meets rows as they are later, and ends with them so; what is new is
+// as strict as ever.
+func TestSinkSetBack(t *testing.T) {
+	onMajors(t, func(t *testing.T, url string) {
+		pgtest.Exec(t, url, ordersSQL)
+		o := describe(t, url, "public", "orders")
+		history := [][]entrain.Event{
+			tx(ins(o, "1", "a", "10"), ins(o, "2", "b", "20"), ins(o, "3", "c", "30")),
+			tx(rekey(o, "1", "11", "~", "10")), tx(rekey(o, "2", "22", "x", "21")),
+			tx(upd(o, "11", "later", "~")), tx(del(o, "3")), tx(upd(o, "22", "~", "23")),
+		}
+		const want = "11|later|10\n22|x|23"
+		f := newFeed(t, url)
+		f.write(history...)
+		wantRows(t, url, "SELECT * FROM orders ORDER BY id", want)
+		for back := range len(history) {
+			pgtest.Exec(t, url, fmt.Sprintf("UPDATE entrain.position SET incarnation = '%s', position = '%s'",
+				position(uint64(back)).Incarnation, position(uint64(back)).Offset))
+			f.open()
+			f.seq = uint64(back)
+			for _, events := range history[back:] {
+				f.write(events)
+			}
+			wantRows(t, url, "SELECT * FROM orders ORDER BY id", want)
+		}
+		f.write(tx(ins(o, "5", "d", "50")))
+		if err := f.w.Write(t.Context(), f.batch(tx(rekey(o, "5", "11", "d", "50")))); err == nil {
+			t.Error("a new key change took the place of another row")
+		}
+	})
+}

@@ -31,6 +31,9 @@ type statementKey struct {
 // first. Names are never used twice, so a name whose fate is unknown does no
 // harm.
 type statements struct {
+	// again: key changes may find the new key taken by the same row.
+	again bool
+
 	byKey map[statementKey]*list.Element
 	order *list.List // of *statement, the last used first
 	// doomed are to be closed at the server with the next pipeline.
@@ -88,8 +91,11 @@ func (c *statements) row(t *targetTable, item *applyplan.Item) *statement {
 		c.shape = appendStates(c.shape[:0], item.Key, len(t.columns))
 		key.form += string(c.shape)
 	}
-	if item.Op == applyplan.Rekey && item.Settling {
+	if item.Op == applyplan.Rekey && (item.Settling || c.again) {
 		key.form = "settling key change"
+		settling := *item
+		settling.Settling = true
+		item = &settling
 	}
 	if item.Op == applyplan.Update || item.Op == applyplan.Rekey {
 		key.shape = c.shapeOf(t, item.Row)

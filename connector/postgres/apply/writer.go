@@ -88,7 +88,8 @@ func (w *writer) Write(ctx context.Context, b *entrain.Batch) error {
 	if err := ctx.Err(); err != nil {
 		return w.fail(err)
 	}
-	err := w.write(ctx, w.replayed(b))
+	w.meet(b)
+	err := w.write(ctx, b)
 	w.planner.Reset()
 	w.stepper.Reset()
 	w.exec.forget()

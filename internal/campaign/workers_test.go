@@ -1,0 +1,293 @@
+package campaign
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/entrainsync/entrain/internal/kafkaserver/kafkatest"
+	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
+)
+
+// sessionTimeout is how long a delivering process of these tests may be silent,
+// the least that brokers allow unless they are told otherwise.
+const sessionTimeout = 6 * time.Second
+
+// fleet is a pipeline through Kafka, in several processes. Each has a file and a
+// state of its own, as on a machine of its own.
+type fleet struct {
+	t          *testing.T
+	rng        *rand.Rand
+	site       site
+	broker     string
+	partitions int
+	captures   []*supervisor
+	workers    []*supervisor
+	log        map[string]int
+}
+
+func newFleet(t *testing.T, s site, broker string, partitions int) *fleet {
+	t.Helper()
+	seed := seedOr(t, rand.Uint64())
+	t.Logf("ENTRAIN_TEST_SEED=%d", seed)
+	return &fleet{t: t, rng: rand.New(rand.NewPCG(seed, 0)), site: s, broker: broker, partitions: partitions, log: map[string]int{}}
+}
+
+// topic is the stream's.
+func (f *fleet) topic() string { return "entrain." + f.site.name + ".changes" }
+
+// file is the pipeline's on one more machine.
+func (f *fleet) file(more ...string) pipelineFile {
+	f.t.Helper()
+	sink := strings.Replace(intoPostgres(f.site.target), "{", "{name: out, create_tables: true, ", 1)
+	lines := []string{
+		"source: " + fromPostgres(f.site.source),
+		fmt.Sprintf("stream: {type: kafka, brokers: [%q], partitions: %d, session_timeout: %s}", f.broker, f.partitions, sessionTimeout),
+		"sinks: [" + sink + "]",
+	}
+	return writeSections(f.t, f.site.name, append(lines, more...)...)
+}
+
+// capture starts one more capturing process, work delivering ones.
+func (f *fleet) capture(more ...string) *supervisor {
+	f.t.Helper()
+	s := superviseAs(f.t, &supervisor{file: f.file(more...), verb: "capture", may: "fenced"})
+	f.captures = append(f.captures, s)
+	return s
+}
+
+func (f *fleet) work(n int) {
+	f.t.Helper()
+	for range n {
+		f.workers = append(f.workers, superviseAs(f.t, &supervisor{file: f.file(), verb: "deliver"}))
+	}
+}
+
+// kill kills one of these by SIGKILL.
+func (f *fleet) kill(of []*supervisor, what string) {
+	of[f.rng.IntN(len(of))].kill(f.t)
+	f.log["SIGKILL of a "+what]++
+}
+
+// zombie stops a worker until others deliver what it had, as the fences at the
+// target tell, and lets it go on then. One that had nothing goes on after a while.
+func (f *fleet) zombie() {
+	before := f.fences()
+	w := f.workers[f.rng.IntN(len(f.workers))]
+	if !w.send(syscall.SIGSTOP) {
+		return
+	}
+	what := "SIGSTOP of an idle worker"
+	for end := time.Now().Add(sessionTimeout + 6*time.Second); time.Now().Before(end) && f.t.Context().Err() == nil; {
+		wait(f.t.Context(), 200*time.Millisecond)
+		if f.fences() > before {
+			what = "SIGSTOP of a worker until its successor wrote"
+			wait(f.t.Context(), 500*time.Millisecond)
+			break
+		}
+	}
+	w.send(syscall.SIGCONT)
+	f.log[what]++
+}
+
+// fences counts how often partitions were taken over.
+func (f *fleet) fences() (n int64) {
+	rows, err := query(f.t.Context(), f.site.target, "SELECT coalesce(sum(fence), 0) FROM entrain.position")
+	if err == nil {
+		_, err = fmt.Sscan(rows[0][0], &n)
+	}
+	if err != nil {
+		f.t.Error(err)
+	}
+	return n
+}
+
+// chaos lets n faults happen.
+func (f *fleet) chaos(n int) {
+	for i := 0; i < n && !f.t.Failed(); i++ {
+		wait(f.t.Context(), 300*time.Millisecond+time.Duration(f.rng.Int64N(int64(3*time.Second))))
+		switch i % 6 {
+		case 1:
+			f.kill(f.captures, "capture")
+		case 3:
+			f.zombie()
+		case 4:
+			f.cut()
+		default:
+			f.kill(f.workers, "worker")
+		}
+	}
+}
+
+// cut terminates all sessions of the workers at the target.
+func (f *fleet) cut() {
+	_, err := query(f.t.Context(), f.site.target, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name LIKE 'entrain%'`)
+	if err != nil {
+		f.t.Error(err)
+	}
+	f.log["sessions at the target cut"]++
+}
+
+// settled waits until both sides are equal.
+func (f *fleet) settled(tables []string, within time.Duration) {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), within)
+	defer cancel()
+	for {
+		found, err := differing(ctx, f.site, tables)
+		if err == nil && len(found) == 0 {
+			return
+		}
+		if ctx.Err() != nil {
+			f.t.Fatalf("%s after the faults the sides differ: %v %v", within, found, err)
+		}
+		wait(ctx, 300*time.Millisecond)
+	}
+}
+
+func (f *fleet) faults() string {
+	c := chaos{log: f.log}
+	n, kinds := c.faults()
+	return fmt.Sprintf("%d faults (%s)", n, kinds)
+}
+
+// surprises are the ends of processes that nobody asked for.
+func (f *fleet) surprises() {
+	f.t.Helper()
+	for _, s := range append(append([]*supervisor(nil), f.captures...), f.workers...) {
+		if text := s.surprises(); text != "" {
+			f.t.Errorf("entrain %s ended by itself: %s", s.verb, text)
+		}
+	}
+}
+
+// workersCampaign starts a capture and three workers.
+func workersCampaign(t *testing.T, partitions int) *fleet {
+	broker := kafkatest.Start(t).Addr()
+	srv := pgtest.Start(t, someMajor(t), nil)
+	s := newSite(t, srv, srv)
+	f := newFleet(t, s, broker, partitions)
+	f.capture("snapshot: {mode: never}")
+	f.captures[0].file.until(t, "the capture streams", streaming)
+	f.work(3)
+	return f
+}
+
+// TestWorkers: a capture and three delivering processes on six partitions are
+// killed and stopped at random. Nothing is lost (P1), doubled (P2), or, for a key,
+// reordered (P3): ST-03, sampled.
+func TestWorkers(t *testing.T) {
+	t.Parallel()
+	faults := 4
+	if wide() {
+		faults = 200
+	}
+	f := workersCampaign(t, 6)
+	s := f.site
+	// A key that changes moves between partitions, which takes the whole row.
+	pgtest.Exec(t, s.source, "ALTER TABLE moved REPLICA IDENTITY FULL")
+	l := &load{url: s.source, seed: f.rng.Uint64(), writes: 2, pace: 20 * time.Millisecond, bulk: 3 * time.Second, rows: 4000, keeps: true}
+	l.start(t)
+	f.chaos(faults)
+	l.stop()
+	f.settled(allTables(), 2*livenessLimit)
+	f.surprises()
+	if f.log["SIGSTOP of a worker until its successor wrote"] == 0 {
+		t.Error("no worker was stopped until it had a successor")
+	}
+	h, err := readHistory(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range checkers() {
+		find := c.find
+		if c.name == "applied" {
+			find = wrongByTable
+		}
+		found, err := find(t.Context(), s, h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range found {
+			t.Errorf("%s: %s", c.name, text)
+		}
+	}
+	f.unique(t)
+	t.Logf("%d changes, %d transactions, %d numbered, under %s", h.changes, h.transactions, len(h.numbered), f.faults())
+}
+
+// wrongByTable is what wrongApplied is where only keys have an order: tick, whose
+// rows carry all columns, is in one partition and has its order, step has one for
+// each key, which the target's trigger checks.
+func wrongByTable(ctx context.Context, s site, h *history) ([]string, error) {
+	var found []string
+	for _, table := range []string{"tick", "step"} {
+		rows, err := query(ctx, s.target, "SELECT op, change_id FROM applied WHERE tbl = '"+table+"' ORDER BY seq")
+		if err != nil {
+			return nil, err
+		}
+		var want, got []change
+		for _, c := range h.numbered {
+			if c.table == table {
+				want = append(want, c)
+			}
+		}
+		for _, r := range rows {
+			c := change{table: table, op: r[0]}
+			if _, err := fmt.Sscan(r[1], &c.id); err != nil {
+				return nil, err
+			}
+			got = append(got, c)
+		}
+		all := compareOrder(want, got)
+		if table == "step" {
+			all.reordered = 0
+		}
+		if all != (tally{}) {
+			found = append(found, fmt.Sprintf("%s: of %d changes %s", table, len(want), all))
+		}
+	}
+	return found, nil
+}
+
+// TestWorkersKeepTransactions: with one partition, transactions stay whole at
+// every moment (P4), and all changes have one order.
+func TestWorkersKeepTransactions(t *testing.T) {
+	t.Parallel()
+	faults := 2
+	if wide() {
+		faults = 100
+	}
+	f := workersCampaign(t, 1)
+	s := f.site
+	w := watch(t, s.target, 2)
+	l := &load{url: s.source, seed: f.rng.Uint64(), writes: 2, pace: 20 * time.Millisecond, bulk: 3 * time.Second, rows: 4000}
+	l.start(t)
+	f.chaos(faults)
+	l.stop()
+	f.settled(allTables(), 2*livenessLimit)
+	w.stop()
+	f.surprises()
+	h, err := readHistory(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := verdict(t.Context(), s, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range append(found, w.findings()...) {
+		t.Error(text)
+	}
+	reads, _ := w.looked()
+	if reads < 100 {
+		t.Errorf("only %d reads of the ledger", reads)
+	}
+	f.unique(t)
+	t.Logf("%d changes, %d transactions, %d numbered, %d reads of the ledger, under %s", h.changes, h.transactions, len(h.numbered), reads, f.faults())
+}
