@@ -212,6 +212,32 @@ func TestRefusingSinkIsTriedAgain(t *testing.T) {
 	})
 }
 
+// TestFencedDeliveryEnds: a sink that another process delivers into is left to it.
+func TestFencedDeliveryEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, rigConfig{})
+		tries := 0
+		fenced := func(context.Context) error {
+			tries++
+			return &entrain.Stop{Code: "fenced", What: "another session"}
+		}
+		f := r.fanout(r.sink("good", well), r.sink("taken", fenced))
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- f.Run(ctx) }()
+		want := history(r.source, 0, 10)
+		<-time.After(5 * time.Minute)
+		r.expect("good", want)
+		if tries != 1 {
+			t.Errorf("%d tries", tries)
+		}
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestBoundedRunTellsOfARefusal: a run with an end says what is missing.
 func TestBoundedRunTellsOfARefusal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -80,8 +80,13 @@ func (s *sink) takeAll(ctx context.Context) error {
 	}
 }
 
+// codeFenced is the stop of a sink, or of a stream, that another process delivers
+// into.
+const codeFenced = "fenced"
+
 // deliver delivers one partition until ctx ends. A delivery that ends is tried
-// again.
+// again, but for one that another process has taken over: two that take it from each
+// other in turns would deliver next to nothing.
 func (s *sink) deliver(ctx context.Context, p stream.Partition) error {
 	defer s.forget(p)
 	var said string
@@ -94,6 +99,13 @@ func (s *sink) deliver(ctx context.Context, p stream.Partition) error {
 			err = errors.New("the stream ended")
 		}
 		s.failed(p, err)
+		var stop *entrain.Stop
+		_, assigned := s.f.opt.Stream.(stream.Assigner)
+		if errors.As(err, &stop) && stop.Code == codeFenced && !assigned {
+			s.log.Error("delivery ended: another process delivers", "partition", p, "error", err)
+			<-ctx.Done()
+			return nil
+		}
 		if text := err.Error(); text != said { // once, not with every try
 			said = text
 			s.log.Error("delivery stopped, will be tried again; the other sinks go on",

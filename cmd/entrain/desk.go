@@ -66,7 +66,7 @@ func (d *desk) Report() admin.Report {
 	st.Error = d.at.fillText(st.Error)
 	r := admin.Report{Pipeline: d.name, PID: os.Getpid(), Started: d.started, Status: st}
 	if f, ok := e.(*flow); ok {
-		r.Sinks = f.Sinks()
+		r.Sinks, r.DeliversOnly = f.Sinks(), f.capture == nil
 		for i := range r.Sinks {
 			r.Sinks[i].Failed = d.at.fillText(r.Sinks[i].Failed)
 		}

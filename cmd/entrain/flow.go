@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -70,12 +72,8 @@ func (p *program) flow(l *loaded, state *store.Store) (*flow, error) {
 	if l.half != captureOnly {
 		o.Sinks = p.fanoutSinks(l)
 	}
-	if cursorer, ok := l.log.(stream.Cursorer); ok && !l.file.External() {
-		var names []string
-		for _, s := range o.Sinks {
-			names = append(names, s.Cursor)
-		}
-		cursorer.Cursors(names)
+	if cursorer, ok := l.log.(stream.Cursorer); ok && len(f.cursors) > 0 {
+		cursorer.Cursors(slices.Sorted(maps.Values(f.cursors))) // of all sinks, whoever delivers into them
 	}
 	var err error
 	f.out, err = fanout.New(o)

@@ -93,6 +93,9 @@ func writeReport(out io.Writer, r admin.Report, now time.Time) error {
 	fmt.Fprintf(w, "lag\t%s, %.1f s\n", lag, st.LagSeconds)
 	fmt.Fprintf(w, "rows\t%d captured, %d applied, %d filtered, %d read again\n", st.Captured, st.Applied, st.Filtered, st.Reread)
 	fmt.Fprintf(w, "buffered\t%s\n", sizeText(int64(st.BufferedBytes)))
+	if held := st.Retained; held != nil {
+		fmt.Fprintf(w, "slot\t%s holds back %s of the source's log: %s (%s)\n", held.Name, sizeText(held.Bytes), held.Alarm, held.Status)
+	}
 	writeSnapshot(w, st.Snapshot)
 	for _, state := range slices.Sorted(maps.Keys(st.Tables)) {
 		fmt.Fprintf(w, "tables %s\t%d   # which: entrain table list %s\n", state, st.Tables[state], r.Pipeline)

@@ -47,6 +47,8 @@ type Report struct {
 	Started time.Time `json:"started"`
 	// Status of the pipeline now.
 	Status pipeline.Status `json:"status"`
+	// DeliversOnly: the process captures nothing, and Status is that of a delivery.
+	DeliversOnly bool `json:"delivers_only,omitempty"`
 	// Sinks tells how the deliveries from the pipeline's stream are; empty without
 	// a stream.
 	Sinks []pipeline.SinkStatus `json:"sinks,omitempty"`

@@ -65,7 +65,9 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 // Collect implements [prometheus.Collector].
 func (c collector) Collect(out chan<- prometheus.Metric) {
 	r := c.of.Report()
-	collectStage(out, r.Status, r.Pipeline, "capture", "", "")
+	if !r.DeliversOnly {
+		collectStage(out, r.Status, r.Pipeline, "capture", "", "")
+	}
 	for state, n := range r.Status.Tables {
 		gauge(out, tables, float64(n), r.Pipeline, string(state))
 	}

@@ -62,6 +62,20 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// TestMetricsOfADelivery: a process that only delivers shows nothing as captured.
+func TestMetricsOfADelivery(t *testing.T) {
+	s, err := metrics.Listen("127.0.0.1:0", report{Pipeline: "shop", DeliversOnly: true, Status: pipeline.Status{Phase: "streaming"},
+		Sinks: []pipeline.SinkStatus{{Name: "lake", Partition: "p", Status: pipeline.Status{Phase: "streaming"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	text := get(t, "http://"+s.Address()+"/metrics")
+	if strings.Contains(text, `stage="capture"`) || !strings.Contains(text, `stage="deliver"`) {
+		t.Error(text)
+	}
+}
+
 func TestListenRefused(t *testing.T) {
 	s, err := metrics.Listen("127.0.0.1:0", report{})
 	if err != nil {
