@@ -44,7 +44,9 @@ func fanout(ctx context.Context, h *harness) (err error) {
 	samples, err := alternate(ctx, h, h.opt.runs,
 		contender{"3 native subscriptions", func(ctx context.Context) (sample, error) { return native.subscribed(ctx, p) }},
 		contender{"entrain, 3 sinks", func(ctx context.Context) (sample, error) { return ours.piped(ctx, h, p, route{section: ours.sinks()}) }},
-		contender{"entrain, 1 of 3 sinks stalled", func(ctx context.Context) (sample, error) { return ours.piped(ctx, h, p, route{section: ours.sinks(), stalled: 1}) }})
+		contender{"entrain, 1 of 3 sinks stalled", func(ctx context.Context) (sample, error) {
+			return ours.piped(ctx, h, p, route{section: ours.sinks(), stalled: 1})
+		}})
 	if err != nil {
 		return err
 	}

@@ -171,6 +171,42 @@ func TestStalledSinkHoldsNobodyUp(t *testing.T) {
 	})
 }
 
+// TestSinkAwayIsShown: while a sink cannot be reached its lag grows, and why is shown;
+// when it is back, both end.
+func TestSinkAwayIsShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, rigConfig{})
+		var away atomic.Bool
+		gone := func(context.Context) error {
+			if away.Load() {
+				return fmt.Errorf("no route: %w", entrain.ErrDisconnected)
+			}
+			return nil
+		}
+		f := r.fanout(r.sink("far", gone))
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- f.Run(ctx) }()
+		history(r.source, 0, 10)
+		<-time.After(time.Minute)
+		away.Store(true)
+		want := history(r.source, 10, 20)
+		<-time.After(time.Minute)
+		if s := f.Sinks()[0]; s.Status.LagSeconds < 50 || s.Failed == "" && s.Status.Phase == "connecting" {
+			t.Errorf("a sink that is away for a minute: %+v", s)
+		}
+		away.Store(false)
+		<-time.After(time.Minute)
+		if s := f.Sinks()[0]; s.Status.LagSeconds != 0 || s.Failed != "" || s.Status.Applied < int64(len(want)) {
+			t.Errorf("a sink that is back: %+v", s)
+		}
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestRefusingSinkIsTriedAgain: what a person has to mend ends the one delivery
 // only; it is shown, and goes on where it was when it is mended.
 func TestRefusingSinkIsTriedAgain(t *testing.T) {

@@ -29,6 +29,7 @@ type sink struct {
 type part struct {
 	engine *pipeline.Pipeline // the last one, nil before the first
 	failed error              // why the last try was given up
+	since  time.Time          // when the first one of those in a row was
 }
 
 // mended reports whether the try at hand has got further than the last one.
@@ -150,7 +151,7 @@ func (s *sink) once(ctx context.Context, p stream.Partition, source entrain.Sour
 	s.mu.Lock()
 	now := &part{engine: d.Engine}
 	if before := s.parts[p]; before != nil {
-		now.failed = before.failed
+		now.failed, now.since = before.failed, before.since
 	}
 	s.parts[p] = now
 	s.mu.Unlock()
@@ -168,6 +169,9 @@ func (s *sink) failed(p stream.Partition, err error) {
 		s.parts[p] = &part{}
 	}
 	s.parts[p].failed = err
+	if s.parts[p].since.IsZero() {
+		s.parts[p].since = time.Now()
+	}
 }
 
 // forget drops a partition that another process delivers from now on.
@@ -189,8 +193,14 @@ func (s *sink) status() []pipeline.SinkStatus {
 		if p.engine != nil {
 			one.Status = p.engine.Status()
 		}
-		if p.failed != nil && !mended(one.Status) {
+		switch st := &one.Status; {
+		case p.failed != nil && mended(*st):
+			p.failed, p.since = nil, time.Time{}
+		case p.failed != nil:
 			one.Failed = p.failed.Error()
+			st.LagSeconds = max(st.LagSeconds, time.Since(p.since).Seconds())
+		case st.Phase == "connecting":
+			one.Failed = st.Error // empty before the first try has failed
 		}
 		all = append(all, one)
 	}

@@ -40,6 +40,9 @@ type Options struct {
 	// Snapshot says whether the rows that are there already are copied first.
 	// Default: they are not.
 	Snapshot Snapshot
+	// Relayed: the source is a durable stream, whose events of changed shapes the
+	// capture has made.
+	Relayed bool
 	// Standby: another process may have the source; this one waits until it can take
 	// it over, if the source is an [entrain.Leaser], and an error that a new session
 	// may mend is retried from the beginning.

@@ -137,6 +137,23 @@ func TestSchemaEvents(t *testing.T) {
 	}
 }
 
+// TestRelayedSchemaEvents: of a durable stream, which has the capture's, no events of
+// changed shapes are made a second time (P2).
+func TestRelayedSchemaEvents(t *testing.T) {
+	a0, a1 := wide("a", 0), wide("a", 1)
+	src := boundedSource()
+	told := entrain.Event{Op: entrain.OpSchema, Table: a1, Schema: &entrain.SchemaChange{Before: a0}}
+	src.Commit(rowIn(a0, 1))
+	src.Commit(told, rowIn(a1, 2))
+	sink := keepingSink()
+	if _, err := run(t, pipeline.Options{Source: src, Sink: sink, Relayed: true}); err != nil {
+		t.Fatal(err)
+	}
+	if got := sink.IDs(); len(got) != 3 {
+		t.Errorf("%d events, want 3: %q", len(got), got)
+	}
+}
+
 // TestSchemaChangedWhileDown: the shape that was delivered last survives.
 func TestSchemaChangedWhileDown(t *testing.T) {
 	src, store, sink := boundedSource(), newSchemaStore(), keepingSink()

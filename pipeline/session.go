@@ -237,6 +237,9 @@ func (s *session) watched(ctx context.Context, b *entrain.Batch) error {
 			return err
 		}
 	}
+	if s.p.opt.Relayed {
+		return nil
+	}
 	if err := s.shapes.pass(ctx, b); err != nil {
 		return err
 	}

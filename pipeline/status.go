@@ -35,7 +35,8 @@ var moves = map[phase][]phase{
 type state struct {
 	phase     phase
 	lastErr   error
-	up        bool // a session has been up
+	up        bool      // a session has been up
+	down      time.Time // since when no session gets further, zero if one does
 	session   *session
 	past      counts    // of sessions that ended
 	writing   time.Time // since when the sink is at work, zero if it is not
@@ -115,6 +116,9 @@ func (p *Pipeline) become(to phase, cause error) error {
 	p.state.phase = to
 	if cause != nil {
 		p.state.lastErr = cause
+		if p.state.down.IsZero() {
+			p.state.down = time.Now()
+		}
 	}
 	return nil
 }
@@ -217,8 +221,14 @@ func (p *Pipeline) Status() Status {
 		at = s.fed.at
 		st.BufferedBytes = s.queue.held()
 		p.describe(&st, s, now)
+		if s.fed.events.acked > 0 || st.Waiting == "source" && st.LagBytes <= 0 {
+			p.state.down = time.Time{}
+		}
 	} else {
 		st.Reread = c.captured - c.applied - c.filtered
+	}
+	if !p.state.down.IsZero() {
+		st.LagSeconds = max(st.LagSeconds, now.Sub(p.state.down).Seconds())
 	}
 	if retainer, ok := p.opt.Source.(entrain.Retainer); ok {
 		if r, known := retainer.Retained(); known {

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"maps"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -18,7 +19,9 @@ func TestExamples(t *testing.T) {
 		t.Fatalf("examples: %v, %v", files, err)
 	}
 	for _, file := range files {
-		got := invoke(t, source, "config", "show", file)
+		env := map[string]string{"REDIS_URL": "redis://127.0.0.1:6379"}
+		maps.Copy(env, source)
+		got := invoke(t, env, "config", "show", file)
 		got.want(t, exitOK)
 		for _, text := range []string{"name: ", "\nsource:\n  type: postgres\n", "create: true", "shutdown_timeout: 20s"} {
 			if !strings.Contains(got.stdout, text) {

@@ -119,7 +119,7 @@ func (p *program) delivery(l *loaded, end sinkEnd, at stream.Partition, source e
 	}
 	o := l.options(p, sink, nil)
 	o.Source, o.Transform, o.Snapshot, o.OnTableError = source, nil, pipeline.Snapshot{}, pipeline.TableErrorStop
-	o.Store, o.Log = positions{state}, env.Log
+	o.Store, o.Log, o.Relayed = positions{state}, env.Log, true
 	o.BufferBytes = min(o.BufferBytes, 2*o.BatchBytes) // the stream is the buffer
 	engine, err := pipeline.New(o)
 	if err != nil {

@@ -139,7 +139,7 @@ func TestRenamedTable(t *testing.T) {
 		f.run()
 		f.arrive(`SELECT count(*) FROM item`)
 		pgtest.Exec(f.t, f.source, `ALTER TABLE item RENAME TO thing`, `INSERT INTO thing VALUES (2, 'b', 'y')`)
-		next := f.halted("table_missing")
+		next := f.halted("table_renamed")
 		if !strings.Contains(f.running.stderr.String(), "sink.schema_changes.rename: stop") {
 			f.t.Errorf("no policy is named: %s", f.running.stderr.String())
 		}
@@ -149,7 +149,7 @@ func TestRenamedTable(t *testing.T) {
 		f.arrive(`SELECT string_agg(id || note || extra, ' ' ORDER BY id) FROM thing`)
 
 		pgtest.Exec(f.t, f.source, `ALTER TABLE thing RENAME TO third`, `INSERT INTO third VALUES (4, 'd', 'z')`)
-		f.halted("table_missing")
+		f.halted("table_renamed")
 		pgtest.Exec(f.t, f.target, `DROP TABLE thing`) // its indexes have the names that the new one's are to have
 		f.run()
 		pgtest.Eventually(f.t, patience, "the table is made", func() bool { return pgtest.QueryOne(f.t, f.target, `SELECT to_regclass('third')`) == "third" })

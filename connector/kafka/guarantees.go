@@ -26,7 +26,7 @@ func (s *Sink) Guarantees() entrain.Guarantees {
 func (l *Log) Guarantees() entrain.Guarantees {
 	g := entrain.Guarantees{Once: true, Whole: l.sink.partitions == 1}
 	if !g.Whole {
-		g.Why = "the stream may have several partitions: each is delivered by itself, in the order of its keys"
+		g.Why = "the stream may have several partitions: each is delivered by itself, in the order of its keys, so that references between tables cannot be enforced at a sink"
 	}
 	return g
 }

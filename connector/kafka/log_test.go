@@ -58,7 +58,7 @@ func TestStream(t *testing.T) {
 			return newTestLog(t, address, id+"."+producer, func(c *LogConfig) { c.Topic, c.MaxMessageBytes = id+"."+producer, 8<<20 })
 		},
 		Partition: func(producer string) stream.Partition { return stream.Partition(id + "." + producer + "/0") },
-		Quiet:     1500 * time.Millisecond, // dialling twice on a busy machine
+		Quiet:     500 * time.Millisecond, // dialling twice on a busy machine
 		Remake: func(t testing.TB) {
 			admin(t, address, func(ctx context.Context, adm *kadm.Client) error {
 				topics, err := adm.ListTopics(ctx)

@@ -13,6 +13,7 @@ import (
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/internal/kafkaserver"
 	"github.com/entrainsync/entrain/internal/kafkaserver/kafkatest"
+	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
 
 // TestOwnBroker is what needs a broker of its own: its rules, its death, its
@@ -72,6 +73,17 @@ func obey(t *testing.T, address, command string) {
 			}
 		}
 		return err
+	})
+	pgtest.Eventually(t, 10*time.Second, "the broker knows the rule", func() bool {
+		known := 0
+		admin(t, address, func(ctx context.Context, adm *kadm.Client) error {
+			found, err := adm.DescribeACLs(ctx, rule)
+			for _, one := range found {
+				known += len(one.Described)
+			}
+			return err
+		})
+		return known >= len(operations)
 	})
 }
 

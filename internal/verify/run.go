@@ -123,6 +123,9 @@ func (r *run) pairs(ctx context.Context) ([]*pair, error) {
 			result.Outcome, result.Why = Skipped, "copied once and not kept in step, not compared"
 			continue
 		}
+		if r.Aside == nil {
+			r.Aside = func(string, string) string { return "" }
+		}
 		if why := r.Aside(t.Table.Schema, t.Table.Name); why != "" {
 			result.refuse(why)
 			continue

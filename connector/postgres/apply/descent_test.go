@@ -293,7 +293,7 @@ func TestSinkRenamedTable(t *testing.T) {
 			table.Version = table.Fingerprint()
 			values := slices.Repeat([]string{"1"}, len(table.Columns))
 			b := f.batch(tx(ins(&table, values...)))
-			stop := wantStop(t, f.w.Write(t.Context(), b), "table_missing")
+			stop := wantStop(t, f.w.Write(t.Context(), b), "table_renamed")
 			if !strings.Contains(stop.What, c.alike+" has its columns") || !strings.Contains(stop.Why, "schema_changes.rename: stop") {
 				t.Error(stop)
 			}

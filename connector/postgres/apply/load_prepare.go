@@ -121,7 +121,7 @@ func (x *loadSession) findTable(ctx context.Context, from entrain.SnapshotTable)
 // missing.
 func (x *loadSession) orMake(ctx context.Context, from entrain.SnapshotTable, t *targetTable, err error) (*targetTable, tableMaker, error) {
 	var stop *entrain.Stop
-	if !errors.As(err, &stop) || stop.Code != "table_missing" || !x.cfg.CreateTables {
+	if !errors.As(err, &stop) || !lacksTable(stop) || !x.cfg.CreateTables {
 		return t, madeByOthers, err
 	}
 	if d := from.Definition; d == nil || d.Dialect != "postgres" {

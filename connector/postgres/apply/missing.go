@@ -40,7 +40,7 @@ func (c *catalog) missing(ctx context.Context, t *entrain.Table) error {
 		return fmt.Errorf("look for table %s under another name at the target: %w", t, err)
 	}
 	stop := &entrain.Stop{
-		Code: "table_missing",
+		Code: codeMissing,
 		What: fmt.Sprintf("table %s does not exist at the target", t),
 		Why:  "changes go to the table with the source's schema and name, or those that a rule gives it, and tables are not made",
 		Next: "entrain check --fix-sql --only table_missing FILE   # prints the SQL that makes it; then: entrain run FILE\n" +
@@ -52,6 +52,14 @@ func (c *catalog) missing(ctx context.Context, t *entrain.Table) error {
 	}
 	return stop
 }
+
+const (
+	codeMissing = "table_missing"
+	codeRenamed = "table_renamed"
+)
+
+// lacksTable reports whether the stop is about a table that is not there.
+func lacksTable(s *entrain.Stop) bool { return s.Code == codeMissing || s.Code == codeRenamed }
 
 // renamed adds to the stop for t that it may be one of the target's tables.
 func (c *catalog) renamed(stop *entrain.Stop, t *entrain.Table, alike [][]string) {
@@ -67,6 +75,7 @@ func (c *catalog) renamed(stop *entrain.Stop, t *entrain.Table, alike [][]string
 	if len(renames) > 1 {
 		renames = []string{"-- one of:\n-- " + strings.Join(renames, "\n-- ")}
 	}
+	stop.Code = codeRenamed // it is not made while changes flow
 	stop.What += fmt.Sprintf("; %s has its columns there", strings.Join(names, ", "))
 	stop.Why = "it was renamed at the source, which is not followed (sink.schema_changes.rename: stop; apply is for columns), or it is another table"
 	stop.Next = strings.Join(renames, "\n") + "\n" + thenRun + "\n-- or, if it is another table: " + strings.ReplaceAll(anew, "\n", "\n-- ")

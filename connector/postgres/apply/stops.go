@@ -42,7 +42,7 @@ func about(t *entrain.Table, err error) error {
 // firstMet says which event a stop about its table comes from.
 func firstMet(e *entrain.Event, err error) error {
 	var stop *entrain.Stop
-	if errors.As(err, &stop) && stop.Code == "table_missing" {
+	if errors.As(err, &stop) && lacksTable(stop) {
 		stop.What += fmt.Sprintf(" (event %s)", e.ID())
 	}
 	return err
