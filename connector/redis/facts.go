@@ -92,7 +92,7 @@ func (s *server) suits(ctx context.Context, c *conn) error {
 		return &entrain.Unreachable{
 			Why:  "the server is a replica, which takes no writes: another one is the master, or this one is about to become it",
 			Next: s.cli("INFO replication"),
-			Err:  entrain.Retryable(fmt.Errorf("Redis at %s is a replica", s.url)),
+			Err:  entrain.Retryable(fmt.Errorf("the Redis at %s is a replica", s.url)),
 		}
 	case s.relaxed:
 		return nil

@@ -42,9 +42,6 @@ const (
 	// is sent.
 	stageBytes  = 4 << 20
 	stageFields = 60_000
-	// perEntry is how many fields an entry has: number of its stream, id, operation,
-	// key, old key, value.
-	perEntry = 6
 	// valueBytes is the largest value that Redis takes.
 	valueBytes = 512<<20 - 1
 	// maxTargets bounds the cache of a process that sees shapes come and go.
