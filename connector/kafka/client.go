@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
-	"github.com/twmb/franz-go/pkg/kversion"
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
@@ -97,24 +95,11 @@ func (p *production) producer() (*kgo.Client, error) {
 		kgo.RecordDeliveryTimeout(patience),
 		kgo.ProduceRequestTimeout(patience),
 		kgo.ConcurrentTransactionsBackoff(time.Millisecond),
-		kgo.MaxVersions(askingVersions()),
 	)
 	if p.exactly {
 		opts = append(opts, kgo.TransactionalID(p.transactionalID), kgo.TransactionTimeout(p.transactionTimout))
 	}
 	return kgo.NewClient(opts...)
-}
-
-// askingVersions are those of the protocol in which a producer asks before it writes
-// to a partition in a new transaction (before KIP-890). While the markers of the
-// last transaction are being written, it is told to ask again, and does so after a
-// millisecond; in the newer versions the broker waits for it, 20 ms at a time.
-func askingVersions() *kversion.Versions {
-	v := kversion.Stable()
-	v.SetMaxKeyVersion(kmsg.Produce.Int16(), 11)
-	v.SetMaxKeyVersion(kmsg.EndTxn.Int16(), 4)
-	v.SetMaxKeyVersion(kmsg.AddPartitionsToTxn.Int16(), 3)
-	return v
 }
 
 func codec(name string) kgo.CompressionCodec {

@@ -2,6 +2,7 @@ package campaign
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/entrainsync/entrain/internal/kafkaserver"
@@ -111,6 +113,10 @@ func (f *fleet) lag(t *testing.T) (lag int64, parts int) {
 			return err
 		}
 		read, err := adm.FetchOffsets(ctx, f.site.name+".out")
+		if errors.Is(err, kerr.CoordinatorNotAvailable) || errors.Is(err, kerr.NotCoordinator) || errors.Is(err, kerr.CoordinatorLoadInProgress) {
+			lag = 1 // not known yet
+			return nil
+		}
 		read.Each(func(o kadm.OffsetResponse) {
 			end, _ := ends.Lookup(o.Topic, o.Partition)
 			lag += end.Offset - o.At
