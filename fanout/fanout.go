@@ -48,6 +48,9 @@ type Delivery struct {
 	Engine *pipeline.Pipeline
 	// Close frees what the pipeline needed, when it has ended. It may be nil.
 	Close func() error
+	// Explain puts into what ended the pipeline what only its maker knows, such as
+	// where its state is. It may be nil.
+	Explain func(error) error
 }
 
 // Fanout runs what its options say. Run may be called once, Sinks at any time

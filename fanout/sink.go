@@ -156,6 +156,9 @@ func (s *sink) once(ctx context.Context, p stream.Partition, source entrain.Sour
 	s.parts[p] = now
 	s.mu.Unlock()
 	err = d.Engine.Run(ctx)
+	if err != nil && d.Explain != nil {
+		err = d.Explain(err)
+	}
 	if d.Close != nil {
 		err = errors.Join(err, d.Close())
 	}

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -125,12 +127,32 @@ func (p *program) delivery(l *loaded, end sinkEnd, at stream.Partition, source e
 	if err != nil {
 		return nil, errors.Join(err, state.Close())
 	}
-	return &fanout.Delivery{Engine: engine, Close: state.Close}, nil
+	here := place{state: state.Folder()} // a sink's advice is about the delivery's state, not about the capture's
+	return &fanout.Delivery{Engine: engine, Close: state.Close, Explain: here.fillStop}, nil
 }
 
 // sinkFolder is where the states of deliveries are.
 func (l *loaded) sinkFolder() string {
 	return filepath.Join(store.Folder(l.file.State.Dir, l.file.Name), "sinks")
+}
+
+// wasStreamed refuses to go on without a stream where there was one: the source was
+// told to be taken what the sinks may not have, and the state's position is the
+// capture's.
+func (l *loaded) wasStreamed() error {
+	entries, err := os.ReadDir(l.sinkFolder())
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look whether the pipeline had a stream: %w", err)
+	}
+	return &entrain.Stop{
+		Code: "stream_taken_out",
+		What: fmt.Sprintf("the pipeline %s has run with a stream, and its file has none now", l.file.Name),
+		Why:  "changes that are in the stream and not at the sink yet are not in the source's slot any more: going on there would leave them out",
+		Next: "put the stream back into FILE; or begin anew: entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
+	}
 }
 
 // positions is a state of which a delivery uses the checkpoint only: tables live

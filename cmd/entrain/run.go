@@ -103,7 +103,7 @@ func (p *program) work(l *loaded, state *store.Store) (*work, error) {
 	var err error
 	if l.log != nil {
 		e, err = p.flow(l, state)
-	} else {
+	} else if err = l.wasStreamed(); err == nil {
 		e, err = pipeline.New(l.options(p, l.sinks[0].sink, state))
 	}
 	if err != nil {
