@@ -209,6 +209,7 @@ type production struct {
 	linger            time.Duration
 	maxMessage        int32
 	exactly           bool
+	uncompacted       bool // topics of events are made so, whatever the brokers' default is
 	transactionalID   string
 	transactionTimout time.Duration
 }

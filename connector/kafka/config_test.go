@@ -121,3 +121,15 @@ func TestClientsAreMade(t *testing.T) {
 		t.Errorf("open with a missing file: %v", err)
 	}
 }
+
+// TestLogIsNotCompacted: a log's topic is made without compaction, where that is the
+// brokers' default, too: readers would miss changes and not know it (P1).
+func TestLogIsNotCompacted(t *testing.T) {
+	l, err := NewLog(LogConfig{Brokers: []string{"127.0.0.1:9"}, Topic: "changes", TransactionalID: "shop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if policy := l.sink.events("changes").configs["cleanup.policy"]; policy == nil || *policy != "delete" {
+		t.Errorf("cleanup.policy %v, want delete", policy)
+	}
+}

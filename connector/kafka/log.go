@@ -125,7 +125,7 @@ func NewLog(cfg LogConfig) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kafka stream: %w", errors.Unwrap(err))
 	}
-	sink.shape.log = true
+	sink.shape.log, sink.uncompacted = true, true
 	return &Log{sink: sink, name: cfg.Topic, protocol: protocol, session: cmp.Or(cfg.SessionTimeout, defaultSession),
 		members: map[string]*kgo.Client{}}, nil
 }

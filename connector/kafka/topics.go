@@ -29,6 +29,9 @@ type wanted struct {
 // events is what a topic of events is made with.
 func (p *production) events(name string) wanted {
 	w := wanted{name: name, partitions: int32(p.partitions), replication: int16(p.replication), configs: map[string]*string{}}
+	if p.uncompacted { // of a key only the last change would stay
+		w.configs["cleanup.policy"] = text("delete")
+	}
 	if p.retention > 0 {
 		w.configs["retention.ms"] = text(strconv.FormatInt(p.retention.Milliseconds(), 10))
 	}
