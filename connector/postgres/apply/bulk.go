@@ -39,19 +39,26 @@ func (w *writer) begin(ctx context.Context, b *entrain.Batch) error {
 		return nil
 	}
 	f := takeOff(ctx, w.conn, w.stmts, w.exec.sent)
-	f.add(call{sql: "BEGIN"})
-	f.add(w.moveCall(b.Through, b.Events))
+	opening := []call{{sql: "BEGIN"}}
+	if w.turn {
+		opening = append(opening, w.turnCalls()...)
+	}
+	move := len(opening)
+	opening = append(opening, w.moveCall(b.Through, b.Events))
+	for _, c := range opening {
+		f.add(c)
+	}
 	if len(w.catalog.late) > 0 {
 		f.add(call{sql: "SET CONSTRAINTS ALL DEFERRED"})
 	}
 	at, err := f.land(func(call int, rows int64) error {
-		if call == 1 {
+		if call == move {
 			return hasMoved(rows)
 		}
 		return nil
 	})
 	w.exec.sent = f.sent
-	if at == 1 && moveFailed(err) {
+	if at == move && moveFailed(err) {
 		if _, err := dial.QueryRows(ctx, w.conn, "ROLLBACK"); err != nil {
 			return err
 		}

@@ -41,6 +41,7 @@ type Sink struct {
 	cfg   Config
 	conn  *pgconn.Config
 	lease *lease
+	turns *turns
 	loads loadPool
 	said  sync.Map // what was said once: names of tables, what a copy leaves there, references left out
 }
@@ -78,7 +79,7 @@ func NewSink(cfg Config) (*Sink, error) {
 	if cfg.SchemaChanges, err = cfg.SchemaChanges.withDefaults(); err != nil {
 		return nil, fmt.Errorf("sink: %w", err)
 	}
-	s := &Sink{cfg: cfg, lease: &lease{}}
+	s := &Sink{cfg: cfg, lease: &lease{}, turns: &turns{}}
 	if s.conn, err = s.parse("sink"); err != nil {
 		return nil, fmt.Errorf("sink: %w", err)
 	}
@@ -131,6 +132,7 @@ func (s *Sink) Open(ctx context.Context) (entrain.Writer, error) {
 		met:    map[*targetTable]int{},
 		counts: map[string]int64{},
 		lease:  s.lease,
+		turns:  s.turns,
 	}
 	w.catalog = newCatalog(conn)
 	w.catalog.makes = s.cfg.CreateTables

@@ -36,6 +36,8 @@ type writer struct {
 	broken error
 
 	lease *lease // of the sink, for loads
+	turns *turns // of the sink, likewise
+	turn  bool   // the batch is applied in turn
 
 	catalog *catalog
 	// relearnt is set while a batch is tried once more with fresh knowledge.
@@ -114,7 +116,10 @@ func (w *writer) write(ctx context.Context, b *entrain.Batch) error {
 	if slices.ContainsFunc(b.Events, changesShape) {
 		return w.writeChanges(ctx, b)
 	}
-	if !w.inTx && !b.Through.IsZero() && len(b.Events) <= tipEvents {
+	if !w.inTx {
+		w.turn = w.turns.take()
+	}
+	if !w.inTx && !w.turn && !b.Through.IsZero() && len(b.Events) <= tipEvents {
 		done, err := w.writeTip(ctx, b)
 		if done || err != nil {
 			return err
@@ -125,6 +130,7 @@ func (w *writer) write(ctx context.Context, b *entrain.Batch) error {
 
 // fail ends the session: the server rolls back what was not committed.
 func (w *writer) fail(err error) error {
+	w.noteDeadlock(err)
 	err = dial.Classify(err)
 	w.broken = err
 	w.disconnect()
