@@ -3,6 +3,8 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -95,4 +97,59 @@ func TestTopicGrew(t *testing.T) {
 	w.Close()
 	w, _ = producer(t, l) // the new number is noted
 	write(t, w, batchOf(4, row("4")))
+}
+
+// TestKeyDivided: where what identifies a row changes, a row's changes would be in
+// two partitions. That is a stop before the first of them, until the old ones are
+// said to be delivered; a key that only gets a wider type moves nothing.
+func TestKeyDivided(t *testing.T) {
+	address, id := broker(t), unique()
+	l := newTestLog(t, address, id, func(c *LogConfig) { c.Partitions = 3 })
+	shape := func(change func(columns []entrain.Column) bool) *entrain.Table {
+		table := *entraintest.StandardTable()
+		table.Columns = slices.Clone(table.Columns)
+		table.FullIdentity = change(table.Columns)
+		table.Version = table.Fingerprint()
+		return &table
+	}
+	cells := func(table *entrain.Table) []entraintest.Cell {
+		all := make([]entraintest.Cell, len(table.Columns))
+		for i := range all {
+			all[i] = entraintest.Text("1")
+		}
+		return all
+	}
+	key := slices.IndexFunc(entraintest.StandardTable().Columns, func(c entrain.Column) bool { return c.Key })
+	narrow := shape(func(c []entrain.Column) bool { c[key].Type = "int4"; return false })
+	wide := shape(func(c []entrain.Column) bool { c[key].Type = "int8"; return false })
+	w, _ := producer(t, l)
+	write(t, w, batchOf(1, entraintest.Insert(narrow, cells(narrow)...)))
+	write(t, w, batchOf(2, entraintest.Insert(wide, cells(wide)...)))
+	w.Close()
+	at := uint64(2)
+	for name, table := range map[string]*entrain.Table{
+		"another column": shape(func(c []entrain.Column) bool { c[key].Key, c[1-key].Key = false, true; return false }),
+		"a type":         shape(func(c []entrain.Column) bool { c[key].Type = "uuid"; return false }),
+		"all columns":    shape(func([]entrain.Column) bool { return true }),
+	} {
+		w, from := producer(t, l)
+		if want := strconv.FormatUint(at, 10); from.Offset != want {
+			t.Fatalf("%s: begins at %v, want %s", name, from, want)
+		}
+		stop := wantStop(t, w.Write(t.Context(), batchOf(at+1, entraintest.Insert(table, cells(table)...))), "key_divided")
+		forget := "rows/" + table.String()
+		if !strings.Contains(stop.Next, "echo '"+forget+"|NULL' |") || !stop.Data {
+			t.Errorf("%s: the advice is %s", name, stop.Next)
+		}
+		w.Close()
+		c := consumer(t, address, id+".changes")
+		if err := c.ProduceSync(t.Context(), &kgo.Record{Topic: id + ".state", Key: []byte(forget)}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		w, _ = producer(t, l)
+		at++
+		write(t, w, batchOf(at, entraintest.Insert(table, cells(table)...)))
+		w.Close()
+	}
 }

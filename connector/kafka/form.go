@@ -112,6 +112,9 @@ func (f *jsonForm) target(ctx context.Context, table *entrain.Table, source stri
 	if err := f.rememberShape(ctx, table); err != nil {
 		return nil, err
 	}
+	if err := f.rememberKey(ctx, table, topic); err != nil {
+		return nil, err
+	}
 	if len(f.tables) >= maxTables {
 		clear(f.tables)
 	}

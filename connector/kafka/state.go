@@ -23,6 +23,7 @@ const (
 	topicKey    = "topic/"  // and the topic's name
 	shapeKey    = "shape/"  // and the fingerprint
 	streamKey   = "stream/" // and source/incarnation; beside a log only
+	rowsKey     = "rows/"   // and schema.table; of a log with several partitions
 )
 
 const stateVersion = 1
@@ -32,6 +33,7 @@ type state struct {
 	position entrain.Position
 	shapes   map[string]bool        // by fingerprint in hexadecimal
 	topics   map[string]topicRecord // the topics that were written to
+	keys     map[string][]string    // how the rows of a table are spread
 	values   map[string][]byte      // of a capture: see [Log.SaveValues]
 }
 
@@ -72,7 +74,7 @@ type streamRecord struct {
 }
 
 func newState() *state {
-	return &state{shapes: map[string]bool{}, topics: map[string]topicRecord{}, values: map[string][]byte{}}
+	return &state{shapes: map[string]bool{}, topics: map[string]topicRecord{}, keys: map[string][]string{}, values: map[string][]byte{}}
 }
 
 // take adds what a record says.
@@ -89,6 +91,15 @@ func (s *state) take(r *kgo.Record) error {
 		s.shapes[key[len(shapeKey):]] = r.Value != nil
 	case strings.HasPrefix(key, valueKey):
 		s.values[key[len(valueKey):]] = r.Value
+	case strings.HasPrefix(key, rowsKey):
+		var k keyRecord
+		delete(s.keys, key[len(rowsKey):])
+		if r.Value == nil {
+			return nil
+		}
+		if err = decodeState(r.Value, &k, &k.V); err == nil {
+			s.keys[key[len(rowsKey):]] = k.Columns
+		}
 	case strings.HasPrefix(key, topicKey):
 		var t topicRecord
 		delete(s.topics, key[len(topicKey):])
