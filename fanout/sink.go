@@ -38,8 +38,12 @@ func mended(st pipeline.Status) bool {
 }
 
 // lookEvery is how often a log that does not assign its partitions is asked for
-// new ones.
-const lookEvery = 5 * time.Second
+// new ones; before the first one is there, which a capture is just about to make,
+// it begins with firstLook and waits twice as long each time.
+const (
+	lookEvery = 5 * time.Second
+	firstLook = 20 * time.Millisecond
+)
 
 // run delivers every partition that this process is to deliver, until ctx ends.
 func (s *sink) run(ctx context.Context) {
@@ -64,7 +68,7 @@ func (s *sink) takeAll(ctx context.Context) error {
 	var work sync.WaitGroup
 	defer work.Wait()
 	taken := map[stream.Partition]bool{}
-	for {
+	for wait := firstLook; ; wait = min(2*wait, lookEvery) {
 		partitions, err := s.f.opt.Stream.Partitions(ctx)
 		if err != nil && len(taken) == 0 {
 			return err
@@ -75,7 +79,10 @@ func (s *sink) takeAll(ctx context.Context) error {
 				work.Go(func() { _ = s.deliver(ctx, p) }) // it ends with ctx only
 			}
 		}
-		if !sleep(ctx, lookEvery) {
+		if len(taken) > 0 {
+			wait = lookEvery
+		}
+		if !sleep(ctx, wait) {
 			return nil
 		}
 	}
