@@ -47,6 +47,9 @@ type Options struct {
 	// it over, if the source is an [entrain.Leaser], and an error that a new session
 	// may mend is retried from the beginning.
 	Standby bool
+	// DeadLetters, if set, let the pipeline go on without events that the sink
+	// refuses.
+	DeadLetters *DeadLetters
 	// OnTableError is what becomes of a table of which the sink refuses something.
 	// Default: the pipeline stops.
 	OnTableError TableError
@@ -99,6 +102,7 @@ type Pipeline struct {
 	advancing    sync.WaitGroup // what brings sequences over
 	tables       *tables        // the life of single tables
 	shapes       shapes         // that tables had
+	letters      *desk          // events that were taken out
 
 	mu    sync.Mutex
 	state state
@@ -129,6 +133,7 @@ func New(o Options) (*Pipeline, error) {
 	}
 	p := &Pipeline{opt: o, log: o.Log}
 	p.tables = newTables(p)
+	p.letters = newDesk(p, o.DeadLetters)
 	return p, nil
 }
 
@@ -154,7 +159,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 				return err
 			}
 			continue
-		case ctx.Err() == nil && (p.meetsNew(ctx, err) || p.tables.survive(ctx, err) || p.renew(ctx, err)):
+		case ctx.Err() == nil && (p.meetsNew(ctx, err) || p.letters.refuse(err) || p.tables.survive(ctx, err) || p.renew(ctx, err)):
 		case ctx.Err() != nil || !entrain.IsRetryable(err) || !p.wasUp() && !p.opt.Standby:
 			return errors.Join(err, p.become(phaseFailed, err))
 		}

@@ -58,27 +58,35 @@ const (
 	arrived arrival = iota // there is something to take
 	ended                  // nothing will come any more: closed and empty, or ctx ended
 	expired                // the time was up first
+	asked                  // somebody asks for something
 )
 
-// wait blocks until there is something to take, nothing can come any more, or
-// the timer fires; a nil timer never does.
-func (q *queue) wait(ctx context.Context, timer <-chan time.Time) arrival {
+// wait blocks until there is something to take, nothing can come any more, the
+// timer fires or somebody asks; a nil channel never does.
+func (q *queue) wait(ctx context.Context, timer <-chan time.Time, asks <-chan ask) (arrival, ask) {
 	for {
+		select {
+		case a := <-asks:
+			return asked, a
+		default:
+		}
 		q.mu.Lock()
 		some, closed, changed := len(q.batches) > 0, q.closed, q.changed
 		q.mu.Unlock()
 		switch {
 		case some:
-			return arrived
+			return arrived, ask{}
 		case closed:
-			return ended
+			return ended, ask{}
 		}
 		select {
 		case <-changed:
 		case <-timer:
-			return expired
+			return expired, ask{}
+		case a := <-asks:
+			return asked, a
 		case <-ctx.Done():
-			return ended
+			return ended, ask{}
 		}
 	}
 }

@@ -98,15 +98,16 @@ func TestQueueClose(t *testing.T) {
 func TestQueueWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue(1)
-		if got := q.wait(t.Context(), time.After(time.Second)); got != expired {
+		if got, _ := q.wait(t.Context(), time.After(time.Second), nil); got != expired {
 			t.Errorf("with a timer the wait ended by %d", got)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if got := q.wait(ctx, nil); got != ended || len(q.take(1, nil)) != 0 {
+		if got, _ := q.wait(ctx, nil, nil); got != ended || len(q.take(1, nil)) != 0 {
 			t.Errorf("without a context the wait ended by %d", got)
 		}
-		if err := q.put(t.Context(), whole(1)); err != nil || q.wait(t.Context(), nil) != arrived {
+		err := q.put(t.Context(), whole(1))
+		if got, _ := q.wait(t.Context(), nil, nil); err != nil || got != arrived {
 			t.Errorf("a batch did not end the wait: %v", err)
 		}
 	})
@@ -128,7 +129,7 @@ func TestTrackerInvariants(t *testing.T) {
 				if rapid.Bool().Draw(t, "complete") {
 					b.Through = entrain.Position{Offset: "x"}
 				}
-				if err := tr.noteWritten(n, b); err != nil {
+				if err := tr.noteWritten(n, b, 0); err != nil {
 					t.Fatal(err)
 				}
 			},
@@ -144,7 +145,7 @@ func TestTrackerInvariants(t *testing.T) {
 
 func TestTrackerRefusesMoreThanRead(t *testing.T) {
 	var tr tracker
-	if err := tr.noteWritten(1, whole(1)); err == nil {
+	if err := tr.noteWritten(1, whole(1), 0); err == nil {
 		t.Error("a batch that was never read counts as written")
 	}
 	tr.acked = 1
@@ -161,7 +162,7 @@ func TestPartDroppedMeanwhile(t *testing.T) {
 	if err := q.put(t.Context(), &entrain.Batch{Events: make([]entrain.Event, 1), Bytes: 1}); err != nil {
 		t.Fatal(err)
 	}
-	if got := q.wait(t.Context(), nil); got != arrived {
+	if got, _ := q.wait(t.Context(), nil, nil); got != arrived {
 		t.Fatalf("a batch is there, and wait says %v", got)
 	}
 	q.close()
@@ -169,7 +170,7 @@ func TestPartDroppedMeanwhile(t *testing.T) {
 	if err := s.deliverQueued(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if got := q.wait(t.Context(), nil); got != ended {
+	if got, _ := q.wait(t.Context(), nil, nil); got != ended {
 		t.Errorf("nothing will come any more, and wait says %v", got)
 	}
 }

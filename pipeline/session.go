@@ -29,6 +29,7 @@ type session struct {
 	merged []entrain.Event  // scratch for merging them
 	fed    tracker          // guarded by p.mu
 
+	within     bool             // a transaction is written, but for its end
 	remembered bool             // the store knows that the sink has a position
 	owed       entrain.Position // durable, but not yet saved and confirmed; zero if none
 	saved      time.Time        // when the position was last saved
@@ -156,6 +157,9 @@ func (p *Pipeline) takeOver(ctx context.Context, sink entrain.Positioner) (entra
 // run moves changes. The first error of either side is the session's; when
 // reading ends as it should, what was read is still written.
 func (s *session) run(ctx, work context.Context) error {
+	if err := s.p.letters.begin(ctx); err != nil {
+		return err
+	}
 	reading, stopReading := context.WithCancel(ctx)
 	defer stopReading()
 	var wg sync.WaitGroup
@@ -274,7 +278,12 @@ const saveEvery = 50 * time.Millisecond
 // write empties the queue until it is closed and empty.
 func (s *session) write(work context.Context) error {
 	for {
-		switch s.queue.wait(work, s.saveTimer()) {
+		what, a := s.queue.wait(work, s.saveTimer(), s.asks())
+		switch what {
+		case asked:
+			if err := a.answer(work, s); err != nil {
+				return err
+			}
 		case arrived:
 			if err := s.deliverQueued(work); err != nil {
 				return err
@@ -335,18 +344,24 @@ func (s *session) deliver(work context.Context, b *entrain.Batch) error {
 	if err := s.p.point(PointWriting); err != nil {
 		return err
 	}
+	pass, parked, err := s.p.letters.sort(work, b)
+	if err != nil {
+		return err
+	}
 	s.p.writing(time.Now())
-	err := s.writer.Write(work, b)
+	err = s.writer.Write(work, pass)
 	s.p.writing(time.Time{})
 	if err != nil {
 		return fmt.Errorf("write to sink after %s: %w", s.position(), errors.Join(err, causeOf(work)))
 	}
 	s.p.mu.Lock()
-	err = s.fed.noteWritten(uint64(len(s.parts)), b)
+	err = s.fed.noteWritten(uint64(len(s.parts)), b, parked)
 	s.p.mu.Unlock()
+	s.within = b.Through.IsZero() && (s.within || len(b.Events) > 0)
 	if err != nil || b.Through.IsZero() {
 		return err
 	}
+	s.p.letters.durable()
 	if n := len(b.Events); n > 0 {
 		s.p.committed(b.Events[n-1].Tx.CommitTime)
 	}

@@ -52,11 +52,12 @@ type counts struct {
 }
 
 // settled is what became of events that a sink has durably.
-type settled struct{ applied, filtered int64 }
+type settled struct{ applied, filtered, parked int64 }
 
 func (s *settled) add(more settled) {
 	s.applied += more.applied
 	s.filtered += more.filtered
+	s.parked += more.parked
 }
 
 // Status is a pipeline at one moment, as `entrain status` shows it.
@@ -81,13 +82,16 @@ type Status struct {
 	BufferedBytes int `json:"buffered_bytes"`
 	// Captured counts the events read from the source, Applied those durable
 	// at the sink whose position is saved, Filtered those that a transform or a snapshot left
-	// out on the way to there, Reread those that a broken session had read but
+	// out on the way to there, Parked those that became dead letters, Reread those that a broken session had read but
 	// not brought that far, and which were read again. At rest captured =
-	// applied + filtered + reread (P1).
+	// applied + filtered + parked + reread (P1).
 	Captured int64 `json:"captured"`
 	Applied  int64 `json:"applied"`
 	Filtered int64 `json:"filtered"`
+	Parked   int64 `json:"parked"`
 	Reread   int64 `json:"reread"`
+	// DeadLetters are stored now: parked ones less those that were replayed or dropped.
+	DeadLetters int `json:"dead_letters"`
 	// Snapshot is the progress of copying existing rows, nil if this run has
 	// copied none.
 	Snapshot *SnapshotStatus `json:"snapshot,omitempty"`
@@ -201,14 +205,14 @@ func (p *Pipeline) totals() counts {
 
 // Status returns the pipeline's state now.
 func (p *Pipeline) Status() Status {
-	tables := p.tables.count()
+	tables, letters := p.tables.count(), int(p.letters.letters.Load())
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
 	c := p.totals()
 	st := Status{
 		Phase: string(p.state.phase), LagBytes: -1,
-		Captured: c.captured, Applied: c.applied, Filtered: c.filtered, Tables: tables, Counts: c.extra,
+		Captured: c.captured, Applied: c.applied, Filtered: c.filtered, Parked: c.parked, DeadLetters: letters, Tables: tables, Counts: c.extra,
 	}
 	if st.Phase == "" {
 		st.Phase = string(phaseNew)
@@ -225,7 +229,7 @@ func (p *Pipeline) Status() Status {
 			p.state.down = time.Time{}
 		}
 	} else {
-		st.Reread = c.captured - c.applied - c.filtered
+		st.Reread = c.captured - c.applied - c.filtered - c.parked
 	}
 	if !p.state.down.IsZero() {
 		st.LagSeconds = max(st.LagSeconds, now.Sub(p.state.down).Seconds())
@@ -248,7 +252,7 @@ func (p *Pipeline) Status() Status {
 // describe fills in what only a session at work knows.
 func (p *Pipeline) describe(st *Status, s *session, now time.Time) {
 	inFlight := s.fed.events.read - s.fed.events.acked
-	st.Reread = p.state.past.captured - p.state.past.applied - p.state.past.filtered
+	st.Reread = p.state.past.captured - p.state.past.applied - p.state.past.filtered - p.state.past.parked
 	var lag entrain.Lag
 	if lagger, ok := s.reader.(entrain.Lagger); ok {
 		lag = lagger.Lag()

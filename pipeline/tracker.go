@@ -17,6 +17,7 @@ type tracker struct {
 	events   struct{ read, durable, acked int64 } // of these batches, filtered ones included
 	open     int64                                // events written but not durable
 	filtered struct{ open, durable, acked int64 } // those of the events that were filtered
+	parked   struct{ open, durable, acked int64 } // and those that became dead letters
 	at       entrain.Position                     // of durable
 }
 
@@ -26,22 +27,24 @@ func (t *tracker) noteRead(b *entrain.Batch) {
 	t.events.read += int64(len(b.Events) + b.Filtered)
 }
 
-// noteWritten counts batches that the sink accepted with one write; they are
-// durable if the write had a position.
-func (t *tracker) noteWritten(batches uint64, b *entrain.Batch) error {
+// noteWritten counts batches that the sink accepted with one write, but for the events
+// that were parked; they are durable if the write had a position.
+func (t *tracker) noteWritten(batches uint64, b *entrain.Batch, parked int) error {
 	if t.written+batches > t.read {
 		return fmt.Errorf("%d batches written of %d read", t.written+batches, t.read)
 	}
 	t.written += batches
 	t.open += int64(len(b.Events) + b.Filtered)
 	t.filtered.open += int64(b.Filtered)
+	t.parked.open += int64(parked)
 	if b.Through.IsZero() {
 		return nil
 	}
 	t.durable = t.written
 	t.events.durable += t.open
 	t.filtered.durable += t.filtered.open
-	t.open, t.filtered.open = 0, 0
+	t.parked.durable += t.parked.open
+	t.open, t.filtered.open, t.parked.open = 0, 0, 0
 	t.at = b.Through
 	return nil
 }
@@ -51,18 +54,21 @@ func (t *tracker) noteAcked() {
 	t.acked = t.durable
 	t.events.acked = t.events.durable
 	t.filtered.acked = t.filtered.durable
+	t.parked.acked = t.parked.durable
 }
 
 // confirmed returns what became of the events that are confirmed to the source.
 func (t *tracker) confirmed() settled {
-	return settled{applied: t.events.acked - t.filtered.acked, filtered: t.filtered.acked}
+	return settledOf(t.events.acked, t.filtered.acked, t.parked.acked)
 }
 
 // unconfirmed is the same for those that are durable and not yet confirmed.
 func (t *tracker) unconfirmed() settled {
-	all := settled{applied: t.events.durable - t.filtered.durable, filtered: t.filtered.durable}
-	done := t.confirmed()
-	return settled{applied: all.applied - done.applied, filtered: all.filtered - done.filtered}
+	return settledOf(t.events.durable-t.events.acked, t.filtered.durable-t.filtered.acked, t.parked.durable-t.parked.acked)
+}
+
+func settledOf(events, filtered, parked int64) settled {
+	return settled{applied: events - filtered - parked, filtered: filtered, parked: parked}
 }
 
 // valid returns the violated invariant, if any.

@@ -1,0 +1,344 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/pipeline/parking"
+)
+
+// DeadLetters say what becomes of events that the sink refuses for good: they are
+// taken out and stored, and the others flow.
+type DeadLetters struct {
+	// Store keeps what is taken out.
+	Store LetterStore
+	// Rules say when and how much is taken out.
+	Rules parking.Rules
+	// Alert is from how many letters on their number is logged as an error; 0 for
+	// never.
+	Alert int
+}
+
+// LetterStore keeps dead letters. Calls return when what they did survives a crash.
+// It may be used from several goroutines.
+type LetterStore interface {
+	// Letters returns all, in any order.
+	Letters(ctx context.Context) ([]parking.Letter, error)
+	// Park adds letters. One whose event is there already is left as it is.
+	Park(ctx context.Context, letters []parking.Letter) error
+	// Unpark removes the letters of events by their ids. One that is not there is no
+	// error.
+	Unpark(ctx context.Context, ids []string) error
+}
+
+// desk is where the dead letters of a pipeline are dealt with.
+type desk struct {
+	opt  *DeadLetters // nil: there are none, and what is refused ends the pipeline
+	p    *Pipeline
+	asks chan ask // for the goroutine that writes
+
+	pending []parking.Letter // stored, while the batch that they were in is not durable
+
+	letters atomic.Int64 // how many there are
+
+	mu      sync.Mutex // held while the store works
+	lot     *parking.Lot
+	loaded  bool
+	alerted bool
+}
+
+// ask is what the writing goroutine is to do between two batches.
+type ask struct {
+	do   func(ctx context.Context, s *session) error
+	done chan error // of one
+}
+
+// answer does what was asked. That the sink refuses it ends the session, but not the
+// pipeline.
+func (a ask) answer(ctx context.Context, s *session) error {
+	err := a.do(ctx, s)
+	a.done <- err
+	var refused *replayError
+	if errors.As(err, &refused) {
+		return entrain.Retryable(errors.New("replay: " + err.Error()))
+	}
+	return nil
+}
+
+// asks is where to listen for more to do: nowhere in the middle of a transaction.
+func (s *session) asks() <-chan ask {
+	if s.within {
+		return nil
+	}
+	return s.p.letters.asks
+}
+
+func newDesk(p *Pipeline, o *DeadLetters) *desk {
+	d := &desk{opt: o, p: p, asks: make(chan ask)}
+	if o != nil {
+		d.lot = parking.New(o.Rules)
+	}
+	return d
+}
+
+// begin is called when a session begins.
+func (d *desk) begin(ctx context.Context) error {
+	if d.opt == nil {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lot.Begin()
+	d.pending = nil
+	if d.loaded {
+		return nil
+	}
+	letters, err := d.opt.Store.Letters(ctx)
+	if err != nil {
+		return entrain.Retryable(fmt.Errorf("read the dead letters: %w", err))
+	}
+	d.lot.Add(letters)
+	d.loaded = true
+	d.alert()
+	return nil
+}
+
+// refuse notes what ended a session, and reports whether the pipeline goes on
+// without the events that it is about.
+func (d *desk) refuse(err error) bool {
+	if d.opt == nil {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.lot.Refuse(err, time.Now())
+}
+
+// sort takes out of a batch what is not to be delivered, and stores it: behind
+// that it may become durable that the batch is done (P1). It returns how many
+// events it took out.
+func (d *desk) sort(ctx context.Context, b *entrain.Batch) (*entrain.Batch, int, error) {
+	if d.opt == nil {
+		return b, 0, nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	pass, letters, err := d.lot.Sort(b, time.Now())
+	if err != nil {
+		return nil, 0, entrain.Retryable(err)
+	}
+	if len(letters) > 0 {
+		if err := d.opt.Store.Park(ctx, letters); err != nil {
+			d.lot.Remove(letters)
+			return nil, 0, entrain.Retryable(fmt.Errorf("store %d dead letters: %w", len(letters), err))
+		}
+		d.pending = append(d.pending, letters...)
+		d.log(letters)
+		d.alert()
+	}
+	return pass, len(b.Events) - len(pass.Events), nil
+}
+
+// log tells of those that the sink refused itself.
+func (d *desk) log(letters []parking.Letter) {
+	refused := slices.IndexFunc(letters, func(l parking.Letter) bool { return l.Reason != "" })
+	if refused < 0 {
+		d.p.log.Warn("events wait behind a dead letter", "events", len(letters), "behind", letters[0].Behind)
+		return
+	}
+	l := letters[refused]
+	d.p.log.Error("the sink refuses an event: it is a dead letter, and the others go on", "event", l.Event.ID(), "table", l.Event.Table.String(),
+		"with", len(letters)-1, "attempts", l.Attempts, "error", l.Reason)
+}
+
+// alert counts the letters, and says once that there are too many.
+func (d *desk) alert() {
+	d.letters.Store(int64(d.lot.Len()))
+	over := d.opt.Alert > 0 && d.lot.Len() >= d.opt.Alert
+	if over && !d.alerted {
+		d.p.log.Error("there are many dead letters", "letters", d.lot.Len(), "alert_threshold", d.opt.Alert, "next", "entrain dlq list FILE")
+	}
+	d.alerted = over
+}
+
+// durable notes that what was taken out so far will not come again.
+func (d *desk) durable() {
+	if d.opt == nil || len(d.pending) == 0 {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lot.Parked(d.pending)
+	d.pending = nil
+}
+
+var errNoLetters = errors.New("dead letters are not kept: set dead_letter in FILE")
+
+// Replay delivers dead letters once more, in the order of their events, and removes
+// them then. ids are those of events, or of transactions (with a / at the end);
+// none for all. Letters that come behind others that are not among them are
+// refused. It may be called while Run works, from any goroutine, and returns when
+// it is done. What the sink refuses again stays, and those behind it.
+func (p *Pipeline) Replay(ctx context.Context, ids []string) (int, error) {
+	return p.onLetters(ctx, func(ctx context.Context, s *session) (int, error) { return p.letters.replay(ctx, s, ids) })
+}
+
+// Drop removes dead letters for good; see [Pipeline.Replay] for ids.
+func (p *Pipeline) Drop(ctx context.Context, ids []string) (int, error) {
+	return p.onLetters(ctx, func(ctx context.Context, _ *session) (int, error) {
+		letters, err := p.letters.chosen(ctx, ids)
+		if err != nil {
+			return 0, err
+		}
+		return len(letters), p.letters.remove(ctx, letters)
+	})
+}
+
+// onLetters has the writing goroutine do something between two transactions.
+func (p *Pipeline) onLetters(ctx context.Context, do func(ctx context.Context, s *session) (int, error)) (n int, err error) {
+	if p.letters.opt == nil {
+		return 0, errNoLetters
+	}
+	a := ask{done: make(chan error, 1)}
+	a.do = func(ctx context.Context, s *session) (failed error) {
+		n, failed = do(ctx, s)
+		return failed
+	}
+	select {
+	case p.letters.asks <- a:
+	case <-ctx.Done():
+		return 0, fmt.Errorf("the pipeline does not deliver at the moment: %w", ctx.Err()) // no session, or a large transaction
+	}
+	return n, <-a.done
+}
+
+// chosen are the stored letters that ids name, in the order of their events.
+func (d *desk) chosen(ctx context.Context, ids []string) ([]parking.Letter, error) {
+	all, err := d.opt.Store.Letters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(all, parking.Compare)
+	if len(ids) == 0 {
+		return all, nil
+	}
+	var some []parking.Letter
+	used := map[string]bool{}
+	for i := range all {
+		id := all[i].Event.ID()
+		for _, want := range ids {
+			if id == want || strings.HasSuffix(want, "/") && strings.HasPrefix(id, want) {
+				used[want] = true
+				some = append(some, all[i])
+				break
+			}
+		}
+	}
+	for _, want := range ids {
+		if !used[want] {
+			return nil, fmt.Errorf("there is no dead letter %s", want)
+		}
+	}
+	return some, nil
+}
+
+func (d *desk) remove(ctx context.Context, letters []parking.Letter) error {
+	ids := make([]string, len(letters))
+	for i := range letters {
+		ids[i] = letters[i].Event.ID()
+	}
+	if err := d.opt.Store.Unpark(ctx, ids); err != nil {
+		return fmt.Errorf("remove %d dead letters: %w", len(ids), err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lot.Remove(letters)
+	d.alert()
+	return nil
+}
+
+// replay delivers letters, a source transaction at a time, at the position where the
+// sink is: the stream does not move.
+func (d *desk) replay(ctx context.Context, s *session, ids []string) (int, error) {
+	if s.position().IsZero() {
+		return 0, errors.New("nothing was delivered yet")
+	}
+	letters, err := d.chosen(ctx, ids)
+	if err != nil {
+		return 0, err
+	}
+	if err := d.inOrder(ctx, letters); err != nil {
+		return 0, err
+	}
+	done := 0
+	for done < len(letters) {
+		n := done + 1
+		for n < len(letters) && sameTransaction(letters[n].Event.Tx, letters[done].Event.Tx) {
+			n++
+		}
+		part := letters[done:n]
+		if err := s.writer.Write(ctx, &entrain.Batch{Events: again(part), Through: s.position()}); err != nil {
+			return done, &replayError{err} // the session is over
+		}
+		if err := d.remove(ctx, part); err != nil {
+			return done, err
+		}
+		done = n
+	}
+	return done, nil
+}
+
+// replayError says that the sink refused what was replayed.
+type replayError struct{ error }
+
+func (e *replayError) Unwrap() error { return e.error }
+
+func sameTransaction(a, b *entrain.Transaction) bool {
+	return a.Version == b.Version && *a.Stream == *b.Stream
+}
+
+// again are the events of letters as they are delivered once more: what was changed
+// meanwhile may be there already.
+func again(letters []parking.Letter) []entrain.Event {
+	events := make([]entrain.Event, len(letters))
+	for i := range letters {
+		events[i] = letters[i].Event
+		events[i].Settling = true
+		if t := events[i].Table; t != nil && t.Shadow {
+			own := *t
+			own.Shadow = false
+			events[i].Table = &own
+		}
+	}
+	return events
+}
+
+// inOrder refuses to deliver letters before others that they come behind.
+func (d *desk) inOrder(ctx context.Context, letters []parking.Letter) error {
+	all, err := d.opt.Store.Letters(ctx)
+	if err != nil {
+		return err
+	}
+	among := map[string]bool{}
+	for i := range letters {
+		among[letters[i].Event.ID()] = true
+	}
+	slices.SortFunc(all, parking.Compare)
+	left := parking.New(d.opt.Rules)
+	for i := range all {
+		id := all[i].Event.ID()
+		if !among[id] {
+			left.Add(all[i : i+1])
+		} else if first := left.Before(&all[i].Event); first != "" {
+			return fmt.Errorf("event %s comes behind %s, which is a dead letter, too: name both, or drop that one", id, first)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,464 @@
+// Package parking decides which events are taken out of a stream because the
+// sink refuses them, or because they come behind one that it refused, and are
+// kept until a person has looked at them. It is pure: who calls it stores what it
+// takes out before anything behind that is made durable.
+package parking
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"strings"
+	"time"
+
+	"github.com/entrainsync/entrain"
+)
+
+// Unit says how much is taken out with an event that is refused.
+type Unit uint8
+
+const (
+	// Transactions takes out the whole source transaction of the event, and every
+	// later one that touches a row of which something was taken out: what the sink
+	// shows is always whole transactions (P4).
+	Transactions Unit = iota
+	// Events takes out the one event, and later ones of the same row (P3).
+	Events
+)
+
+// Letter is one event that was taken out: a dead letter.
+type Letter struct {
+	// Event is a copy that belongs to the letter.
+	Event entrain.Event
+	// Reason is what the sink said of the event; empty if it said nothing of it.
+	Reason string
+	// Class is the name of the stop, or the kind of error, that Reason is of.
+	Class string
+	// Behind is the id of an event that was taken out before, because of which
+	// this one was: one of its transaction, or of one of its rows. Empty for one
+	// that was refused itself.
+	Behind string
+	// Attempts is how often the sink refused the event.
+	Attempts int
+	// First and At are when it did so first, and when the event was taken out.
+	First, At time.Time
+}
+
+// Compare orders letters as their events came: what is refused first is not always
+// what came first.
+func Compare(a, b Letter) int {
+	return cmp.Or(cmp.Compare(a.Event.Tx.Version, b.Event.Tx.Version), cmp.Compare(a.Event.Ordinal, b.Event.Ordinal))
+}
+
+// Rules say when and how much is taken out.
+type Rules struct {
+	Unit Unit
+	// Attempts is how often an event has to be refused; at least 1.
+	Attempts int
+}
+
+// ErrAgain is returned by [Lot.Sort] if a transaction has to be taken out whose
+// beginning was let through: the sink has to forget it, and everything from it on
+// has to come again.
+var ErrAgain = errors.New("a transaction comes behind one that was taken out, and its beginning was delivered already")
+
+// Lot knows what was taken out. It is for one goroutine at a time.
+type Lot struct {
+	rules   Rules
+	refused map[string]*refusal // by the id of the event or transaction
+	letters map[string]struct{} // ids of those that are stored or about to be
+	rows    map[uint64]place    // by hash of table and key
+	tables  map[string]place
+	seed    maphash.Seed
+	open    transaction // whose end has not come
+}
+
+// refusal is what the sink said of an event.
+type refusal struct {
+	event, reason, class string
+	times                int
+	first                time.Time
+}
+
+// place counts the letters of a row or a table.
+type place struct {
+	letters int
+	last    string // the id of the newest
+}
+
+// transaction is one that a batch ended in the middle of.
+type transaction struct {
+	id  string
+	out bool
+}
+
+// New returns a lot in which nothing is.
+func New(r Rules) *Lot {
+	r.Attempts = max(r.Attempts, 1)
+	return &Lot{rules: r, refused: map[string]*refusal{}, letters: map[string]struct{}{}, rows: map[uint64]place{}, tables: map[string]place{}, seed: maphash.MakeSeed()}
+}
+
+// Add notes letters that are stored.
+func (l *Lot) Add(letters []Letter) {
+	for i := range letters {
+		l.add(&letters[i].Event)
+	}
+}
+
+// add notes an event, and reports whether it was not noted before.
+func (l *Lot) add(e *entrain.Event) bool {
+	id := e.ID()
+	if _, known := l.letters[id]; known {
+		return false
+	}
+	l.letters[id] = struct{}{}
+	l.each(e, func(k row) { l.count(k, 1, id) })
+	return true
+}
+
+// Remove forgets letters that are not stored any more, or could not be.
+func (l *Lot) Remove(letters []Letter) {
+	for i := range letters {
+		e := &letters[i].Event
+		id := e.ID()
+		if _, known := l.letters[id]; known {
+			delete(l.letters, id)
+			l.each(e, func(k row) { l.count(k, -1, "") })
+		}
+	}
+}
+
+// Len is how many letters there are.
+func (l *Lot) Len() int { return len(l.letters) }
+
+// Begin notes that a session begins: whatever was not durable comes again.
+func (l *Lot) Begin() { l.open = transaction{} }
+
+// tooOften is how often an event may be refused although it was to be taken out.
+const tooOften = 3
+
+// Refuse notes what the sink said when it ended a session, and reports whether
+// that was about events, so that a new session may go on.
+func (l *Lot) Refuse(err error, now time.Time) bool {
+	var stop *entrain.Stop
+	if errors.As(err, &stop) && !stop.Data {
+		return false
+	}
+	var batch *entrain.BatchError
+	if !errors.As(err, &batch) || len(batch.Failed) == 0 {
+		return false
+	}
+	for _, f := range batch.Failed {
+		id := l.unit(f.ID, f.Op)
+		r := l.refused[id]
+		if r == nil {
+			r = &refusal{first: now}
+			l.refused[id] = r
+		}
+		r.event, r.times = f.ID, r.times+1
+		r.reason, r.class = fmt.Sprint(f.Err), "refused"
+		if stop != nil {
+			r.class = stop.Code
+		}
+		if r.times > l.rules.Attempts+tooOften {
+			return false
+		}
+	}
+	return true
+}
+
+// unit is the id under which a refusal is kept: an event's, or its transaction's.
+// Rows that were there before the stream are no transaction.
+func (l *Lot) unit(event string, op entrain.Op) string {
+	if l.rules.Unit == Events || op == entrain.OpRead {
+		return event
+	}
+	return event[:strings.LastIndexByte(event, '/')+1]
+}
+
+// Sort takes the events out of a batch that are not to be delivered. What is left
+// has the batch's position; the batch itself is returned if that is all of it. The
+// letters are those that are not stored yet: if that fails, they have to be removed.
+func (l *Lot) Sort(b *entrain.Batch, now time.Time) (*entrain.Batch, []Letter, error) {
+	if len(b.Events) == 0 {
+		if !b.Through.IsZero() {
+			l.open = transaction{}
+		}
+		return b, nil, nil
+	}
+	if !l.anything() {
+		l.left(b, transaction{})
+		return b, nil, nil
+	}
+	s := sorting{lot: l, now: now}
+	for rest := b.Events; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && same(rest[n].Tx, rest[0].Tx) {
+			n++
+		}
+		if err := s.transaction(rest[:n]); err != nil {
+			return nil, nil, err
+		}
+		rest = rest[n:]
+	}
+	l.left(b, transaction{out: s.last})
+	if len(s.pass) == len(b.Events) {
+		return b, nil, nil
+	}
+	return &entrain.Batch{Events: s.pass, Through: b.Through, Filtered: b.Filtered, Bytes: b.Bytes}, s.out, nil
+}
+
+// anything reports whether an event could have to be taken out.
+func (l *Lot) anything() bool { return len(l.refused) > 0 || len(l.tables) > 0 || l.open.out }
+
+// left notes in the middle of what a batch ended.
+func (l *Lot) left(b *entrain.Batch, last transaction) {
+	l.open = transaction{}
+	if b.Through.IsZero() {
+		l.open = transaction{id: transactionID(&b.Events[len(b.Events)-1]), out: last.out}
+	}
+}
+
+func same(a, b *entrain.Transaction) bool {
+	return a == b || a.Version == b.Version && *a.Stream == *b.Stream
+}
+
+// transactionID is what the ids of a transaction's events begin with.
+func transactionID(e *entrain.Event) string {
+	id := e.ID()
+	return id[:strings.LastIndexByte(id, '/')+1]
+}
+
+// sorting is one call of Sort.
+type sorting struct {
+	lot  *Lot
+	now  time.Time
+	pass []entrain.Event
+	out  []Letter
+	last bool // the last transaction was taken out
+}
+
+// transaction sorts a run of events of one transaction.
+func (s *sorting) transaction(run []entrain.Event) error {
+	if s.lot.rules.Unit == Events {
+		s.last = false
+		for i := range run {
+			s.single(&run[i])
+		}
+		return nil
+	}
+	l, id := s.lot, transactionID(&run[0])
+	goesOn := l.open.id == id
+	why, out := l.why(run, id)
+	switch {
+	case goesOn && l.open.out:
+		out = true
+	case goesOn && out:
+		l.refused[id] = &refusal{event: why.Behind, times: l.rules.Attempts, first: s.now}
+		return ErrAgain
+	}
+	s.last = out
+	for i := range run {
+		switch e := &run[i]; {
+		case e.Op == entrain.OpRead:
+			s.single(e)
+		case !out || e.Op == entrain.OpSchema || e.Op == entrain.OpReadEnd:
+			s.pass = append(s.pass, *e) // what they say is about all rows to come
+		default:
+			s.take(e, why)
+		}
+	}
+	return nil
+}
+
+// single sorts one event.
+func (s *sorting) single(e *entrain.Event) {
+	l := s.lot
+	if r := l.refused[e.ID()]; r != nil && r.times >= l.rules.Attempts {
+		s.take(e, l.letter(r))
+		return
+	}
+	if behind, found := l.touches(e); found {
+		s.take(e, Letter{Behind: behind})
+		return
+	}
+	s.pass = append(s.pass, *e)
+}
+
+// why returns what a letter of the transaction has besides its event, and whether
+// it is taken out.
+func (l *Lot) why(run []entrain.Event, id string) (Letter, bool) {
+	if r := l.refused[id]; r != nil && r.times >= l.rules.Attempts {
+		return l.letter(r), true
+	}
+	for i := range run {
+		if run[i].Op == entrain.OpRead {
+			continue
+		}
+		if behind, found := l.touches(&run[i]); found {
+			return Letter{Behind: behind}, true
+		}
+	}
+	return Letter{}, false
+}
+
+func (l *Lot) letter(r *refusal) Letter {
+	return Letter{Reason: r.reason, Class: r.class, Behind: r.event, Attempts: r.times, First: r.first}
+}
+
+// take takes out an event. Of a transaction, only the one event was refused.
+func (s *sorting) take(e *entrain.Event, why Letter) {
+	if !s.lot.add(e) {
+		return
+	}
+	id := e.ID()
+	if why.Behind == id {
+		why.Behind = ""
+	} else {
+		why.Reason, why.Class, why.Attempts = "", "", 0
+	}
+	why.Event, why.At = copied(e), s.now
+	if why.First.IsZero() {
+		why.First = s.now
+	}
+	s.out = append(s.out, why)
+}
+
+// row is a row of a table, or all of them.
+type row struct {
+	table string
+	hash  uint64
+	all   bool
+}
+
+// each calls do for every row that an event changes.
+func (l *Lot) each(e *entrain.Event, do func(k row)) {
+	switch {
+	case e.Op == entrain.OpTruncate && e.Truncate != nil:
+		for _, t := range e.Truncate.Tables {
+			do(row{table: t.String(), all: true})
+		}
+	case e.Table == nil || e.Op == entrain.OpSchema || e.Op == entrain.OpReadEnd:
+	default:
+		k, ok := l.key(e.Table, e.After, e.Before)
+		if ok {
+			do(k)
+		}
+		if old, ok2 := l.key(e.Table, e.Before, nil); ok2 && (!ok || old != k) {
+			do(old)
+		}
+	}
+}
+
+// key returns which row an image is of; false for no image.
+func (l *Lot) key(t *entrain.Table, image, other entrain.Row) (row, bool) {
+	if image == nil {
+		return row{}, false
+	}
+	k := row{table: t.String(), all: true}
+	if t.FullIdentity {
+		return k, true
+	}
+	var h maphash.Hash
+	h.SetSeed(l.seed)
+	h.WriteString(k.table)
+	for i := range t.Columns {
+		if !t.Columns[i].Key {
+			continue
+		}
+		k.all = false
+		v, state := image.Column(i, len(t.Columns))
+		if state == entrain.Unchanged && other != nil {
+			v, state = other.Column(i, len(t.Columns))
+		}
+		if state == entrain.Unchanged {
+			return row{table: k.table, all: true}, true
+		}
+		h.WriteByte(byte(state))
+		h.Write(binary.AppendUvarint(nil, uint64(len(v))))
+		h.Write(v)
+	}
+	k.hash = h.Sum64()
+	if k.all {
+		k.hash = 0
+	}
+	return k, true
+}
+
+// touches returns the id of a letter of one of the rows of an event.
+func (l *Lot) touches(e *entrain.Event) (behind string, found bool) {
+	l.each(e, func(k row) {
+		at := l.tables[k.table]
+		if !k.all && at.letters > 0 {
+			whole := l.rows[l.whole(k.table)]
+			if at = l.rows[k.hash]; at.letters == 0 {
+				at = whole
+			}
+		}
+		if at.letters > 0 {
+			behind, found = at.last, true
+		}
+	})
+	return behind, found
+}
+
+// Before returns the id of a letter that has to be delivered before the event; ""
+// if there is none.
+func (l *Lot) Before(e *entrain.Event) string {
+	behind, _ := l.touches(e)
+	return behind
+}
+
+// whole is the hash under which the letters about all rows of a table are.
+func (l *Lot) whole(table string) uint64 { return maphash.String(l.seed, "\x00"+table) }
+
+func (l *Lot) count(k row, n int, id string) {
+	if k.all {
+		k.hash = l.whole(k.table)
+	}
+	l.rows[k.hash] = l.rows[k.hash].add(n, id)
+	l.tables[k.table] = l.tables[k.table].add(n, id)
+	if l.rows[k.hash].letters <= 0 {
+		delete(l.rows, k.hash)
+	}
+	if l.tables[k.table].letters <= 0 {
+		delete(l.tables, k.table)
+	}
+}
+
+func (p place) add(n int, id string) place {
+	p.letters += n
+	if id != "" {
+		p.last = id
+	}
+	return p
+}
+
+// copied returns an event that keeps nothing of its batch.
+func copied(e *entrain.Event) entrain.Event {
+	c := *e
+	tx := *e.Tx
+	c.Tx = &tx
+	c.Before, c.After = bytes.Clone(e.Before), bytes.Clone(e.After)
+	if e.Truncate != nil {
+		t := *e.Truncate
+		t.Tables = append([]*entrain.Table(nil), t.Tables...)
+		c.Truncate = &t
+	}
+	if e.Message != nil {
+		m := *e.Message
+		m.Content = bytes.Clone(m.Content)
+		c.Message = &m
+	}
+	return c
+}
+
+// Parked forgets the refusals of what was taken out, once it can not come again.
+func (l *Lot) Parked(letters []Letter) {
+	for i := range letters {
+		delete(l.refused, l.unit(letters[i].Event.ID(), letters[i].Event.Op))
+	}
+}
