@@ -25,7 +25,7 @@ WHERE n.nspname = 'entrain' AND c.relname = 'position' AND has_schema_privilege(
   AND has_database_privilege(current_database(), 'CREATE') AND NOT EXISTS (
     SELECT FROM pg_depend d LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
     WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid
-      AND (c.relname IN ('position', 'load') OR c.relname LIKE 'stage\_%' AND c.relkind = 'r'
+      AND (c.relname IN ('position', 'load', 'dead_letter') OR c.relname LIKE 'stage\_%' AND c.relkind = 'r'
         OR c.relname LIKE 'double\_%' AND c.relkind IN ('r', 'S')) IS NOT TRUE)`
 
 	otherRowsSQL = `SELECT count(*)::text FROM entrain.position WHERE NOT (pipeline = $1 AND source = $2)`

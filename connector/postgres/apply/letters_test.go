@@ -1,0 +1,47 @@
+package apply
+
+import (
+	"cmp"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
+)
+
+// TestLetters: letters are kept once and survive as they are; each pipeline has its
+// own.
+func TestLetters(t *testing.T) {
+	onMajors(t, func(t *testing.T, url string) {
+		pgtest.Exec(t, url, ordersSQL)
+		s := testSink(t, url)
+		if got, err := s.Letters(t.Context()); len(got) > 0 || err != nil {
+			t.Errorf("before the first: %v, %v", got, err)
+		}
+		if err := s.DropLetters(t.Context(), []string{"x"}); err != nil {
+			t.Errorf("dropped before the first: %v", err)
+		}
+		newFeed(t, url) // makes the schema
+		at := time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC)
+		a := entrain.DeadLetter{ID: "s/i/1/0", Table: "public.orders", Op: "insert", Class: "row_refused", Reason: "it's \"no\"\n€", Behind: "",
+			Attempts: 3, First: at, Parked: at.Add(time.Minute), Body: []byte(`{"v":1,"b":1.500,"a":"x"}`)}
+		b := entrain.DeadLetter{ID: "s/i/1/1", Op: "delete", Behind: a.ID, First: at, Parked: at, Body: []byte(`{}`)}
+		for range 2 {
+			if err := s.KeepLetters(t.Context(), []entrain.DeadLetter{a, b}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := testSink(t, url).Letters(t.Context())
+		slices.SortFunc(got, func(a, b entrain.DeadLetter) int { return cmp.Compare(a.ID, b.ID) })
+		if err != nil || !reflect.DeepEqual(got, []entrain.DeadLetter{a, b}) {
+			t.Errorf("kept %+v, %v", got, err)
+		}
+		pgtest.Exec(t, url, `INSERT INTO entrain.dead_letter SELECT 'other', id, table_name, op, class, reason, behind, attempts, first_at, parked_at, body FROM entrain.dead_letter`)
+		if err := s.DropLetters(t.Context(), []string{a.ID, "not there"}); err != nil {
+			t.Fatal(err)
+		}
+		wantRows(t, url, `SELECT pipeline, id FROM entrain.dead_letter ORDER BY pipeline, id`, "other|s/i/1/0\nother|s/i/1/1\ntest|s/i/1/1")
+	})
+}
