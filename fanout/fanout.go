@@ -120,6 +120,18 @@ func (f *Fanout) Sinks() []pipeline.SinkStatus {
 	return all
 }
 
+// Engines are the pipelines at work that deliver into a sink, or into all sinks if
+// the name is empty, by partition.
+func (f *Fanout) Engines(name string) []*pipeline.Pipeline {
+	var all []*pipeline.Pipeline
+	for _, s := range f.sinks {
+		if name == "" || s.Name == name {
+			all = append(all, s.engines()...)
+		}
+	}
+	return all
+}
+
 // patience is how long a delivery that a person has to help waits for the next
 // try; a variable for tests.
 var patience = 15 * time.Second

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -215,6 +216,18 @@ func (s *sink) status() []pipeline.SinkStatus {
 		all = append(all, one)
 	}
 	slices.SortFunc(all, func(a, b pipeline.SinkStatus) int { return cmp.Compare(a.Partition, b.Partition) })
+	return all
+}
+
+func (s *sink) engines() []*pipeline.Pipeline {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []*pipeline.Pipeline
+	for _, at := range slices.Sorted(maps.Keys(s.parts)) {
+		if e := s.parts[at].engine; e != nil {
+			all = append(all, e)
+		}
+	}
 	return all
 }
 

@@ -11,6 +11,15 @@ import (
 // comes in as a value in [0, 1).
 type backoff struct {
 	attempt int // sessions in a row that made no progress
+	rules   Retry
+}
+
+// Retry says how long to wait before a new session. Zero values are the defaults.
+type Retry struct {
+	// First is the first wait, which is doubled each time up to Most.
+	First, Most time.Duration
+	// Steady leaves out the jitter, which is up to half of a wait.
+	Steady bool
 }
 
 // The first waits and the longest ones: a server that went away needs longer
@@ -27,11 +36,20 @@ func (b *backoff) next(err error, jitter float64) time.Duration {
 	if errors.Is(err, entrain.ErrDisconnected) {
 		first, most = lostFirst, lostMost
 	}
+	if b.rules.First > 0 {
+		first = b.rules.First
+	}
+	if most = max(most, first); b.rules.Most > 0 {
+		most = max(b.rules.Most, first)
+	}
 	wait := most
-	if b.attempt < 16 {
+	if b.attempt < 16 && first<<b.attempt > 0 {
 		wait = min(first<<b.attempt, most)
 	}
 	b.attempt++
+	if b.rules.Steady {
+		return wait
+	}
 	half := wait / 2
 	return half + time.Duration(jitter*float64(half))
 }

@@ -181,6 +181,15 @@ func (d *desk) durable() {
 
 var errNoLetters = errors.New("dead letters are not kept: set dead_letter in FILE")
 
+// Letters returns the dead letters, in the order of their events; none if the
+// pipeline keeps none. It may be called from any goroutine.
+func (p *Pipeline) Letters(ctx context.Context) ([]parking.Letter, error) {
+	if p.letters.opt == nil {
+		return nil, nil
+	}
+	return p.letters.chosen(ctx, nil)
+}
+
 // Replay delivers dead letters once more, in the order of their events, and removes
 // them then. ids are those of events, or of transactions (with a / at the end);
 // none for all. Letters that come behind others that are not among them are
@@ -199,6 +208,16 @@ func (p *Pipeline) Drop(ctx context.Context, ids []string) (int, error) {
 		}
 		return len(letters), p.letters.remove(ctx, letters)
 	})
+}
+
+// doLetters carries out an order about dead letters.
+func (p *Pipeline) doLetters(ctx context.Context, o Order) (err error) {
+	if o.Do == OrderReplay {
+		_, err = p.Replay(ctx, o.Letters)
+	} else {
+		_, err = p.Drop(ctx, o.Letters)
+	}
+	return err
 }
 
 // onLetters has the writing goroutine do something between two transactions.

@@ -31,6 +31,9 @@ const (
 	OrderHold Verb = "hold"
 	// OrderCancel gives the copying of the table's rows up.
 	OrderCancel Verb = "cancel"
+	// OrderReplay delivers dead letters once more, OrderDrop removes them for good.
+	OrderReplay Verb = "replay"
+	OrderDrop   Verb = "drop"
 )
 
 // command is the verb as it is typed.
@@ -42,6 +45,8 @@ func (v Verb) command() string {
 		return "snapshot pause"
 	case OrderCancel:
 		return "snapshot cancel"
+	case OrderReplay, OrderDrop:
+		return "dlq " + string(v)
 	case OrderAdd, OrderPause, OrderResume, OrderResync:
 		return "table " + string(v)
 	}
@@ -64,7 +69,11 @@ type Order struct {
 	Held bool `json:"held,omitempty"`
 	// Sink, for a refresh without a table behind a stream, is the sink that begins with
 	// the rows of all tables; where changes go through a stream only.
+	// For dead letters behind a stream it is the sink whose letters are meant.
 	Sink string `json:"sink,omitempty"`
+	// Letters, of a replay or a drop, are ids of dead letters, or of their transactions
+	// (with a / at the end); none for all.
+	Letters []string `json:"letters,omitempty"`
 }
 
 // TableStatus is where a table is in its life.
@@ -91,6 +100,9 @@ type TableStatus struct {
 // by itself. It may be called while Run works, from any goroutine. An order that
 // makes no sense in the table's state is a *[entrain.Stop].
 func (p *Pipeline) Do(ctx context.Context, o Order) error {
+	if o.Do == OrderReplay || o.Do == OrderDrop {
+		return p.doLetters(ctx, o)
+	}
 	t := p.tables
 	if t.store == nil {
 		return errors.New("orders about tables need a store that keeps them")

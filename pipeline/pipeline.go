@@ -50,6 +50,8 @@ type Options struct {
 	// DeadLetters, if set, let the pipeline go on without events that the sink
 	// refuses.
 	DeadLetters *DeadLetters
+	// Retry says how long to wait before a new session.
+	Retry Retry
 	// OnTableError is what becomes of a table of which the sink refuses something.
 	// Default: the pipeline stops.
 	OnTableError TableError
@@ -146,7 +148,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	if err := p.become(phaseConnecting, nil); err != nil {
 		return err
 	}
-	var delays backoff
+	delays := backoff{rules: p.opt.Retry}
 	defer p.unguard()
 	for {
 		p.guard(ctx)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -97,6 +98,18 @@ func (d *desk) Schemas() []pipeline.SchemaHistory {
 // Do implements admin.Engine.
 func (d *desk) Do(ctx context.Context, o pipeline.Order) error {
 	return d.with(ctx, func(ctx context.Context, e engine) error { return e.Do(ctx, o) })
+}
+
+// Letters implements admin.Engine.
+func (d *desk) Letters(ctx context.Context) (views []json.RawMessage, err error) {
+	err = d.with(ctx, func(ctx context.Context, e engine) error {
+		all, err := e.Letters(ctx)
+		if err == nil {
+			views, err = viewLetters(all)
+		}
+		return err
+	})
+	return views, err
 }
 
 // with calls ask with the engine at work; the context ends with it.

@@ -9,6 +9,7 @@ import (
 
 	core "github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/pipeline"
+	"github.com/entrainsync/entrain/pipeline/parking"
 )
 
 // slow is an engine whose orders take until their context ends, and a little.
@@ -17,6 +18,8 @@ type slow struct {
 	name string
 	done chan error
 }
+
+func (s *slow) Letters(context.Context) ([]parking.Letter, error) { return nil, nil }
 
 func (s *slow) Status() pipeline.Status { return pipeline.Status{Phase: s.name} }
 

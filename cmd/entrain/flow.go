@@ -122,6 +122,7 @@ func (p *program) delivery(l *loaded, end sinkEnd, at stream.Partition, source e
 	o := l.options(p, sink, nil)
 	o.Source, o.Transform, o.Snapshot, o.OnTableError = source, nil, pipeline.Snapshot{}, pipeline.TableErrorStop
 	o.Store, o.Log, o.Relayed = positions{state}, env.Log, true
+	o.DeadLetters = l.deadLetters(sink, state.Folder())
 	o.BufferBytes = min(o.BufferBytes, 2*o.BatchBytes) // the stream is the buffer
 	engine, err := pipeline.New(o)
 	if err != nil {
@@ -200,6 +201,9 @@ func (f *flow) Schemas() []pipeline.SchemaHistory {
 
 // Do implements engine.
 func (f *flow) Do(ctx context.Context, o pipeline.Order) error {
+	if o.Do == pipeline.OrderReplay || o.Do == pipeline.OrderDrop {
+		return f.onLetters(ctx, o)
+	}
 	if f.capture == nil {
 		return stopDelivers()
 	}
@@ -223,10 +227,13 @@ func (l *loaded) options(p *program, sink entrain.Sink, state *store.Store) pipe
 	o := pipeline.Options{
 		Source: l.source, Transform: l.transform, Sink: sink, Snapshot: l.snapshot, Log: p.log,
 		BufferBytes: int(l.file.Pipeline.Buffer), BatchBytes: int(l.file.Pipeline.Batch),
-		OnTableError: l.onTableError(), ShutdownTimeout: l.file.Pipeline.ShutdownTimeout,
+		OnTableError: l.onTableError(), ShutdownTimeout: l.file.Pipeline.ShutdownTimeout, Retry: l.retry(),
 	}
 	if state != nil {
 		o.Store = state
+		if l.log == nil {
+			o.DeadLetters = l.deadLetters(sink, state.Folder())
+		}
 	}
 	return o
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"slices"
 
 	"github.com/entrainsync/entrain"
@@ -141,6 +142,9 @@ func (l *loaded) build(env connector.Env) (err error) {
 		}
 		if end.sink, err = end.build(end.env); err != nil {
 			return err
+		}
+		if _, keeps := end.sink.(entrain.LetterKeeper); l.file.DeadLetter.On() && l.file.External() && !keeps {
+			return s.Place(errors.New("dead_letter: several processes deliver from the stream, and this sink has no place for dead letters that all of them see"))
 		}
 		l.sinks = append(l.sinks, end)
 	}

@@ -58,6 +58,7 @@ func (p *program) rootCommand() *cobra.Command {
 		p.statusCommand(),
 		p.tableCommand(),
 		p.snapshotCommand(),
+		p.dlqCommand(),
 		p.verifyCommand(),
 		p.sequencesCommand(),
 		p.schemaCommand(),

@@ -96,6 +96,9 @@ func writeReport(out io.Writer, r admin.Report, now time.Time) error {
 	if held := st.Retained; held != nil {
 		fmt.Fprintf(w, "slot\t%s holds back %s of the source's log: %s (%s)\n", held.Name, sizeText(held.Bytes), held.Alarm, held.Status)
 	}
+	if letters := deadLettersOf(r); letters > 0 {
+		fmt.Fprintf(w, "dead letters\t%d   # which: entrain dlq list %s\n", letters, r.Pipeline)
+	}
 	writeSnapshot(w, st.Snapshot)
 	for _, state := range slices.Sorted(maps.Keys(st.Tables)) {
 		fmt.Fprintf(w, "tables %s\t%d   # which: entrain table list %s\n", state, st.Tables[state], r.Pipeline)
@@ -110,6 +113,18 @@ func writeReport(out io.Writer, r admin.Report, now time.Time) error {
 		writeSink(w, s)
 	}
 	return w.Flush()
+}
+
+// deadLettersOf counts those of all stages.
+func deadLettersOf(r admin.Report) int {
+	n := 0
+	if !r.DeliversOnly { // else the status is that of a sink
+		n = r.Status.DeadLetters
+	}
+	for _, s := range r.Sinks {
+		n += s.Status.DeadLetters
+	}
+	return n
 }
 
 // writeSink prints how a delivery from the stream is.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/entrainsync/entrain/pipeline"
+	"github.com/entrainsync/entrain/pipeline/parking"
 )
 
 // drainGrace is how much longer than its own time-out a drain may take to
@@ -26,6 +27,7 @@ type engine interface {
 	Tables(ctx context.Context) ([]pipeline.TableStatus, error)
 	Schemas() []pipeline.SchemaHistory
 	Do(ctx context.Context, o pipeline.Order) error
+	Letters(ctx context.Context) ([]parking.Letter, error)
 }
 
 // supervisor runs engines, one after the other, under the program's signals.

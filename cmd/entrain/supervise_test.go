@@ -14,12 +14,15 @@ import (
 
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 	"github.com/entrainsync/entrain/pipeline"
+	"github.com/entrainsync/entrain/pipeline/parking"
 )
 
 // fakeEngine runs until its context ends, then drains until told otherwise.
 type fakeEngine struct {
 	drained chan error // what Run returns after ctx; nil channel: at once
 }
+
+func (e fakeEngine) Letters(context.Context) ([]parking.Letter, error) { return nil, nil }
 
 func (e fakeEngine) Run(ctx context.Context) error {
 	<-ctx.Done()

@@ -29,6 +29,8 @@ type fakeProcess struct {
 	orders []pipeline.Order
 }
 
+func (f *fakeProcess) Letters(context.Context) ([]json.RawMessage, error) { return nil, nil }
+
 func (f *fakeProcess) Report() admin.Report { return f.report }
 
 func (f *fakeProcess) Tables(context.Context) ([]pipeline.TableStatus, error) { return f.tables, f.err }

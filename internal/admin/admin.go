@@ -34,6 +34,7 @@ const (
 	statusPath  = "/status"
 	tablesPath  = "/tables"
 	schemasPath = "/schemas"
+	lettersPath = "/letters"
 	ordersPath  = "/orders"
 )
 

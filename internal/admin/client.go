@@ -53,6 +53,15 @@ func Schemas(ctx context.Context, folder string) (all []pipeline.SchemaHistory, 
 	return all, err
 }
 
+// Letters returns the dead letters of that pipeline, a JSON object each, or
+// [ErrNotRunning]. Errors are as those of [Tables].
+func Letters(ctx context.Context, folder string) (all []json.RawMessage, err error) {
+	ctx, cancel := context.WithTimeout(ctx, tablesTimeout+answerTime)
+	defer cancel()
+	err = call(ctx, folder, request{method: http.MethodGet, path: lettersPath, into: &all})
+	return all, err
+}
+
 // Do has that pipeline carry out an order, and returns when it is written down,
 // or [ErrNotRunning]. That takes as long as the source's locks do: only ctx ends
 // it, and then the order is given up, unless it was just carried out. Errors are

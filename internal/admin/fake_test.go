@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"sync"
 
 	"github.com/entrainsync/entrain/pipeline"
@@ -12,6 +13,7 @@ type fake struct {
 	report  Report
 	tables  []pipeline.TableStatus
 	schemas []pipeline.SchemaHistory
+	letters []json.RawMessage
 	err     error
 	wait    chan struct{} // Do returns when it is closed or the context ends; nil: at once
 
@@ -25,6 +27,8 @@ func (f *fake) Report() Report { return f.report }
 func (f *fake) Tables(context.Context) ([]pipeline.TableStatus, error) { return f.tables, f.err }
 
 func (f *fake) Schemas() []pipeline.SchemaHistory { return f.schemas }
+
+func (f *fake) Letters(context.Context) ([]json.RawMessage, error) { return f.letters, f.err }
 
 func (f *fake) Do(ctx context.Context, o pipeline.Order) error {
 	f.mu.Lock()

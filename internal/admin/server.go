@@ -16,7 +16,7 @@ import (
 )
 
 // Engine is what a server answers for. Its methods are called from several
-// goroutines; the contexts end when the one who asks has gone. It has 4 methods
+// goroutines; the contexts end when the one who asks has gone. It has 5 methods
 // because each is one question of a person.
 type Engine interface {
 	// Report is the answer to GET /status; it does not block.
@@ -25,6 +25,8 @@ type Engine interface {
 	Tables(ctx context.Context) ([]pipeline.TableStatus, error)
 	// Schemas is the answer to GET /schemas; it does not block.
 	Schemas() []pipeline.SchemaHistory
+	// Letters is the answer to GET /letters: dead letters, a JSON object each.
+	Letters(ctx context.Context) ([]json.RawMessage, error)
 	// Do carries out what was sent to POST /orders. It may take long.
 	Do(ctx context.Context, o pipeline.Order) error
 }
@@ -84,6 +86,16 @@ func handler(e Engine) http.Handler {
 	})
 	mux.HandleFunc("GET "+schemasPath, func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, append([]pipeline.SchemaHistory{}, e.Schemas()...))
+	})
+	mux.HandleFunc("GET "+lettersPath, func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), tablesTimeout)
+		defer cancel()
+		all, err := e.Letters(ctx)
+		if err != nil {
+			refuse(w, err)
+			return
+		}
+		answer(w, http.StatusOK, append([]json.RawMessage{}, all...))
 	})
 	mux.HandleFunc("POST "+ordersPath, func(w http.ResponseWriter, r *http.Request) {
 		var o pipeline.Order

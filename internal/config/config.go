@@ -54,6 +54,12 @@ type File struct {
 	// that captures into one.
 	Sinks []*Section
 
+	// DeadLetter says what becomes of events that a sink refuses; nil: the pipeline
+	// stops.
+	DeadLetter *DeadLetter
+	// Retry says how what fails is tried again.
+	Retry Retry
+
 	root  *node
 	rules *node // of Transform; nil if the file has none
 }
@@ -118,6 +124,48 @@ type Pipeline struct {
 	ShutdownTimeout time.Duration `yaml:"shutdown_timeout"`
 }
 
+// DeadLetter is the dead_letter: section. With it, an event that a sink refuses for
+// good, its source transaction, and what comes behind them is parked, and the others
+// flow.
+type DeadLetter struct {
+	// Enabled turns the section on. Default true.
+	Enabled *bool `yaml:"enabled"`
+	// Unit is what is parked with an event: "transaction", the default, keeps
+	// transactions whole; "event" parks the one event, and later ones of its row.
+	Unit string `yaml:"unit"`
+	// File keeps the letters in a file of JSON lines. Default, unless the sink can
+	// keep them: a file beside the state.
+	File string `yaml:"file"`
+	// Table keeps the letters in the sink's database. The name there is:
+	// entrain.dead_letter, which is the default where the sink is one.
+	Table string `yaml:"table"`
+	// AlertThreshold is from how many letters on that is logged as an error; 0, the
+	// default, for never.
+	AlertThreshold int `yaml:"alert_threshold"`
+}
+
+// On reports whether the section is there and turned on.
+func (d *DeadLetter) On() bool { return d != nil && (d.Enabled == nil || *d.Enabled) }
+
+// letterTable is the one name of a table of dead letters.
+const letterTable = "entrain.dead_letter"
+
+// Retry is the retry: section.
+type Retry struct {
+	// MaxAttempts is how often an event has to be refused before it is parked, if
+	// dead_letter says so. What a new session may mend is tried for ever. Default 1.
+	MaxAttempts int `yaml:"max_attempts"`
+	// BackoffBaseMS is the first wait before a new try, in milliseconds; each is
+	// twice as long as the one before. Default: 50 after a refusal, 200 after a lost
+	// connection.
+	BackoffBaseMS int `yaml:"backoff_base_ms"`
+	// BackoffMaxMS bounds the waits, in milliseconds. Default: 5000 and 15000.
+	BackoffMaxMS int `yaml:"backoff_max_ms"`
+	// Jitter makes up to half of each wait random, so that many do not come back
+	// together. Default true.
+	Jitter *bool `yaml:"jitter"`
+}
+
 // Monitoring is the monitoring: section. With it, a pipeline that runs answers
 // GET /metrics in Prometheus' text format.
 type Monitoring struct {
@@ -141,6 +189,8 @@ type document struct {
 	Pipeline  Pipeline         `yaml:"pipeline"`
 	// Monitoring shows metrics to Prometheus. Default: none are.
 	Monitoring *Monitoring `yaml:"monitoring"`
+	DeadLetter *DeadLetter `yaml:"dead_letter"`
+	Retry      Retry       `yaml:"retry"`
 	OnError    string      `yaml:"on_error"`
 	// OnTableError is what becomes of a table of which the sink refuses something.
 	// "stop", the default, ends the pipeline. "resync" leaves the table's changes
@@ -247,12 +297,15 @@ func (d *document) file(root *node) (*File, error) {
 	case d.Pipeline.ShutdownTimeout <= 0:
 		return nil, root.find("pipeline", "shutdown_timeout").errorf("expected a duration above zero, such as 20s")
 	}
+	if err := d.checkLetters(root); err != nil {
+		return nil, err
+	}
 	if _, err := d.Snapshot.Tables.Matcher(); err != nil {
 		return nil, root.find("snapshot", "tables").errorf("%s", err)
 	}
 	f := &File{
 		Path: path, Name: d.Name, Snapshot: d.Snapshot, Transform: d.Transform, State: d.State,
-		Pipeline: d.Pipeline, Monitoring: d.Monitoring, OnError: d.OnError, OnTableError: d.OnTableError, root: root, rules: root.get("transform"),
+		Pipeline: d.Pipeline, Monitoring: d.Monitoring, OnError: d.OnError, OnTableError: d.OnTableError, DeadLetter: d.DeadLetter, Retry: d.Retry, root: root, rules: root.get("transform"),
 	}
 	return f, f.takeSections(d)
 }

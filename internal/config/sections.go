@@ -90,6 +90,8 @@ func (f *File) takeSections(d *document) error {
 		return root.errorf("the key \"sink\" is missing here")
 	case f.Source == nil && len(f.Sinks) == 0:
 		return root.errorf("a stream alone moves nothing: a source, a sink or both are missing here")
+	case f.Stream != nil && f.DeadLetter.On() && f.DeadLetter.File != "":
+		return root.find("dead_letter", "file").errorf("behind a stream each delivery keeps its own: leave it out")
 	case f.Stream != nil && f.OnTableError == "resync":
 		return root.find("on_table_error").errorf("behind a stream a table cannot be left out for one sink: expected stop")
 	case f.Stream != nil && f.Snapshot.Mode == "only":

@@ -32,9 +32,11 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 var (
 	lagSeconds = describe("lag_seconds", "Between the commit of the last change delivered and now; 0 when everything read was delivered.", place...)
 	lagBytes   = describe("lag_bytes", "Of the log before this stage that are not delivered.", place...)
-	captured   = describe("captured_events_total", "Events read before this stage. At rest captured = applied + filtered + reread.", place...)
+	captured   = describe("captured_events_total", "Events read before this stage. At rest captured = applied + filtered + parked + reread.", place...)
 	applied    = describe("applied_events_total", "Events that are durable behind this stage.", place...)
 	filtered   = describe("filtered_events_total", "Events that rules, or a copy of existing rows, left out.", place...)
+	parked     = describe("parked_events_total", "Events that became dead letters.", place...)
+	letters    = describe("deadletter_count", "Dead letters that are kept now.", place...)
 	reread     = describe("reread_events", "Events that a broken session had read and that were read again.", place...)
 	buffered   = describe("buffered_bytes", "Read and not yet handed on.", place...)
 	phase      = describe("phase", "1 for the phase that the stage is in.", append(place, "phase")...)
@@ -45,7 +47,7 @@ var (
 	slotAlarm  = describe("slot_alarm", "1 for the level that the slot is at: ok, warn, critical or lost.", "pipeline", "slot", "level")
 	slotStatus = describe("slot_wal_status", "1 for the slot's wal_status.", "pipeline", "slot", "status")
 
-	all = []*prometheus.Desc{lagSeconds, lagBytes, captured, applied, filtered, reread, buffered, phase, failed, tables,
+	all = []*prometheus.Desc{lagSeconds, lagBytes, captured, applied, filtered, parked, letters, reread, buffered, phase, failed, tables,
 		slotBytes, slotLeft, slotAlarm, slotStatus}
 )
 
@@ -89,6 +91,8 @@ func collectStage(out chan<- prometheus.Metric, st pipeline.Status, at ...string
 	count(out, captured, st.Captured, at)
 	count(out, applied, st.Applied, at)
 	count(out, filtered, st.Filtered, at)
+	count(out, parked, st.Parked, at)
+	gauge(out, letters, float64(st.DeadLetters), at...)
 	gauge(out, reread, float64(st.Reread), at...) // it falls when a session catches up
 	gauge(out, buffered, float64(st.BufferedBytes), at...)
 	gauge(out, phase, 1, append(at, st.Phase)...)

@@ -51,7 +51,7 @@ WHERE n.nspname = 'entrain' AND c.relname = 'dead_letter'`
 
 // Letters implements [entrain.LetterKeeper].
 func (s *Sink) Letters(ctx context.Context) (all []entrain.DeadLetter, err error) {
-	return all, s.withLetters(ctx, func(conn *pgconn.PgConn, there tableThere) error {
+	err = s.withLetters(ctx, func(conn *pgconn.PgConn, there tableThere) error {
 		if !there {
 			return nil
 		}
@@ -73,6 +73,7 @@ func (s *Sink) Letters(ctx context.Context) (all []entrain.DeadLetter, err error
 		}
 		return err
 	})
+	return all, err
 }
 
 // KeepLetters implements [entrain.LetterKeeper]: all letters are one statement.

@@ -1,0 +1,126 @@
+package campaign
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/entrainsync/entrain/internal/admin"
+	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
+)
+
+// TestDeadLetters: bad rows never stop the others. While entrain is killed again and
+// again, the target refuses some rows; they are parked with their transactions and
+// what comes behind them. In the end, the target mended and the letters replayed, it
+// is as the source (P1, P3, P4).
+func TestDeadLetters(t *testing.T) {
+	t.Parallel()
+	for name, lines := range map[string][]string{
+		"direct, table": {"dead_letter: {unit: transaction}"},
+		"direct, file":  {"dead_letter: {file: '%s/letters.jsonl', unit: event}", "retry: {max_attempts: 2, backoff_base_ms: 20, backoff_max_ms: 50}"},
+		"stream":        {"dead_letter: {alert_threshold: 3}", "stream: {type: embedded}"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			lettersCase(t, lines)
+		})
+	}
+}
+
+func lettersCase(t *testing.T, lines []string) {
+	seed := seedOr(t, rand.Uint64())
+	t.Logf("ENTRAIN_TEST_SEED=%d", seed)
+	srv := pgtest.Start(t, someMajor(t), nil)
+	source, target := pgtest.CreateDatabase(t, srv), pgtest.CreateDatabase(t, srv)
+	const table = "CREATE TABLE item (id int PRIMARY KEY, n int NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp())"
+	pgtest.Exec(t, source, table)
+	pgtest.Exec(t, target, table, "ALTER TABLE item ADD CONSTRAINT unlucky CHECK (n <> 13)")
+	dir := t.TempDir()
+	sections := []string{"source: " + fromPostgres(source), "snapshot: {mode: never}", "sink: " + intoPostgres(target)}
+	for _, l := range lines {
+		sections = append(sections, strings.Replace(l, "%s", dir, 1))
+	}
+	file := writeSections(t, pgtest.Name(t), sections...)
+	program := supervise(t, file)
+	file.until(t, "streaming", streaming)
+	unluckyLoad(t, rand.New(rand.NewPCG(seed, 5)), source, program)
+	file.until(t, "the others flow", func(admin.Report) bool {
+		rows, err := query(t.Context(), target, "SELECT 1 FROM item WHERE id = 9999")
+		return err == nil && len(rows) == 1
+	})
+	if refused, all := listed(t, file); refused < 3 || refused == all {
+		t.Errorf("%d letters, %d of them refused", all, refused)
+	}
+	replay(t, file, exitRuntime, "unlucky") // what comes before is delivered
+	pgtest.Exec(t, target, "ALTER TABLE item DROP CONSTRAINT unlucky")
+	file.until(t, "streaming again", streaming)
+	_, letters := listed(t, file)
+	replay(t, file, exitOK, fmt.Sprintf("replayed %d dead letters, 0 are left", letters))
+	const all = "SELECT string_agg(concat_ws(' ', id, n, at), ',' ORDER BY id) FROM item"
+	want, err := query(t.Context(), source, all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := query(t.Context(), target, all)
+	if err != nil || got[0][0] != want[0][0] {
+		t.Errorf("the target has %v (%v), the source %v", got, err, want)
+	}
+	program.terminate(t)
+	if text := program.surprises(); text != "" {
+		t.Errorf("the program ended by itself: %s", text)
+	}
+}
+
+// unluckyLoad writes rows of which the target refuses some, and kills the program.
+func unluckyLoad(t *testing.T, rng *rand.Rand, source string, program *supervisor) {
+	t.Helper()
+	writer := pgtest.Connect(t, source)
+	for i := range 400 {
+		var tx strings.Builder
+		for range 1 + rng.IntN(2) {
+			id, n := rng.IntN(800), rng.IntN(30)
+			if rng.IntN(6) == 0 {
+				fmt.Fprintf(&tx, "DELETE FROM item WHERE id = %d;", id)
+			} else {
+				fmt.Fprintf(&tx, "INSERT INTO item VALUES (%d, %d) ON CONFLICT (id) DO UPDATE SET n = excluded.n, at = excluded.at;", id, n)
+			}
+		}
+		if _, err := writer.Exec(t.Context(), tx.String()).ReadAll(); err != nil {
+			t.Fatal(err)
+		}
+		if i%100 == 50 {
+			program.kill(t)
+		}
+	}
+	pgtest.Exec(t, source, "INSERT INTO item VALUES (9999, 1)")
+}
+
+// listed counts the letters: some were refused, others wait behind those.
+func listed(t *testing.T, file pipelineFile) (refused, all int) {
+	t.Helper()
+	var letters []struct{ ID, Reason, Behind string }
+	p := launch(t, "dlq", "list", "-o", "json", file.path)
+	p.exit(t, exitOK)
+	if err := json.Unmarshal([]byte(p.stdout.String()), &letters); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range letters {
+		if strings.Contains(l.Reason, "unlucky") {
+			refused++
+		}
+	}
+	t.Logf("%d dead letters, %d of them refused", len(letters), refused)
+	return refused, len(letters)
+}
+
+// replay replays all letters and expects the end and what is said.
+func replay(t *testing.T, file pipelineFile, code int, says string) {
+	t.Helper()
+	p := launch(t, "dlq", "replay", file.path, "--all")
+	p.exit(t, code)
+	if text := p.stderr.String(); !strings.Contains(text, says) {
+		t.Errorf("the replay said %s, want %s", text, says)
+	}
+}

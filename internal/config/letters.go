@@ -1,0 +1,40 @@
+package config
+
+// checkLetters checks what types alone cannot say of dead letters and retries.
+func (d *document) checkLetters(root *node) error {
+	if l := d.DeadLetter; l != nil {
+		switch {
+		case l.Unit == "":
+			l.Unit = "transaction"
+		case l.Unit != "transaction" && l.Unit != "event":
+			return root.find("dead_letter", "unit").errorf("expected transaction or event")
+		}
+		switch {
+		case l.Table != "" && l.File != "":
+			return root.find("dead_letter", "table").errorf("the letters are kept in one place: a file or a table")
+		case l.Table != "" && l.Table != letterTable:
+			return root.find("dead_letter", "table").errorf("expected %s, the table that entrain makes", letterTable)
+		case l.AlertThreshold < 0:
+			return root.find("dead_letter", "alert_threshold").errorf("expected a number, such as 50")
+		}
+	}
+	r := &d.Retry
+	if root.get("retry") == nil {
+		r.MaxAttempts = 1
+		return nil
+	}
+	if r.MaxAttempts == 0 && root.find("retry", "max_attempts") == root.find("retry") {
+		r.MaxAttempts = 1
+	}
+	switch {
+	case r.MaxAttempts < 1:
+		return root.find("retry", "max_attempts").errorf("expected 1 or more")
+	case r.BackoffBaseMS < 0:
+		return root.find("retry", "backoff_base_ms").errorf("expected milliseconds, such as 1000")
+	case r.BackoffMaxMS < r.BackoffBaseMS && r.BackoffMaxMS != 0:
+		return root.find("retry", "backoff_max_ms").errorf("expected at least backoff_base_ms, %d", r.BackoffBaseMS)
+	case r.BackoffMaxMS < 0:
+		return root.find("retry", "backoff_max_ms").errorf("expected milliseconds, such as 30000")
+	}
+	return nil
+}
