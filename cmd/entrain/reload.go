@@ -63,6 +63,10 @@ func sameHome(now, next *loaded) error {
 				next.file.Path, c.key, c.now, c.next)
 		}
 	}
+	if !now.file.SameStream(next.file) {
+		return fmt.Errorf("%s: stream cannot change while the pipeline runs: what is in it belongs to the place where it is; stop it first, or undo that",
+			next.file.Path)
+	}
 	return nil
 }
 

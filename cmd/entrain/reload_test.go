@@ -157,6 +157,8 @@ func TestReloader(t *testing.T) {
 		{"pipeline: {shutdown_timeout: 1s}", "", "the configuration has not changed"},
 		{"/state}", "/elsewhere}", "state.dir cannot change from"},
 		{"/elsewhere}", "/state}", "the configuration has not changed"},
+		{"\nsink:", "\nstream: {type: embedded}\nsink:", "stream cannot change while the pipeline runs"},
+		{"\nstream: {type: embedded}", "", "the configuration has not changed"},
 	} {
 		rewrite(t, file, c.old, c.changed)
 		before := len(stderr.String())

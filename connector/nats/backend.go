@@ -21,7 +21,7 @@ type backend struct {
 	replicas int
 	maxBytes int64
 	url      string // for people
-	dial     func(more ...natsgo.Option) (*natsgo.Conn, error)
+	dial     func(ctx context.Context, more ...natsgo.Option) (*natsgo.Conn, error)
 	// room, if not nil, is asked before messages are appended.
 	room func() error
 	// withoutBatches: messages are appended one by one, as on a server before 2.12.
@@ -49,10 +49,10 @@ func (b *backend) connect(ctx context.Context) (*natsgo.Conn, jetstream.JetStrea
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(deadline))
 	}
-	nc, err := b.dial(natsgo.Name("entrain"), natsgo.NoReconnect(), natsgo.Timeout(timeout))
+	nc, err := b.dial(ctx, natsgo.Name("entrain"), natsgo.NoReconnect(), natsgo.Timeout(timeout))
 	if err != nil {
 		var stop *entrain.Stop
-		if errors.As(err, &stop) {
+		if errors.As(err, &stop) || ctx.Err() != nil {
 			return nil, nil, err
 		}
 		return nil, nil, b.unreachable(err)

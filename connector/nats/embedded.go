@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -74,71 +75,106 @@ type embedded struct {
 	mu     sync.Mutex
 	server *server.Server // nil: not running
 	lock   *os.File       // held while it runs
+	begun  *beginning     // nil: it does not start at the moment
 	closed bool
 
 	looked time.Time // when the disk's room was looked at
 	full   error
 }
 
+// beginning is a start of the server, which goes on whoever waits for it.
+type beginning struct {
+	done chan struct{} // closed when it is over
+	err  error         // why it failed
+}
+
 // dial connects to the server, which is started if it does not run.
-func (e *embedded) dial(more ...natsgo.Option) (*natsgo.Conn, error) {
-	s, err := e.running()
+func (e *embedded) dial(ctx context.Context, more ...natsgo.Option) (*natsgo.Conn, error) {
+	s, err := e.running(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return natsgo.Connect("", append(more, natsgo.InProcessServer(s))...)
 }
 
-func (e *embedded) running() (*server.Server, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed {
-		return nil, errors.New("the embedded stream was closed")
+// running returns the server when it runs. To look through a large folder takes it
+// minutes, which whoever has been told to stop does not wait for.
+func (e *embedded) running(ctx context.Context) (*server.Server, error) {
+	for {
+		e.mu.Lock()
+		if e.closed {
+			e.mu.Unlock()
+			return nil, errors.New("the embedded stream was closed")
+		}
+		if s := e.server; s != nil && s.Running() && s.JetStreamEnabled() {
+			e.mu.Unlock()
+			return s, nil
+		}
+		if e.begun == nil {
+			e.stop() // it gives up by itself when the disk fails
+			e.begun = &beginning{done: make(chan struct{})}
+			go e.begin(e.begun)
+		}
+		b := e.begun
+		e.mu.Unlock()
+		select {
+		case <-b.done:
+			if b.err != nil {
+				return nil, b.err
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
-	if e.server != nil && e.server.Running() && e.server.JetStreamEnabled() {
-		return e.server, nil
-	}
-	e.stop() // it gives up by itself when the disk fails
-	if err := e.start(); err != nil {
-		e.stop()
-		return nil, err
-	}
-	return e.server, nil
 }
 
-func (e *embedded) start() error {
-	if err := os.MkdirAll(e.dir, 0o700); err != nil {
-		return fmt.Errorf("make the folder of the stream: %w", err)
+// begin starts the server.
+func (e *embedded) begin(b *beginning) {
+	s, lock, err := e.start()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.server, e.lock = s, lock
+	if err != nil || e.closed {
+		e.stop()
 	}
-	if err := e.take(); err != nil {
-		return err
+	e.begun, b.err = nil, err
+	close(b.done)
+}
+
+// start returns what stop ends, also with an error.
+func (e *embedded) start() (*server.Server, *os.File, error) {
+	if err := os.MkdirAll(e.dir, 0o700); err != nil {
+		return nil, nil, fmt.Errorf("make the folder of the stream: %w", err)
+	}
+	lock, err := e.take()
+	if err != nil {
+		return nil, nil, err
 	}
 	s, err := server.NewServer(&server.Options{
 		ServerName: "entrain", DontListen: true, JetStream: true, StoreDir: e.dir, SyncAlways: true, NoSigs: true,
 		MaxPayload: messageBytes + 2*headerBytes, JetStreamMaxMemory: 16 << 20, JetStreamMaxStore: 1 << 50,
 	})
 	if err != nil {
-		return fmt.Errorf("set the embedded stream up: %w", err)
+		return nil, lock, fmt.Errorf("set the embedded stream up: %w", err)
 	}
 	s.SetLoggerV2(quiet{e.log}, false, false, false)
-	e.server = s
 	s.Start()
 	if !s.ReadyForConnections(startTimeout) || !s.JetStreamEnabled() {
-		return entrain.Retryable(fmt.Errorf("the embedded stream in %s does not start; the log says why", e.dir))
+		return s, lock, entrain.Retryable(fmt.Errorf("the embedded stream in %s does not start; the log says why", e.dir))
 	}
-	return nil
+	return s, lock, nil
 }
 
 // take makes sure that no other process has the folder.
-func (e *embedded) take() error {
+func (e *embedded) take() (*os.File, error) {
 	path := filepath.Join(e.dir, lockName)
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return fmt.Errorf("lock the folder of the stream: %w", err)
+		return nil, fmt.Errorf("lock the folder of the stream: %w", err)
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
-		return &entrain.Stop{
+		return nil, &entrain.Stop{
 			Code: "stream_in_use",
 			What: fmt.Sprintf("another process has the stream in %s open", e.dir),
 			Why:  "two processes in one folder would damage it; a process that was just ended may take a moment",
@@ -146,8 +182,7 @@ func (e *embedded) take() error {
 			Err:  err,
 		}
 	}
-	e.lock = f
-	return nil
+	return f, nil
 }
 
 // stop ends the server and lets go of the folder. mu is held.
@@ -165,9 +200,13 @@ func (e *embedded) stop() {
 
 func (e *embedded) close() error {
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	e.closed = true
+	b := e.begun
 	e.stop()
+	e.mu.Unlock()
+	if b != nil {
+		<-b.done
+	}
 	return nil
 }
 

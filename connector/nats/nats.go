@@ -12,6 +12,7 @@
 package nats
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -111,7 +112,7 @@ func (c ServerConfig) backend() (*backend, error) {
 	}
 	return &backend{
 		name: c.Stream, replicas: max(c.Replicas, 1), maxBytes: c.MaxBytes, url: redacted(c.URL),
-		dial: func(more ...natsgo.Option) (*natsgo.Conn, error) {
+		dial: func(_ context.Context, more ...natsgo.Option) (*natsgo.Conn, error) {
 			return natsgo.Connect(c.URL, append(more, options...)...)
 		},
 	}, nil

@@ -48,11 +48,11 @@ func (e *embedded) unused() error {
 	if e.server != nil {
 		return errors.New("the embedded stream is open")
 	}
-	if err := e.take(); err != nil {
+	lock, err := e.take()
+	if err != nil {
 		return err
 	}
-	e.stop()
-	return nil
+	return lock.Close()
 }
 
 // remove deletes what the server has made, and the folder if nothing else is in
@@ -63,10 +63,11 @@ func (e *embedded) remove() error {
 	if _, err := os.Stat(e.dir); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	if err := e.take(); err != nil {
+	lock, err := e.take()
+	if err != nil {
 		return err
 	}
-	defer e.stop()
+	defer lock.Close()
 	if err := os.RemoveAll(filepath.Join(e.dir, jetStreamFolder)); err != nil {
 		return fmt.Errorf("remove the stream: %w", err)
 	}

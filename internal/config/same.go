@@ -7,6 +7,14 @@ import "slices"
 // written do not count.
 func (f *File) Same(other *File) bool { return f.root.same(other.root) }
 
+// SameStream reports whether both files say the same of the stream.
+func (f *File) SameStream(other *File) bool {
+	if f.Stream == nil || other.Stream == nil {
+		return f.Stream == nil && other.Stream == nil
+	}
+	return f.Stream.Type == other.Stream.Type && f.Stream.node.same(other.Stream.node)
+}
+
 func (n *node) same(other *node) bool {
 	return n.kind == other.kind && n.text == other.text &&
 		slices.EqualFunc(n.items, other.items, (*node).same) &&
