@@ -115,7 +115,7 @@ func (p *program) delivery(l *loaded, end sinkEnd, at stream.Partition, source e
 	if err != nil {
 		return nil, err
 	}
-	state, err := store.Open(l.sinkFolder(), url.PathEscape(end.section.Name+"."+string(at)))
+	state, err := store.Open(l.sinkFolder(), l.deliveryFolder(end, at))
 	if err != nil {
 		return nil, err
 	}
@@ -154,6 +154,46 @@ func (l *loaded) wasStreamed() error {
 		Why:  "changes that are in the stream and not at the sink yet are not in the source's slot any more: going on there would leave them out",
 		Next: "put the stream back into FILE; or begin anew: entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
 	}
+}
+
+// wasDirect refuses to begin a stream where the pipeline went without one: the
+// source's slot stands where the sink is. What it finds else is from now on a
+// pipeline with a stream.
+func (l *loaded) wasDirect(ctx context.Context, state *store.Store) error {
+	if l.wasStreamed() != nil {
+		return nil
+	}
+	c, err := state.Load(ctx)
+	if err != nil {
+		return err
+	}
+	if c.Position.IsZero() {
+		return l.makeSinkFolders()
+	}
+	return &entrain.Stop{
+		Code: "stream_put_in",
+		What: fmt.Sprintf("the pipeline %s has run without a stream, through %s, and its file has one now, which is empty", l.file.Name, c.Position),
+		Why:  "the source's slot stands where the sink is: what the stream would begin with is not there any more",
+		Next: "take the stream out of FILE again; or begin anew: entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
+	}
+}
+
+// makeSinkFolders makes those of an embedded stream before anything is in it.
+func (l *loaded) makeSinkFolders() error {
+	if l.file.External() {
+		return nil
+	}
+	for _, end := range l.sinks {
+		if err := os.MkdirAll(filepath.Join(l.sinkFolder(), l.deliveryFolder(end, stream.Partition(l.file.Name))), 0o700); err != nil {
+			return fmt.Errorf("make the folder of a delivery: %w", err)
+		}
+	}
+	return nil
+}
+
+// deliveryFolder is the name of a delivery's folder.
+func (l *loaded) deliveryFolder(end sinkEnd, at stream.Partition) string {
+	return url.PathEscape(end.section.Name + "." + string(at))
 }
 
 // positions is a state of which a delivery uses the checkpoint only: tables live

@@ -65,6 +65,11 @@ func (p *program) runPipeline(ctx context.Context, l *loaded) error {
 	if err != nil {
 		return err
 	}
+	if l.log != nil && l.half != deliverOnly {
+		if err := l.wasDirect(ctx, state); err != nil {
+			return errors.Join(err, state.Close())
+		}
+	}
 	build := func(l *loaded) (*work, error) { return p.work(l, state) }
 	w, err := build(l)
 	if err != nil {
