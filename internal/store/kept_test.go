@@ -1,9 +1,12 @@
 package store_test
 
 import (
+	stdcmp "cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -18,6 +21,7 @@ import (
 type values struct {
 	all  map[string][]byte
 	fail error
+	left int // calls of SaveValues that are made, unless negative
 }
 
 func (v *values) LoadValues(context.Context) (map[string][]byte, error) {
@@ -25,16 +29,25 @@ func (v *values) LoadValues(context.Context) (map[string][]byte, error) {
 }
 
 func (v *values) SaveValues(_ context.Context, some map[string][]byte) error {
-	if v.fail == nil {
-		maps.Copy(v.all, some)
+	for key, text := range some {
+		if len(text) > 1_000_000 { // as much as a broker takes
+			return fmt.Errorf("%q has %d bytes", key, len(text))
+		}
 	}
-	return v.fail
+	if v.fail == nil && v.left != 0 {
+		v.left--
+		maps.Copy(v.all, some)
+		return nil
+	}
+	return stdcmp.Or(v.fail, errKilled)
 }
+
+var errKilled = errors.New("killed")
 
 // TestKept: another process finds in the stream what one has saved there.
 func TestKept(t *testing.T) {
 	ctx := t.Context()
-	v := &values{all: map[string][]byte{}}
+	v := &values{all: map[string][]byte{}, left: -1}
 	at := pipeline.Checkpoint{Position: entrain.Position{Incarnation: "i", Offset: "7"}, Mark: []byte("m")}
 	ledger := pipeline.Ledger{Incarnation: "i", From: at.Position, Tables: []pipeline.CopiedTable{{Schema: "s", Name: "t", Version: 3}}}
 	lives := []pipeline.TableLife{{Schema: "s", Name: "u", State: pipeline.TablePaused}}
@@ -58,11 +71,64 @@ func TestKept(t *testing.T) {
 	}
 }
 
+// TestKeptLarge: what is kept of very many tables is larger than a message; it is
+// whole at every moment, the old or the new one.
+func TestKeptLarge(t *testing.T) {
+	ctx := t.Context()
+	v := &values{all: map[string][]byte{}, left: -1}
+	lives := func(n int, state pipeline.TableState) (all []pipeline.TableLife) {
+		for i := range n {
+			all = append(all, pipeline.TableLife{Schema: "some_schema", Name: fmt.Sprintf("a_table_with_a_name_%d", i), State: state})
+		}
+		return all
+	}
+	sizes := []int{20_000, 3, 30_000, 25_000, 20_000}
+	for turn, n := range sizes {
+		k := store.In(v)
+		if turn == 3 { // in the same process as the one before
+			if err := k.SaveTables(ctx, lives(sizes[2], pipeline.TablePaused), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		now := lives(n, pipeline.TablePaused)
+		if turn > 0 { // a kill at every step leaves the old ones
+			before, err := k.LoadTables(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for v.left = 0; v.left < 2; v.left++ {
+				step := v.left
+				if n == 3 && step == 1 {
+					break
+				}
+				if err := k.SaveTables(ctx, now, nil); !errors.Is(err, errKilled) {
+					t.Fatalf("step %d: %v", step, err)
+				}
+				v.left = step
+				got, err := store.In(v).LoadTables(ctx)
+				if err != nil || !slices.EqualFunc(got, before, sameLife) {
+					t.Fatalf("a kill at step %d leaves %d tables of %d (%v)", step, len(got), len(before), err)
+				}
+			}
+			v.left = -1
+		}
+		if err := k.SaveTables(ctx, now, nil); err != nil {
+			t.Fatal(err)
+		}
+		got, err := store.In(v).LoadTables(ctx)
+		if err != nil || !slices.EqualFunc(got, now, sameLife) {
+			t.Fatalf("%d tables of %d came back: %v", len(got), n, err)
+		}
+	}
+}
+
+func sameLife(a, b pipeline.TableLife) bool { return a.Name == b.Name && a.State == b.State }
+
 // TestKeptFailures: what the stream refuses is an error, and what was never saved
 // is nothing.
 func TestKeptFailures(t *testing.T) {
 	ctx := t.Context()
-	v := &values{all: map[string][]byte{}}
+	v := &values{all: map[string][]byte{}, left: -1}
 	k := store.In(v)
 	if c, err := k.Load(ctx); err != nil || !c.Position.IsZero() {
 		t.Errorf("an empty stream has the checkpoint %v, %v", c, err)
