@@ -62,7 +62,7 @@ func (p spot) through(q spot) bool {
 type record struct {
 	Incarnation string    `json:"incarnation"`
 	Offset      string    `json:"offset"`
-	Written     *spot    `json:"written,omitempty"`
+	Written     *spot     `json:"written,omitempty"`
 	Owner       string    `json:"owner"`
 	Host        string    `json:"host"`
 	PID         int       `json:"pid"`
