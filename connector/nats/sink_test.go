@@ -20,19 +20,19 @@ import (
 
 // TestSink: the sink keeps all contracts of one that stores the position with the
 // data, as a consumer of its subjects sees them (P1, P2, P3, P4).
-func TestSink(t *testing.T) { testSink(t, false) }
+func TestSink(t *testing.T) { testSink(t, func(*backend) {}) }
 
 // TestSinkOneByOne: the same on a server without atomic batches, as long as nobody is
 // killed.
-func TestSinkOneByOne(t *testing.T) { testSink(t, true) }
+func TestSinkOneByOne(t *testing.T) { testSink(t, func(b *backend) { b.withoutBatches = true }) }
 
-func testSink(t *testing.T, older bool) {
+func testSink(t *testing.T, set func(*backend)) {
 	var at *elsewhere
 	entraintest.TestSink(t, entraintest.SinkHarness{
 		New: func(t testing.TB) entrain.Sink {
 			at = newElsewhere(t)
 			s := newSink(t, at, SinkConfig{})
-			s.backend.withoutBatches = older
+			set(s.backend)
 			return s
 		},
 		Rows:         func(t testing.TB) entraintest.Rows { return replay(t, at, "changes.*.public.conformance") },
