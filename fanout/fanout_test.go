@@ -1,9 +1,11 @@
 package fanout
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -220,6 +222,10 @@ func TestRefusingSinkIsTriedAgain(t *testing.T) {
 			return nil
 		}
 		f := r.fanout(r.sink("good", well), r.sink("bad", refuse))
+		var said bytes.Buffer
+		for _, s := range f.sinks {
+			s.log = slog.New(slog.NewTextHandler(&said, nil)).With("sink", s.Name)
+		}
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- f.Run(ctx) }()
@@ -244,6 +250,10 @@ func TestRefusingSinkIsTriedAgain(t *testing.T) {
 		stop()
 		if err := <-done; err != nil {
 			t.Error(err)
+		}
+		const again = "level=INFO msg=\"the sink takes changes again\" sink=bad partition=shop away=1m"
+		if text := said.String(); strings.Count(text, "takes changes again") != 1 || !strings.Contains(text, again) || !strings.Contains(text, "attempts=") {
+			t.Errorf("the log has no %s:\n%s", again, text)
 		}
 	})
 }

@@ -31,6 +31,7 @@ type part struct {
 	engine *pipeline.Pipeline // the last one, nil before the first
 	failed error              // why the last try was given up
 	since  time.Time          // when the first one of those in a row was
+	tries  int                // how many those are
 }
 
 // mended reports whether the try at hand has got further than the last one.
@@ -107,7 +108,7 @@ func (s *sink) deliver(ctx context.Context, p stream.Partition) error {
 		if err == nil {
 			err = errors.New("the stream ended")
 		}
-		s.failed(p, err)
+		first := s.failed(p, err)
 		var stop *entrain.Stop
 		_, assigned := s.f.opt.Stream.(stream.Assigner)
 		if errors.As(err, &stop) && stop.Code == codeFenced && !assigned {
@@ -115,7 +116,7 @@ func (s *sink) deliver(ctx context.Context, p stream.Partition) error {
 			<-ctx.Done()
 			return nil
 		}
-		if text := err.Error(); text != said { // once, not with every try
+		if text := err.Error(); first || text != said { // once, not with every try
 			said = text
 			s.log.Error("delivery stopped, will be tried again; the other sinks go on",
 				"partition", p, "error", err, "every", patience)
@@ -159,11 +160,13 @@ func (s *sink) once(ctx context.Context, p stream.Partition, source entrain.Sour
 	s.mu.Lock()
 	now := &part{engine: d.Engine}
 	if before := s.parts[p]; before != nil {
-		now.failed, now.since = before.failed, before.since
+		now.failed, now.since, now.tries = before.failed, before.since, before.tries
 	}
 	s.parts[p] = now
 	s.mu.Unlock()
+	seen := s.whenMended(ctx, p, now)
 	err = d.Engine.Run(ctx)
+	seen()
 	if err != nil && d.Explain != nil {
 		err = d.Explain(err)
 	}
@@ -173,16 +176,54 @@ func (s *sink) once(ctx context.Context, p stream.Partition, source entrain.Sour
 	return err
 }
 
-func (s *sink) failed(p stream.Partition, err error) {
+// failed keeps why a try was given up, and reports whether it is the first one in a row.
+func (s *sink) failed(p stream.Partition, err error) (first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.parts[p] == nil {
 		s.parts[p] = &part{}
 	}
 	s.parts[p].failed = err
+	s.parts[p].tries++
 	if s.parts[p].since.IsZero() {
 		s.parts[p].since = time.Now()
+		return true
 	}
+	return false
+}
+
+// whenMended logs when a delivery that had failed delivers again, until the function
+// that it returns is called.
+func (s *sink) whenMended(ctx context.Context, name stream.Partition, p *part) (end func()) {
+	if p.failed == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var work sync.WaitGroup
+	work.Go(func() {
+		for sleep(ctx, time.Second) {
+			s.mu.Lock()
+			if p.failed != nil && mended(p.engine.Status()) {
+				s.mended(name, p)
+			}
+			over := p.failed == nil
+			s.mu.Unlock()
+			if over {
+				return
+			}
+		}
+	})
+	return func() {
+		cancel()
+		work.Wait()
+	}
+}
+
+// mended forgets that a delivery had failed. s.mu is held.
+func (s *sink) mended(name stream.Partition, p *part) {
+	s.log.Info("the sink takes changes again", "partition", name,
+		"away", time.Since(p.since).Round(time.Second), "attempts", p.tries)
+	p.failed, p.since, p.tries = nil, time.Time{}, 0
 }
 
 // forget drops a partition that another process delivers from now on.
@@ -206,7 +247,7 @@ func (s *sink) status() []pipeline.SinkStatus {
 		}
 		switch st := &one.Status; {
 		case p.failed != nil && mended(*st):
-			p.failed, p.since = nil, time.Time{}
+			s.mended(name, p)
 		case p.failed != nil:
 			one.Failed = p.failed.Error()
 			st.LagSeconds = max(st.LagSeconds, time.Since(p.since).Seconds())

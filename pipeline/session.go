@@ -145,12 +145,16 @@ func (p *Pipeline) takeOver(ctx context.Context, sink entrain.Positioner) (entra
 	if had.IsZero() {
 		return at, nil
 	}
+	next := "entrain teardown FILE; empty the tables at the target (TRUNCATE), so that run copies them anew; entrain run FILE"
+	if p.opt.Relayed { // the source and the other sinks are as they should be
+		next = "empty the tables at this target (TRUNCATE); mv STATE/state.db STATE/state.db.old; entrain snapshot start FILE --sink SINK"
+	}
 	return at, &entrain.Stop{
 		Code: "position_lost",
 		What: fmt.Sprintf("the sink has no position of this pipeline, but it had one: %s or later", had),
 		Why: "its database was made anew or restored from an older backup, or the sink's URL leads to another one; " +
 			"what was delivered before is not there",
-		Next: "entrain teardown FILE; empty the tables at the target (TRUNCATE), so that run copies them anew; entrain run FILE",
+		Next: next,
 	}
 }
 

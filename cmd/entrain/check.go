@@ -85,7 +85,11 @@ func (p *program) check(ctx context.Context, l *loaded, o checkOptions) error {
 	parts = append(parts, part{name: "host", report: entrain.Report{Server: "this machine", Findings: append(rules, checkHost(l)...)}})
 	for i := range parts {
 		parts[i].keep(o.only)
-		parts[i].fill(p.place.get())
+		at := p.place.get()
+		if i > 1 && l.log != nil && i-2 < len(l.sinks) { // behind source and stream
+			at.sink = l.sinks[i-2].section.Name
+		}
+		parts[i].fill(at)
 	}
 	if o.output == "table" && !o.fixSQL && len(o.only) == 0 {
 		if err := l.writeGuarantees(p.stdout); err != nil {
@@ -204,7 +208,7 @@ func (of *part) keep(codes []string) {
 func (of *part) fill(at place) {
 	for _, f := range of.report.Findings {
 		for i := range f.Fix {
-			f.Fix[i].Shell = at.fill(f.Fix[i].Shell)
+			f.Fix[i].Shell = at.fill(at.named(f.Fix[i].Shell))
 		}
 	}
 }

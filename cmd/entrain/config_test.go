@@ -19,7 +19,7 @@ func TestExamples(t *testing.T) {
 		t.Fatalf("examples: %v, %v", files, err)
 	}
 	for _, file := range files {
-		env := map[string]string{"REDIS_URL": "redis://127.0.0.1:6379"}
+		env := map[string]string{"REDIS_URL": "redis://127.0.0.1:6379", "NATS_URL": "nats://127.0.0.1:4222"}
 		maps.Copy(env, source)
 		got := invoke(t, env, "config", "show", file)
 		got.want(t, exitOK)

@@ -128,7 +128,7 @@ func (p *program) delivery(l *loaded, end sinkEnd, at stream.Partition, source e
 	if err != nil {
 		return nil, errors.Join(err, state.Close())
 	}
-	here := place{state: state.Folder()} // a sink's advice is about the delivery's state, not about the capture's
+	here := place{state: state.Folder(), sink: end.section.Name} // a sink's advice is about the delivery's state, not about the capture's
 	return &fanout.Delivery{Engine: engine, Close: state.Close, Explain: here.fillStop}, nil
 }
 

@@ -49,3 +49,23 @@ func TestAdviceOfADelivery(t *testing.T) {
 		t.Errorf("%v; want %s", err, want)
 	}
 }
+
+// What a delivery waits for is mended without a command, and where a command is about
+// one of several sinks, it says which.
+func TestAdviceBehindAStream(t *testing.T) {
+	at := place{file: "shop.yaml", sink: "copy"}
+	var stop *entrain.Stop
+	err := at.fillStop(&entrain.Stop{Code: "x", Next: "ALTER TABLE t ADD c int;\n-- then: entrain run FILE"})
+	if !errors.As(err, &stop) || stop.Next != "ALTER TABLE t ADD c int;\n-- "+goesOn {
+		t.Errorf("%v", err)
+	}
+	alone := place{file: "shop.yaml"}.fillStop(&entrain.Stop{Code: "x", Next: "-- then: entrain run FILE"})
+	if !errors.As(alone, &stop) || stop.Next != "-- then: entrain run shop.yaml" {
+		t.Errorf("without a stream: %v", alone)
+	}
+	of := part{report: entrain.Report{Findings: []entrain.Finding{{Fix: []entrain.Fix{{Shell: "entrain sequences sync FILE"}}}}}}
+	of.fill(at)
+	if got := of.report.Findings[0].Fix[0].Shell; got != "entrain sequences sync shop.yaml --sink copy" {
+		t.Errorf("the fix is %s", got)
+	}
+}

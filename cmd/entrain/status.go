@@ -132,10 +132,20 @@ func writeSink(w io.Writer, s pipeline.SinkStatus) {
 	st := s.Status
 	phase := st.Phase + waiting(st.Waiting, st.WaitingSeconds)
 	if s.Failed != "" {
-		phase = "failed, will be tried again: " + oneLine(s.Failed)
+		phase = "failed, will be tried again: " + firstLine(s.Failed)
 	}
 	fmt.Fprintf(w, "sink %s\t%s; partition %s, at %s, %d applied, %.1f s behind\n",
 		s.Name, phase, s.Partition, st.Position, st.Applied, st.LagSeconds)
+}
+
+// firstLine is the first line of a reason, and says where the others are.
+func firstLine(s string) string {
+	first, rest, _ := strings.Cut(strings.TrimRight(s, "\n"), "\n")
+	first = oneLine(first)
+	if rest != "" {
+		first += " … (all of it: entrain status -o json)"
+	}
+	return first
 }
 
 func waiting(what string, seconds float64) string {

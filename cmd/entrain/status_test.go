@@ -68,3 +68,14 @@ last error  connection lost
 		t.Errorf("member names: %s", got.stdout)
 	}
 }
+
+// A reason of several lines is its first one, in a table.
+func TestReasonInOneLine(t *testing.T) {
+	for reason, want := range map[string]string{
+		"column_missing: x\n-- then\n": "column_missing: x … (all of it: entrain status -o json)", "short\n": "short", "a\x1bb": `a\u001bb`,
+	} {
+		if got := firstLine(reason); got != want {
+			t.Errorf("%q becomes %s, want %s", reason, got, want)
+		}
+	}
+}

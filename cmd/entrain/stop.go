@@ -17,6 +17,7 @@ type place struct {
 	file  string // the pipeline file, as it was given
 	state string // its state folder
 	half  half   // what the process at hand does of it
+	sink  string // of a delivery behind a stream, which is tried again by itself
 }
 
 // runs is the command that runs the pipeline in a process like this one.
@@ -83,9 +84,31 @@ func (at place) fillStop(err error) error {
 		return err
 	}
 	filled := *stop
-	filled.Next = at.fill(stop.Next)
+	filled.Next = at.fill(at.retried(stop.Next))
 	return &filled
 }
+
+// retried says, of advice for a delivery, that it needs no command to go on once the
+// SQL before is done, and which sink it is.
+func (at place) retried(advice string) string {
+	if at.sink == "" {
+		return advice
+	}
+	advice = strings.ReplaceAll(advice, " --sink SINK", " --sink "+at.sink)
+	return strings.ReplaceAll(advice, "then: "+runFile, goesOn)
+}
+
+// named has commands that are about one sink name it, where there may be several.
+func (at place) named(command string) string {
+	const sync = "entrain sequences sync FILE"
+	if at.sink == "" || !strings.HasSuffix(command, sync) {
+		return command
+	}
+	return command + " --sink " + at.sink
+}
+
+// goesOn is what happens when the cause is mended.
+const goesOn = "then it goes on by itself: it is tried again every 15 s"
 
 // fillAttr does so in a line of the log.
 func (at place) fillAttr(a slog.Attr) slog.Attr {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -157,10 +158,16 @@ func (e *embedded) start() (*server.Server, *os.File, error) {
 	if err != nil {
 		return nil, lock, fmt.Errorf("set the embedded stream up: %w", err)
 	}
-	s.SetLoggerV2(quiet{e.log}, false, false, false)
+	says := &quiet{log: e.log}
+	says.starting.Store(true)
+	s.SetLoggerV2(says, false, false, false)
 	s.Start()
 	if !s.ReadyForConnections(startTimeout) || !s.JetStreamEnabled() {
 		return s, lock, entrain.Retryable(fmt.Errorf("the embedded stream in %s does not start; the log says why", e.dir))
+	}
+	says.starting.Store(false)
+	if n := says.warnings.Load(); n > 0 {
+		e.log.Info("the embedded stream was not closed before; it has been looked through", "folder", e.dir, "findings", n)
 	}
 	return s, lock, nil
 }
@@ -224,18 +231,27 @@ func (e *embedded) room() error {
 }
 
 // quiet passes on what the server says if it is about trouble.
-type quiet struct{ log *slog.Logger }
+type quiet struct {
+	log      *slog.Logger
+	starting atomic.Bool  // it looks through its folder, where warnings are usual after a kill
+	warnings atomic.Int64 // while it did
+}
 
-func (q quiet) Noticef(string, ...any) {}
-func (q quiet) Debugf(string, ...any)  {}
-func (q quiet) Tracef(string, ...any)  {}
+func (q *quiet) Noticef(string, ...any) {}
+func (q *quiet) Debugf(string, ...any)  {}
+func (q *quiet) Tracef(string, ...any)  {}
 
-func (q quiet) Warnf(format string, v ...any) {
+func (q *quiet) Warnf(format string, v ...any) {
+	if q.starting.Load() {
+		q.warnings.Add(1)
+		q.log.Debug("embedded stream", "message", fmt.Sprintf(format, v...))
+		return
+	}
 	q.log.Warn("embedded stream", "message", fmt.Sprintf(format, v...))
 }
 
-func (q quiet) Errorf(format string, v ...any) {
+func (q *quiet) Errorf(format string, v ...any) {
 	q.log.Error("embedded stream", "message", fmt.Sprintf(format, v...))
 }
 
-func (q quiet) Fatalf(format string, v ...any) { q.Errorf(format, v...) }
+func (q *quiet) Fatalf(format string, v ...any) { q.Errorf(format, v...) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"path/filepath"
@@ -279,5 +280,22 @@ func TestConfig(t *testing.T) {
 	}
 	if _, err := NewEmbedded(EmbeddedConfig{Config: producer}); err == nil {
 		t.Error("an embedded stream without a folder is accepted")
+	}
+}
+
+// TestWarningsAfterAKill: what the server says while it looks through its folder is
+// for debugging; later warnings are warnings.
+func TestWarningsAfterAKill(t *testing.T) {
+	var text strings.Builder
+	says := &quiet{log: slog.New(slog.NewTextHandler(&text, nil))}
+	says.starting.Store(true)
+	says.Warnf("bad %s", "index")
+	if text.Len() > 0 || says.warnings.Load() != 1 {
+		t.Errorf("%d warnings, and the log has %s", says.warnings.Load(), text.String())
+	}
+	says.starting.Store(false)
+	says.Warnf("no room")
+	if !strings.Contains(text.String(), "level=WARN") {
+		t.Errorf("the log has %s", text.String())
 	}
 }

@@ -88,28 +88,39 @@ func (s *sequence) message(data []byte) *natsgo.Msg {
 	return &natsgo.Msg{Subject: s.subject, Header: natsgo.Header{}, Data: data}
 }
 
-// appendBatch publishes all messages or none. The last one asks for the answer.
+// appendBatch publishes all messages or none.
 func (s *sequence) appendBatch(ctx context.Context, after uint64, messages [][]byte) (int, uint64, error) {
 	within, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()
+	list := make([]*natsgo.Msg, len(messages))
+	for i, data := range messages {
+		list[i] = s.message(data)
+	}
+	list[0].Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(after, 10))
+	last, err := s.publishBatch(within, list)
+	if err != nil {
+		return 0, 0, mark(ctx, err)
+	}
+	return len(messages), last, nil
+}
+
+// publishBatch publishes all messages or none, and returns the number of the last
+// one, which asks for the answer.
+func (s *sequence) publishBatch(ctx context.Context, messages []*natsgo.Msg) (uint64, error) {
 	id := rand.Text()
 	var answer *natsgo.Msg
-	for i, data := range messages {
-		m := s.message(data)
+	for i, m := range messages {
 		m.Header.Set(batchID, id)
 		m.Header.Set(batchNumber, strconv.Itoa(i+1))
-		if i == 0 {
-			m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(after, 10))
-		}
 		var err error
 		if i < len(messages)-1 {
 			err = s.nc.PublishMsg(m)
 		} else {
 			m.Header.Set(batchCommit, "1")
-			answer, err = s.nc.RequestMsgWithContext(within, m)
+			answer, err = s.nc.RequestMsgWithContext(ctx, m)
 		}
 		if err != nil {
-			return 0, 0, mark(ctx, err)
+			return 0, err
 		}
 	}
 	var ack struct {
@@ -117,12 +128,12 @@ func (s *sequence) appendBatch(ctx context.Context, after uint64, messages [][]b
 		Error *jetstream.APIError `json:"error"`
 	}
 	if err := json.Unmarshal(answer.Data, &ack); err != nil {
-		return 0, 0, entrain.Retryable(fmt.Errorf("answer to a batch: %w", err))
+		return 0, fmt.Errorf("answer to a batch: %w", err)
 	}
 	if ack.Error != nil {
-		return 0, 0, mark(ctx, ack.Error)
+		return 0, ack.Error
 	}
-	return len(messages), ack.Seq, nil
+	return ack.Seq, nil
 }
 
 // Remove implements [packed.Tail].

@@ -2,6 +2,7 @@ package campaign
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -86,4 +87,46 @@ func (f *fan) sameEverywhere(t *testing.T) {
 			pgtest.Eventually(t, patience, table+" is the same at sink "+name, func() bool { return pgtest.QueryOne(t, url, sql) == want })
 		}
 	}
+}
+
+// TestFanPositionLost: a sink of several whose database was made anew stops by name,
+// and what the stop says fills it again; the others and the source stay as they are
+// (P1, P5).
+func TestFanPositionLost(t *testing.T) {
+	t.Parallel()
+	f := smallFan(t, embedded(""))
+	p := startFan(t, f)
+	addOrders(t, f.source, 2, 100)
+	haveOrders(t, f.two, 100)
+	p.signal(t, syscall.SIGTERM)
+	p.exit(t, exitOK)
+	pgtest.Exec(t, f.two, "DELETE FROM entrain.position", "DELETE FROM orders WHERE id % 2 = 0")
+	launch(t, "run", f.file.path)
+	stop := f.failing(t, "two", "position_lost")
+	_, next, _ := strings.Cut(stop.Failed, "; next: ")
+	empty, commands, found := strings.Cut(next, "; ")
+	if !found || !strings.HasPrefix(empty, "empty the tables") {
+		t.Fatalf("the advice is %s", next)
+	}
+	pgtest.Exec(t, f.two, "TRUNCATE orders")
+	for _, command := range strings.Split(commands, "; ") {
+		words := strings.Fields(command)
+		if words[0] == "mv" {
+			if err := os.Rename(words[1], words[2]); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		for i, w := range words {
+			if w == "FILE" {
+				words[i] = f.file.path
+			}
+		}
+		launch(t, words[1:]...).exitWithin(t, 2*patience, exitOK)
+	}
+	addOrders(t, f.source, 101, 200)
+	haveOrders(t, f.one, 200)
+	haveOrders(t, f.two, 200)
+	f.same(t, f.one)
+	f.same(t, f.two)
 }

@@ -38,6 +38,7 @@ var choices = map[string][]any{
 	"transform.Rule.OldUnknown":                    {"stop", "replace"},
 	"file.SinkConfig.Format":                       {"native", "debezium", "flat", "cloudevents"},
 	"redis.SinkFile.Format":                        {"native", "flat", "cloudevents"},
+	"nats.SinkFile.Format":                         {"native", "flat", "cloudevents"},
 	"redis.SinkFile.Durability":                    {"always", "relaxed"},
 	"redis.StreamFile.Durability":                  {"always", "relaxed"},
 	"kafka.SinkConfig.Format":                      {"native", "debezium", "flat", "cloudevents"},

@@ -72,7 +72,8 @@ func stopColumnMissing(t *entrain.Table, c entrain.Column) error {
 		What: fmt.Sprintf("table %s has no column %s at the target", t, sqltext.Ident(c.Name)),
 		Why: "a column that the source sends must not be lost; rows that are already here get the DEFAULT that you add " +
 			"to the statement, which should be the one that the source gave its rows",
-		Next: fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s;\n%s", tableSQL(t), sqltext.Ident(c.Name), quoteType(c.Type), thenRun),
+		Next: fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s;\n%s\n-- and, for the values of rows that are already here: entrain table resync FILE %s",
+			tableSQL(t), sqltext.Ident(c.Name), quoteType(c.Type), thenRun, strings.ReplaceAll(t.String(), "\n", " ")),
 	}
 }
 
