@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -114,11 +116,34 @@ func collectSlot(out chan<- prometheus.Metric, name string, s *entrain.Retained)
 }
 
 func gauge(out chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
-	out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, texts(labels)...)
 }
 
 func count(out chan<- prometheus.Metric, d *prometheus.Desc, v int64, labels []string) {
-	out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), texts(labels)...)
+}
+
+// texts writes bytes of names that are no UTF-8 as \xHH: Prometheus takes text only.
+func texts(names []string) []string {
+	valid := make([]string, len(names))
+	for i, name := range names {
+		if utf8.ValidString(name) {
+			valid[i] = name
+			continue
+		}
+		var t strings.Builder
+		for len(name) > 0 {
+			r, n := utf8.DecodeRuneInString(name)
+			if r == utf8.RuneError && n == 1 {
+				fmt.Fprintf(&t, `\x%02x`, name[0])
+			} else {
+				t.WriteString(name[:n])
+			}
+			name = name[n:]
+		}
+		valid[i] = t.String()
+	}
+	return valid
 }
 
 // Server answers until it is closed.

@@ -77,6 +77,26 @@ func TestMetricsOfADelivery(t *testing.T) {
 	}
 }
 
+// TestNameThatIsNoText: the name of a partition comes from a server and may be any
+// bytes; two that differ stay two.
+func TestNameThatIsNoText(t *testing.T) {
+	sink := func(partition entrain.Partition) pipeline.SinkStatus {
+		return pipeline.SinkStatus{Name: "lake", Partition: partition, Status: pipeline.Status{Phase: "streaming"}}
+	}
+	s, err := metrics.Listen("127.0.0.1:0", report{Pipeline: "shop", DeliversOnly: true, Status: pipeline.Status{Phase: "streaming"},
+		Sinks: []pipeline.SinkStatus{sink("caf\xe9"), sink("caf\xe8"), sink("café")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	text := get(t, "http://"+s.Address()+"/metrics")
+	for _, want := range []string{`partition="caf\\xe9"`, `partition="caf\\xe8"`, `partition="café"`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("not shown: %s\n%s", want, text)
+		}
+	}
+}
+
 func TestListenRefused(t *testing.T) {
 	s, err := metrics.Listen("127.0.0.1:0", report{})
 	if err != nil {
