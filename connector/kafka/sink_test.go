@@ -262,6 +262,10 @@ func TestTooLarge(t *testing.T) {
 			t.Errorf("the stop does not say %s: %s", want, stop.What)
 		}
 	}
+	var refused *entrain.BatchError
+	if !errors.As(stop, &refused) || refused.Failed[0].ID != "shop/inc/2/0" || refused.Failed[0].Op != entrain.OpInsert {
+		t.Errorf("the event is not named: %v", refused)
+	}
 	const advice = "--add-config max.message.bytes=2097152; set max_message_bytes: 2097152"
 	if !strings.Contains(stop.Next, advice) {
 		t.Fatalf("the advice is %s", stop.Next)

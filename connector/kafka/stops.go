@@ -1,10 +1,12 @@
 package kafka
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -253,11 +255,17 @@ func (p *production) stopTopicGone(name, state string) error {
 
 // stopTooLarge names a record that the brokers do not take.
 func (w *writer) stopTooLarge(r *kgo.Record, err error) error {
-	id := "of the state"
+	id, op := "of the state", entrain.Op(0)
 	for _, h := range r.Headers {
-		if h.Key == headerID {
+		switch h.Key {
+		case headerID:
 			id = string(h.Value)
+		case headerOp:
+			op = entrain.Op(max(0, slices.IndexFunc(opTexts[:], func(text []byte) bool { return bytes.Equal(text, h.Value) })))
 		}
+	}
+	if op != 0 { // it can become a dead letter
+		err = &entrain.BatchError{Failed: []entrain.FailedEvent{{ID: id, Table: r.Topic, Op: op, Err: err}}}
 	}
 	size := len(r.Key) + len(r.Value)
 	want := 1 << 20
