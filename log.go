@@ -44,9 +44,9 @@ type Assigner interface {
 	Assign(ctx context.Context, cursor string, work func(ctx context.Context, p Partition) error) error
 }
 
-// Cursorer is a Log that removes what all cursors have read. Cursors holds back
-// what the named ones have not; it is called before the first Open, and whatever
-// else the log knows of cursors is forgotten then.
+// Cursorer is a Log that knows all cursors. One that removes what all have read
+// holds back what the named ones have not. Cursors is called before anything else,
+// and whatever else the log knows of cursors is forgotten then.
 type Cursorer interface {
 	Cursors(names []string)
 }

@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -73,9 +71,6 @@ func (p *program) flow(l *loaded, state *store.Store) (*flow, error) {
 	}
 	if l.half != captureOnly {
 		o.Sinks = p.fanoutSinks(l)
-	}
-	if cursorer, ok := l.log.(stream.Cursorer); ok && len(f.cursors) > 0 {
-		cursorer.Cursors(slices.Sorted(maps.Values(f.cursors))) // of all sinks, whoever delivers into them
 	}
 	var err error
 	f.out, err = fanout.New(o)

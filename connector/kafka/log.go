@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -89,12 +90,16 @@ type Log struct {
 	values  *values
 	writer  *writer                // the current one
 	members map[string]*kgo.Client // of groups, by cursor
+	cursors []string
 }
 
 var (
 	_ stream.Log      = (*Log)(nil)
 	_ stream.Assigner = (*Log)(nil)
 	_ stream.Keeper   = (*Log)(nil)
+	_ stream.Cursorer = (*Log)(nil)
+	_ entrain.Checker = (*Log)(nil)
+	_ entrain.Checker = (*Sink)(nil)
 
 	_ entrain.TableMaker = (*Log)(nil)
 	_ entrain.Divided    = (*Log)(nil)
@@ -301,6 +306,20 @@ func (l *Log) commit(ctx context.Context, cursor string, partition int32, offset
 			}
 		})
 	return failed
+}
+
+// Cursors implements [stream.Cursorer]: the names are those of consumer groups. What
+// they have read stays for the topic's retention.
+func (l *Log) Cursors(names []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cursors = slices.Clone(names)
+}
+
+func (l *Log) groups() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.cursors)
 }
 
 // Close ends what the log keeps open between sessions.

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -42,6 +43,8 @@ func (s *server) failure(err error) error {
 		return s.stopLogin(err)
 	case denied(err) != "":
 		return s.stopDenied(err, "")
+	case s.insecure(err) != nil:
+		return s.insecure(err)
 	case errors.Is(err, kerr.InvalidTransactionTimeout):
 		return stopTimeoutLimit(err)
 	}
@@ -97,6 +100,11 @@ func (s *server) bootstrap() string { return "--bootstrap-server " + strings.Joi
 func (s *server) principal() string {
 	if s.sasl != nil {
 		return "User:" + s.sasl.User
+	}
+	if s.tls != nil && s.tls.CertFile != "" {
+		if cert, err := tls.LoadX509KeyPair(s.tls.CertFile, s.tls.KeyFile); err == nil && cert.Leaf != nil {
+			return "User:" + cert.Leaf.Subject.String()
+		}
 	}
 	return "User:ANONYMOUS"
 }
