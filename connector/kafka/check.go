@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/twmb/franz-go/pkg/kerr"
-
 	"github.com/entrainsync/entrain"
 )
 
@@ -317,19 +315,12 @@ func (t *topicFacts) cleanupWrong() string {
 // begins. Where they may not be seen, or the topic was made just now, they are taken
 // to be right.
 func (p *production) suits(ctx context.Context, adm configAsker, list ...question) error {
-	names := make([]string, len(list))
-	for i := range list {
-		names[i] = list[i].wanted.name
-	}
-	settings, err := topicSettings(ctx, adm, names)
-	if err != nil {
-		if denied(err) != "" || errors.Is(err, kerr.UnsupportedVersion) {
-			return nil
-		}
-		return fmt.Errorf("look at the settings of topics: %w", err)
-	}
 	for _, q := range list {
-		t := topicFacts{question: q, settings: settings[q.wanted.name]}
+		settings, err := topicSettings(ctx, adm, q.wanted.name)
+		if err != nil {
+			return fmt.Errorf("look at the settings of topic %s: %w", q.wanted.name, err)
+		}
+		t := topicFacts{question: q, settings: settings}
 		if why := t.cleanupWrong(); why != "" {
 			return &entrain.Stop{
 				Code: "topic_cleanup",

@@ -88,24 +88,22 @@ type configAsker interface {
 	DescribeTopicConfigs(ctx context.Context, topics ...string) (kadm.ResourceConfigs, error)
 }
 
-// topicSettings returns those that may be seen.
-func topicSettings(ctx context.Context, adm configAsker, names []string) (map[string]map[string]string, error) {
-	list, err := adm.DescribeTopicConfigs(ctx, names...)
-	if err != nil {
+// topicSettings returns those of a topic; nil if they may not be seen or there is
+// no such topic. Topics are asked for one by one: one that is denied hides all
+// others of a request.
+func topicSettings(ctx context.Context, adm configAsker, name string) (map[string]string, error) {
+	list, err := adm.DescribeTopicConfigs(ctx, name)
+	if denied(err) != "" || errors.Is(err, kerr.UnsupportedVersion) {
+		return nil, nil
+	}
+	if err != nil || len(list) == 0 || list[0].Err != nil {
 		return nil, err
 	}
-	all := map[string]map[string]string{}
-	for _, r := range list {
-		if r.Err != nil {
-			continue
-		}
-		settings := map[string]string{}
-		for _, c := range r.Configs {
-			settings[c.Key] = c.MaybeValue()
-		}
-		all[r.Name] = settings
+	settings := map[string]string{}
+	for _, c := range list[0].Configs {
+		settings[c.Key] = c.MaybeValue()
 	}
-	return all, nil
+	return settings, nil
 }
 
 // ask asks what changes nothing, whatever the answer is.
@@ -148,29 +146,25 @@ func (p *production) ask(ctx context.Context, q questions) (*facts, error) {
 }
 
 func (p *production) askTopics(ctx context.Context, adm *kadm.Client, list []question, f *facts) error {
-	names := make([]string, len(list))
-	for i := range list {
-		names[i] = list[i].wanted.name
-	}
-	if len(names) == 0 {
-		return nil
-	}
-	meta, err := adm.Metadata(kadm.WithAuthorizedOps(ctx), names...)
-	if err != nil {
-		return err
-	}
-	f.brokers = len(meta.Brokers)
-	settings, err := topicSettings(ctx, adm, names)
-	if err != nil && denied(err) == "" {
-		return err
-	}
 	for _, q := range list {
 		t := topicFacts{question: q}
-		if err := t.see(meta.Topics[q.wanted.name]); err != nil {
+		meta, err := adm.Metadata(kadm.WithAuthorizedOps(ctx), q.wanted.name)
+		switch {
+		case denied(err) != "":
+			t.missing = []string{"Describe", "Write", "Read", "Create"}
+		case err != nil:
 			return fmt.Errorf("look at topic %s: %w", q.wanted.name, err)
+		default:
+			f.brokers = len(meta.Brokers)
+			if err := t.see(meta.Topics[q.wanted.name]); err != nil {
+				return fmt.Errorf("look at topic %s: %w", q.wanted.name, err)
+			}
 		}
 		if t.there {
-			t.settings = settings[q.wanted.name]
+			t.settings, err = topicSettings(ctx, adm, q.wanted.name)
+			if err != nil {
+				return fmt.Errorf("look at the settings of topic %s: %w", q.wanted.name, err)
+			}
 		} else if len(t.missing) == 0 && p.create {
 			t.refused = validate(ctx, adm, q.wanted)
 		}
@@ -186,9 +180,6 @@ func (t *topicFacts) see(d kadm.TopicDetail) error {
 		needs = needs[:1]
 	}
 	switch {
-	case denied(d.Err) != "":
-		t.missing = []string{"Describe", "Write", "Read", "Create"}
-		return nil
 	case errors.Is(d.Err, kerr.UnknownTopicOrPartition), d.Topic == "":
 		return nil
 	case d.Err != nil:

@@ -54,7 +54,8 @@ func (s *server) failure(err error) error {
 // passing marks what a new session may not meet again.
 func (s *server) passing(err error) error {
 	var dial *net.OpError
-	if errors.As(err, &dial) || errors.Is(err, errSilent) || kgo.IsRetryableBrokerErr(err) {
+	var first *kgo.ErrFirstReadEOF // also of a broker that is about to end
+	if errors.As(err, &dial) || errors.As(err, &first) || errors.Is(err, errSilent) || kgo.IsRetryableBrokerErr(err) {
 		return fmt.Errorf("brokers %s: %w: %w", strings.Join(s.brokers, ","), entrain.ErrDisconnected, err)
 	}
 	for _, known := range passingErrors {

@@ -5,9 +5,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"strings"
-
 	"github.com/entrainsync/entrain"
+	"strings"
 )
 
 // insecure is the stop of a connection that could not be made secure; nil if the
@@ -32,6 +31,9 @@ func (s *server) insecure(err error) error {
 	case errors.As(err, &alert) || s.tls != nil && strings.Contains(err.Error(), "remote error: tls: "):
 		return s.stopTLS(err, "the brokers refuse our certificate, or want one that tls in FILE does not give",
 			"set tls.cert_file and tls.key_file in FILE to a certificate that the brokers trust, and its key; entrain run FILE")
+	case s.tls == nil && strings.Contains(err.Error(), "tls alert record"): // franz-go has no type for it
+		return s.stopTLS(err, "the port speaks TLS, and there is no tls in FILE",
+			"set tls: {} in FILE, or name the port without TLS; entrain run FILE")
 	}
 	return nil
 }
