@@ -34,6 +34,12 @@ type Log interface {
 // producer's name for logs that keep one sequence a producer.
 type Partition string
 
+// Undivided is a Sink that one partition of a stream can feed, and no second one.
+type Undivided interface {
+	// Undivided is why, for people.
+	Undivided() string
+}
+
 // Assigner is a Log that spreads its partitions over the processes that share a
 // cursor.
 type Assigner interface {

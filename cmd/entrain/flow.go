@@ -87,10 +87,15 @@ func (p *program) fanoutSinks(l *loaded) []fanout.Sink {
 		}
 		sinks = append(sinks, fanout.Sink{
 			Name: end.section.Name, Cursor: l.cursor(end),
-			Deliver: func(at stream.Partition, source entrain.Source) (*fanout.Delivery, error) {
+			Deliver: func(ctx context.Context, at stream.Partition, source entrain.Source) (*fanout.Delivery, error) {
+				of, err := l.division(ctx, end)
+				if err != nil {
+					return nil, err
+				}
 				building.Lock()
 				defer building.Unlock()
-				return p.delivery(l, end, at, source)
+				d, err := p.delivery(l, end, at, source)
+				return of.explained(d), err
 			},
 		})
 	}
