@@ -73,6 +73,26 @@ type Tracer interface {
 	SourcePosition(at Position) (Position, bool)
 }
 
+// Milestoner is a Log whose positions do not tell the source's: that is known of milestones.
+type Milestoner interface {
+	// Milestone looks where the source's position is now and where the partitions end,
+	// which is behind everything up to that position.
+	Milestone(ctx context.Context) (Milestone, error)
+}
+
+// Milestone is a place in all partitions of a log.
+type Milestone struct {
+	// Source is a position of the source; zero before anything was written. All that
+	// comes up to it stands in the partitions before the milestone.
+	Source Position
+	// Partitions are those that the log had.
+	Partitions []Partition
+	// Passed reports whether a sink that has read the partition up to the position
+	// lacks nothing that stands there before the milestone. The zero position is the
+	// beginning.
+	Passed func(ctx context.Context, p Partition, at Position) (bool, error)
+}
+
 // Keeper is a Log that keeps what the capture has to remember beside the events,
 // so that a process on another machine can take the capture over. Its methods may
 // be called beside the writer's, from any goroutine, after the writer's Position.

@@ -23,6 +23,9 @@ type (
 	Beginner = entrain.Beginner
 	// Tracer is [entrain.Tracer].
 	Tracer = entrain.Tracer
+	// Milestoner is [entrain.Milestoner], and Milestone [entrain.Milestone].
+	Milestoner = entrain.Milestoner
+	Milestone  = entrain.Milestone
 	// Keeper is [entrain.Keeper].
 	Keeper = entrain.Keeper
 )
