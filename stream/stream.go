@@ -23,9 +23,10 @@ type (
 	Beginner = entrain.Beginner
 	// Tracer is [entrain.Tracer].
 	Tracer = entrain.Tracer
-	// Milestoner is [entrain.Milestoner], and Milestone [entrain.Milestone].
+	// Milestoner is [entrain.Milestoner].
 	Milestoner = entrain.Milestoner
-	Milestone  = entrain.Milestone
+	// Milestone is [entrain.Milestone].
+	Milestone = entrain.Milestone
 	// Keeper is [entrain.Keeper].
 	Keeper = entrain.Keeper
 )

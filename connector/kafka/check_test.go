@@ -1,9 +1,11 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,14 +28,21 @@ func obeySet(t *testing.T, command string) {
 	alter(t, m[1], m[2], map[string]string{m[3]: m[4]})
 }
 
-func makeTopic(t *testing.T, address, name string, partitions int32, settings map[string]string) {
+// makeTopic makes a topic with some settings; "partitions" counts as one.
+func makeTopic(t *testing.T, address, name string, settings map[string]string) {
 	t.Helper()
+	partitions, err := strconv.Atoi(cmp.Or(settings["partitions"], "1"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	configs := map[string]*string{}
 	for k, v := range settings {
-		configs[k] = &v
+		if k != "partitions" {
+			configs[k] = &v
+		}
 	}
 	admin(t, address, func(ctx context.Context, adm *kadm.Client) error {
-		made, err := adm.CreateTopic(ctx, partitions, 1, configs, name)
+		made, err := adm.CreateTopic(ctx, int32(partitions), 1, configs, name)
 		if err == nil {
 			err = made.Err
 		}
@@ -144,7 +153,7 @@ func TestCheckTopics(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			id := unique()
-			makeTopic(t, address, id+c.topic, 1, c.settings)
+			makeTopic(t, address, id+c.topic, c.settings)
 			l := newTestLog(t, address, id, func(cfg *LogConfig) {
 				if c.set != nil {
 					c.set(cfg)
@@ -187,7 +196,7 @@ func opening(t *testing.T, l *Log) error {
 // gone.
 func TestCompactedStreamIsNotRead(t *testing.T) {
 	address, id := broker(t), unique()
-	makeTopic(t, address, id+".changes", 1, map[string]string{"cleanup.policy": "compact"})
+	makeTopic(t, address, id+".changes", map[string]string{"cleanup.policy": "compact"})
 	l := newTestLog(t, address, id, nil)
 	_, err := l.Read("", l.partition(0)).Open(t.Context(), entrain.Position{})
 	stop := wantStop(t, err, "topic_cleanup")
@@ -206,7 +215,7 @@ func TestCheckAgainstTheFile(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		set    func(*LogConfig)
-		made   int32 // partitions of a topic that is there; 0: none
+		made   int // partitions of a topic that is there; 0: none
 		code   string
 		status entrain.FindingStatus
 		says   string
@@ -219,7 +228,7 @@ func TestCheckAgainstTheFile(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			id := unique()
 			if c.made > 0 {
-				makeTopic(t, address, id+".changes", c.made, map[string]string{"cleanup.policy": "delete"})
+				makeTopic(t, address, id+".changes", map[string]string{"cleanup.policy": "delete", "partitions": strconv.Itoa(c.made)})
 			}
 			f := wantFinding(t, found(t, newTestLog(t, address, id, c.set), nil), c.code, c.status)
 			if !strings.Contains(f.Why, c.says) {

@@ -327,7 +327,7 @@ func rightsFound(t *testing.T, g *guarded) {
 	}
 	// A topic that others made, without the right to write there.
 	name := unique()
-	makeTopic(t, g.plain, name+".changes", 1, map[string]string{"cleanup.policy": "delete"})
+	makeTopic(t, g.plain, name+".changes", map[string]string{"cleanup.policy": "delete"})
 	g.obeyGrant(t, "kafka-acls.sh --bootstrap-server x --add --allow-principal 'User:small' --operation Read --operation Describe --topic "+name+".changes")
 	l = newTestLog(t, g.login, name, func(c *LogConfig) {
 		c.TLS, c.SASL = &TLSConfig{CAFile: g.authority.file}, &SASLConfig{User: "small", Mechanism: "SCRAM-SHA-256", Password: "secret"}

@@ -108,7 +108,7 @@ func TestTeardownKeeps(t *testing.T) {
 		if name == ".changes" {
 			policy = "delete"
 		}
-		makeTopic(t, address, id+name, 1, map[string]string{"cleanup.policy": policy})
+		makeTopic(t, address, id+name, map[string]string{"cleanup.policy": policy})
 	}
 	for range 2 {
 		l := newTestLog(t, address, id, nil)

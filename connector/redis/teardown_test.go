@@ -22,11 +22,7 @@ func TestTeardown(t *testing.T) {
 	}
 	c := admin(t, place)
 	for _, how := range []string{"ours", "by hand"} {
-		for _, end := range []entrain.Teardowner{l, s} {
-			if list, err := end.Teardown(t.Context()); err != nil || len(list) > 0 {
-				t.Fatalf("before: %v, %v", list, err)
-			}
-		}
+		nothingLeft(t, l, s)
 		w, from := opened(t, l)
 		if !from.IsZero() {
 			t.Fatalf("%s: the stream begins at %v", how, from)
@@ -69,5 +65,14 @@ func TestTeardown(t *testing.T) {
 	}
 	if list, err := other.Teardown(t.Context()); err != nil || len(list) != 1 {
 		t.Errorf("of the other pipeline: %v, %v", list, err)
+	}
+}
+
+func nothingLeft(t *testing.T, ends ...entrain.Teardowner) {
+	t.Helper()
+	for _, end := range ends {
+		if list, err := end.Teardown(t.Context()); err != nil || len(list) > 0 {
+			t.Fatalf("left are %v, %v", list, err)
+		}
 	}
 }
