@@ -27,6 +27,11 @@ type Report struct {
 	Keys map[*Table][]string
 	// Sequences of a source that its tables draw from.
 	Sequences []Sequence
+	// Name of a source in the events that it makes ([Stream]).
+	Name string
+	// Partitions of a durable stream, and so for a sink that is fed by one: each is
+	// delivered by itself, without an order between two. 0 counts as 1.
+	Partitions int
 	// Copies are the tables whose existing rows will be copied, as a source
 	// found them and the rules of the pipeline shaped them.
 	Copies []TableCopy

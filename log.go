@@ -34,6 +34,12 @@ type Log interface {
 // producer's name for logs that keep one sequence a producer.
 type Partition string
 
+// Undivided is a Sink that one partition of a stream can feed, and no second one.
+type Undivided interface {
+	// Undivided is why, for people.
+	Undivided() string
+}
+
 // Assigner is a Log that spreads its partitions over the processes that share a
 // cursor.
 type Assigner interface {
@@ -44,9 +50,9 @@ type Assigner interface {
 	Assign(ctx context.Context, cursor string, work func(ctx context.Context, p Partition) error) error
 }
 
-// Cursorer is a Log that removes what all cursors have read. Cursors holds back
-// what the named ones have not; it is called before the first Open, and whatever
-// else the log knows of cursors is forgotten then.
+// Cursorer is a Log that knows all cursors. One that removes what all have read
+// holds back what the named ones have not. Cursors is called before anything else,
+// and whatever else the log knows of cursors is forgotten then.
 type Cursorer interface {
 	Cursors(names []string)
 }
@@ -65,6 +71,26 @@ type Beginner interface {
 type Tracer interface {
 	// SourcePosition returns it; false if the position does not tell.
 	SourcePosition(at Position) (Position, bool)
+}
+
+// Milestoner is a Log whose positions do not tell the source's: that is known of milestones.
+type Milestoner interface {
+	// Milestone looks where the source's position is now and where the partitions end,
+	// which is behind everything up to that position.
+	Milestone(ctx context.Context) (Milestone, error)
+}
+
+// Milestone is a place in all partitions of a log.
+type Milestone struct {
+	// Source is a position of the source; zero before anything was written. All that
+	// comes up to it stands in the partitions before the milestone.
+	Source Position
+	// Partitions are those that the log had.
+	Partitions []Partition
+	// Passed reports whether a sink that has read the partition up to the position
+	// lacks nothing that stands there before the milestone. The zero position is the
+	// beginning.
+	Passed func(ctx context.Context, p Partition, at Position) (bool, error)
 }
 
 // Keeper is a Log that keeps what the capture has to remember beside the events,

@@ -39,8 +39,9 @@ type Sink struct {
 	// Cursor is its name in the log.
 	Cursor string
 	// Deliver makes the pipeline from a partition, which source reads, into the
-	// sink. It is called for every try, one at a time for each partition.
-	Deliver func(p stream.Partition, source entrain.Source) (*Delivery, error)
+	// sink. It is called for every try, one at a time for each partition; ctx covers
+	// the call only.
+	Deliver func(ctx context.Context, p stream.Partition, source entrain.Source) (*Delivery, error)
 }
 
 // Delivery is a pipeline from a partition of the log into a sink.

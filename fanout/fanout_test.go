@@ -70,7 +70,7 @@ func (r *rig) sink(name string, hook func(ctx context.Context) error) Sink {
 		Keeps: entraintest.KeepsPosition, BeforeWrite: func(ctx context.Context, _ *entrain.Batch) error { return hook(ctx) },
 	})
 	r.sinks[name] = sink
-	return Sink{Name: name, Cursor: "shop." + name, Deliver: func(_ stream.Partition, source entrain.Source) (*Delivery, error) {
+	return Sink{Name: name, Cursor: "shop." + name, Deliver: func(_ context.Context, _ stream.Partition, source entrain.Source) (*Delivery, error) {
 		engine, err := pipeline.New(pipeline.Options{Source: source, Sink: sink})
 		return &Delivery{Engine: engine}, err
 	}}

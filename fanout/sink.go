@@ -153,7 +153,7 @@ func (s *sink) drain(ctx context.Context) error {
 
 // once runs one pipeline to its end.
 func (s *sink) once(ctx context.Context, p stream.Partition, source entrain.Source) error {
-	d, err := s.Deliver(p, source)
+	d, err := s.Deliver(ctx, p, source)
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,10 @@ type (
 	Beginner = entrain.Beginner
 	// Tracer is [entrain.Tracer].
 	Tracer = entrain.Tracer
+	// Milestoner is [entrain.Milestoner].
+	Milestoner = entrain.Milestoner
+	// Milestone is [entrain.Milestone].
+	Milestone = entrain.Milestone
 	// Keeper is [entrain.Keeper].
 	Keeper = entrain.Keeper
 )

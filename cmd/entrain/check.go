@@ -77,7 +77,11 @@ func (p *program) check(ctx context.Context, l *loaded, o checkOptions) error {
 	delivered, rules := l.delivered(source)
 	parts := []part{source}
 	if l.log != nil {
-		parts = append(parts, examine(ctx, part{name: "stream"}, l.log, checkInput{delivered, o.timeout}))
+		stream := examine(ctx, part{name: "stream"}, l.log, checkInput{delivered, o.timeout})
+		if delivered != nil {
+			delivered.Partitions = stream.report.Partitions
+		}
+		parts = append(parts, stream)
 	}
 	for _, end := range l.sinks {
 		parts = append(parts, examine(ctx, part{name: end.part()}, end.sink, checkInput{delivered, o.timeout}))

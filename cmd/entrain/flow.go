@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -74,9 +72,6 @@ func (p *program) flow(l *loaded, state *store.Store) (*flow, error) {
 	if l.half != captureOnly {
 		o.Sinks = p.fanoutSinks(l)
 	}
-	if cursorer, ok := l.log.(stream.Cursorer); ok && len(f.cursors) > 0 {
-		cursorer.Cursors(slices.Sorted(maps.Values(f.cursors))) // of all sinks, whoever delivers into them
-	}
 	var err error
 	f.out, err = fanout.New(o)
 	return f, err
@@ -92,10 +87,15 @@ func (p *program) fanoutSinks(l *loaded) []fanout.Sink {
 		}
 		sinks = append(sinks, fanout.Sink{
 			Name: end.section.Name, Cursor: l.cursor(end),
-			Deliver: func(at stream.Partition, source entrain.Source) (*fanout.Delivery, error) {
+			Deliver: func(ctx context.Context, at stream.Partition, source entrain.Source) (*fanout.Delivery, error) {
+				of, err := l.division(ctx, end)
+				if err != nil {
+					return nil, err
+				}
 				building.Lock()
 				defer building.Unlock()
-				return p.delivery(l, end, at, source)
+				d, err := p.delivery(l, end, at, source)
+				return of.explained(d), err
 			},
 		})
 	}

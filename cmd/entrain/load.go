@@ -148,7 +148,23 @@ func (l *loaded) build(env connector.Env) (err error) {
 		}
 		l.sinks = append(l.sinks, end)
 	}
+	l.nameCursors()
 	return nil
+}
+
+// nameCursors tells the stream of all sinks of the file, whoever delivers into
+// them.
+func (l *loaded) nameCursors() {
+	cursorer, ok := l.log.(stream.Cursorer)
+	if !ok || len(l.sinks) == 0 {
+		return
+	}
+	var names []string
+	for _, end := range l.sinks {
+		names = append(names, l.cursor(end))
+	}
+	slices.Sort(names)
+	cursorer.Cursors(names)
 }
 
 // build makes the sink, as one that belongs to the environment.

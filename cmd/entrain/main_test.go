@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/entrainsync/entrain/internal/kafkaserver/kafkatest"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
 
@@ -17,7 +18,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
-	pgtest.Main(m)
+	pgtest.Main(m, kafkatest.Remove)
 }
 
 // outcome is what a run of the command showed.

@@ -15,6 +15,7 @@ import (
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/internal/admin"
 	"github.com/entrainsync/entrain/internal/store"
+	"github.com/entrainsync/entrain/stream"
 )
 
 func (p *program) teardownCommand() *cobra.Command {
@@ -68,17 +69,9 @@ func (p *program) teardown(ctx context.Context, l *loaded, ask func(int) error) 
 // removals asks source and sink; the state comes last, since it is needed
 // until everything else is gone.
 func (l *loaded) removals(ctx context.Context, held *store.Held) ([]entrain.Removal, error) {
-	var all []entrain.Removal
-	for _, end := range l.ends() {
-		t, ok := end.(entrain.Teardowner)
-		if !ok {
-			continue
-		}
-		some, err := t.Teardown(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("look for what pipeline %s left: %w", l.file.Name, err)
-		}
-		all = append(all, some...)
+	all, err := l.removalsAtServers(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("look for what pipeline %s left: %w", l.file.Name, err)
 	}
 	parts, err := l.statesOfDeliveries()
 	if err != nil {
@@ -95,6 +88,59 @@ func (l *loaded) removals(ctx context.Context, held *store.Held) ([]entrain.Remo
 		})
 	}
 	return all, nil
+}
+
+// removalsAtServers asks source, stream and sinks, these for each partition of the
+// stream, too. What two of them would remove is removed once.
+func (l *loaded) removalsAtServers(ctx context.Context) ([]entrain.Removal, error) {
+	type thing struct{ what, sql string }
+	var all []entrain.Removal
+	known := map[thing]bool{}
+	add := func(end any) error {
+		t, ok := end.(entrain.Teardowner)
+		if !ok {
+			return nil
+		}
+		some, err := t.Teardown(ctx)
+		for _, r := range some {
+			if id := (thing{r.What, r.SQL}); !known[id] {
+				known[id] = true
+				all = append(all, r)
+			}
+		}
+		return err
+	}
+	for _, end := range l.ends() {
+		if err := add(end); err != nil {
+			return nil, err
+		}
+	}
+	if l.log == nil {
+		return all, nil
+	}
+	return all, l.eachDelivery(ctx, func(_ stream.Partition, sink entrain.Sink) error { return add(sink) })
+}
+
+// eachDelivery calls do with every sink as it is for every partition of the stream.
+func (l *loaded) eachDelivery(ctx context.Context, do func(at stream.Partition, sink entrain.Sink) error) error {
+	partitions, err := l.log.Partitions(ctx)
+	if err != nil {
+		return fmt.Errorf("look for the stream's partitions: %w", err)
+	}
+	for _, end := range l.sinks {
+		for _, at := range partitions {
+			env := end.env
+			env.Pipeline = deliveryName(l.file.Name, end.section.Name, at)
+			sink, err := end.build(env)
+			if err == nil {
+				err = do(at, sink)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // statesOfDeliveries are the folders of what delivers from a stream. One that a

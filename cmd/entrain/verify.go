@@ -59,7 +59,7 @@ func (p *program) verify(ctx context.Context, l *loaded, o verifyOptions) error 
 	if options.Wants, err = wanted(o.tables); err != nil {
 		return err
 	}
-	source, sink, err := l.digesters(o.sink)
+	source, sink, end, err := l.digesters(o.sink)
 	if err != nil {
 		return err
 	}
@@ -70,10 +70,12 @@ func (p *program) verify(ctx context.Context, l *loaded, o verifyOptions) error 
 	if options.Sink, err = sink.Digest(ctx); err != nil {
 		return unexamined{fmt.Errorf("sink: %w", err)}
 	}
-	defer options.Sink.Close()
-	if options.Sink, err = l.trace(options.Sink); err != nil {
+	defer func() { options.Sink.Close() }()
+	traced, err := l.trace(options.Sink, end)
+	if err != nil {
 		return err
 	}
+	options.Sink = traced
 	aside := p.states(ctx, l)
 	options.Aside = aside.of
 	tables, err := verify.Run(ctx, options)
@@ -91,20 +93,19 @@ func (p *program) verify(ctx context.Context, l *loaded, o verifyOptions) error 
 }
 
 // digesters are both ends, if they can be compared.
-func (l *loaded) digesters(name string) (source, sink entrain.Digester, err error) {
+func (l *loaded) digesters(name string) (source, sink entrain.Digester, end *sinkEnd, err error) {
 	source, canSource := l.source.(entrain.Digester)
-	end, err := l.sinkNamed("verify", name)
-	if err != nil {
-		return nil, nil, err
+	if end, err = l.sinkNamed("verify", name); err != nil {
+		return nil, nil, nil, err
 	}
 	sink, canSink := end.sink.(entrain.Digester)
 	if !canSource {
-		return nil, nil, usageError{fmt.Errorf("verify: the rows of a source of type %s cannot be compared", l.sourceType())}
+		return nil, nil, nil, usageError{fmt.Errorf("verify: the rows of a source of type %s cannot be compared", l.sourceType())}
 	}
 	if !canSink {
-		return nil, nil, usageError{fmt.Errorf("verify: the rows of a sink of type %s cannot be compared: it keeps changes, not rows", end.section.Type)}
+		return nil, nil, nil, usageError{fmt.Errorf("verify: the rows of a sink of type %s cannot be compared: it keeps changes, not rows", end.section.Type)}
 	}
-	return source, sink, nil
+	return source, sink, end, nil
 }
 
 // wanted is what the flags choose; without any, everything.

@@ -18,25 +18,47 @@ const (
 	codeFolder   = "sink_folder"
 	codeWritable = "sink_writable"
 	codeSpace    = "sink_space"
+	// codePartitions is also that of the stop.
+	codePartitions = "sink_partitions"
 )
 
 // leastSpace is below what a busy day needs.
 const leastSpace = 1 << 30
 
 // Codes implements entrain.Checker.
-func (s *Sink) Codes() []string { return []string{codeFolder, codeWritable, codeSpace} }
+func (s *Sink) Codes() []string { return []string{codePartitions, codeFolder, codeWritable, codeSpace} }
 
 // Check implements entrain.Checker. Standard output is taken as it is.
-func (s *Sink) Check(ctx context.Context, _ *entrain.Report) (entrain.Report, error) {
-	if err := ctx.Err(); err != nil || s.path == "-" {
-		return entrain.Report{Server: "standard output"}, err
-	}
+func (s *Sink) Check(ctx context.Context, source *entrain.Report) (entrain.Report, error) {
 	report := entrain.Report{Server: "file " + s.path}
-	for _, f := range []entrain.Finding{s.checkFolder(), s.checkWritable(), s.checkSpace()} {
+	all := []entrain.Finding{s.checkPartitions(source)}
+	if s.path == "-" {
+		report.Server = "standard output"
+	} else {
+		all = append(all, s.checkFolder(), s.checkWritable(), s.checkSpace())
+	}
+	if err := ctx.Err(); err != nil {
+		return entrain.Report{Server: report.Server}, err
+	}
+	for _, f := range all {
 		f.Doc = "postgres.md#" + f.Code
 		report.Findings = append(report.Findings, f)
 	}
 	return report, nil
+}
+
+// Undivided implements [entrain.Undivided].
+func (s *Sink) Undivided() string {
+	return "all partitions would write to one file, each as if it were alone: what one has written another would take for torn"
+}
+
+func (s *Sink) checkPartitions(source *entrain.Report) entrain.Finding {
+	f := entrain.Finding{Code: codePartitions, Object: "file " + s.path}
+	if source != nil && source.Partitions > 1 {
+		f.Status = entrain.FindingError
+		f.Why = fmt.Sprintf("the stream has %d partitions: %s. Use a stream of one partition, or a pipeline of its own for this sink", source.Partitions, s.Undivided())
+	}
+	return f
 }
 
 func (s *Sink) checkFolder() entrain.Finding {

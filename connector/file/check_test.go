@@ -33,6 +33,22 @@ func findingsOf(t *testing.T, path string) map[string]entrain.Finding {
 	return found
 }
 
+// Several partitions cannot write to one file, nor to standard output.
+func TestCheckPartitions(t *testing.T) {
+	for _, path := range []string{filepath.Join(t.TempDir(), "out.jsonl"), "-"} {
+		s, err := NewSink(SinkConfig{Path: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for partitions, want := range []entrain.FindingStatus{entrain.FindingOK, entrain.FindingOK, entrain.FindingError} {
+			report, err := s.Check(t.Context(), &entrain.Report{Partitions: partitions})
+			if err != nil || report.Findings[0].Code != codePartitions || report.Findings[0].Status != want {
+				t.Errorf("%s with %d partitions: %+v, %v", path, partitions, report.Findings, err)
+			}
+		}
+	}
+}
+
 // What is found is gone when its fix was executed, and nothing is made by the
 // examination itself.
 func TestCheckAndItsFixes(t *testing.T) {

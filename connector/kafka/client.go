@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
@@ -45,6 +46,20 @@ func (s *server) options() ([]kgo.Opt, error) {
 		opts = append(opts, kgo.SASL(s.sasl.login()))
 	}
 	return opts, nil
+}
+
+// asAdmin runs do with a client of its own, for as long as patience says.
+func (s *server) asAdmin(ctx context.Context, do func(ctx context.Context, client *kgo.Client, adm *kadm.Client) error) error {
+	opts, err := s.options()
+	if err != nil {
+		return err
+	}
+	client, err := kgo.NewClient(opts...)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return s.failure(bounded(ctx, patience, func(ctx context.Context) error { return do(ctx, client, kadm.NewClient(client)) }))
 }
 
 func (s *SASLConfig) login() sasl.Mechanism {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -89,12 +90,17 @@ type Log struct {
 	values  *values
 	writer  *writer                // the current one
 	members map[string]*kgo.Client // of groups, by cursor
+	cursors []string
+	removed bool // a teardown has begun: nothing is made any more
 }
 
 var (
 	_ stream.Log      = (*Log)(nil)
 	_ stream.Assigner = (*Log)(nil)
 	_ stream.Keeper   = (*Log)(nil)
+	_ stream.Cursorer = (*Log)(nil)
+	_ entrain.Checker = (*Log)(nil)
+	_ entrain.Checker = (*Sink)(nil)
 
 	_ entrain.TableMaker = (*Log)(nil)
 	_ entrain.Divided    = (*Log)(nil)
@@ -153,16 +159,7 @@ func (l *Log) Open(ctx context.Context) (entrain.Writer, error) {
 
 // admin runs do with a client of its own.
 func (l *Log) admin(ctx context.Context, do func(ctx context.Context, client *kgo.Client, adm *kadm.Client) error) error {
-	opts, err := l.sink.options()
-	if err != nil {
-		return err
-	}
-	client, err := kgo.NewClient(opts...)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	return l.explain(bounded(ctx, patience, func(ctx context.Context) error { return do(ctx, client, kadm.NewClient(client)) }))
+	return l.explain(l.sink.asAdmin(ctx, do))
 }
 
 // explain names the topic where a right is missing for it.
@@ -176,6 +173,16 @@ func (l *Log) explain(err error) error {
 // ensureTopic returns the topic, which is made if it is missing and create says
 // so.
 func (l *Log) ensureTopic(ctx context.Context, adm *kadm.Client) (*topic, error) {
+	l.mu.Lock()
+	removed := l.removed
+	l.mu.Unlock()
+	if removed {
+		t, err := look(ctx, adm, l.name)
+		if errors.Is(err, kerr.UnknownTopicOrPartition) {
+			return &topic{name: l.name}, nil
+		}
+		return t, err
+	}
 	return l.sink.ensure(ctx, adm, l.sink.events(l.name))
 }
 
@@ -301,6 +308,20 @@ func (l *Log) commit(ctx context.Context, cursor string, partition int32, offset
 			}
 		})
 	return failed
+}
+
+// Cursors implements [stream.Cursorer]: the names are those of consumer groups. What
+// they have read stays for the topic's retention.
+func (l *Log) Cursors(names []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cursors = slices.Clone(names)
+}
+
+func (l *Log) groups() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.cursors)
 }
 
 // Close ends what the log keeps open between sessions.

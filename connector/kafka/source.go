@@ -113,6 +113,9 @@ func (r *reader) begin(ctx context.Context, adm *kadm.Client) error {
 			return err
 		}
 	}
+	if err := r.log.sink.suits(ctx, adm, question{r.log.sink.events(r.log.name), usedStream}); err != nil {
+		return err
+	}
 	first, err := oneOffset(adm.ListStartOffsets(ctx, r.log.name))(r.log.name, r.number)
 	if err != nil {
 		return err

@@ -23,6 +23,7 @@ const (
 	topicKey    = "topic/"  // and the topic's name
 	shapeKey    = "shape/"  // and the fingerprint
 	streamKey   = "stream/" // and source/incarnation; beside a log only
+	madeKey     = "made/"   // and the name of a topic that we made
 	rowsKey     = "rows/"   // and schema.table; of a log with several partitions
 )
 

@@ -3,6 +3,7 @@ package kafka
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -44,6 +45,8 @@ func (s *server) failure(err error) error {
 		return s.stopLogin(err)
 	case denied(err) != "":
 		return s.stopDenied(err, "")
+	case s.insecure(err) != nil:
+		return s.insecure(err)
 	case errors.Is(err, kerr.InvalidTransactionTimeout):
 		return stopTimeoutLimit(err)
 	}
@@ -53,7 +56,8 @@ func (s *server) failure(err error) error {
 // passing marks what a new session may not meet again.
 func (s *server) passing(err error) error {
 	var dial *net.OpError
-	if errors.As(err, &dial) || errors.Is(err, errSilent) || kgo.IsRetryableBrokerErr(err) {
+	var first *kgo.ErrFirstReadEOF // also of a broker that is about to end
+	if errors.As(err, &dial) || errors.As(err, &first) || errors.Is(err, errSilent) || kgo.IsRetryableBrokerErr(err) {
 		return fmt.Errorf("brokers %s: %w: %w", strings.Join(s.brokers, ","), entrain.ErrDisconnected, err)
 	}
 	for _, known := range passingErrors {
@@ -99,6 +103,11 @@ func (s *server) bootstrap() string { return "--bootstrap-server " + strings.Joi
 func (s *server) principal() string {
 	if s.sasl != nil {
 		return "User:" + s.sasl.User
+	}
+	if s.tls != nil && s.tls.CertFile != "" {
+		if cert, err := tls.LoadX509KeyPair(s.tls.CertFile, s.tls.KeyFile); err == nil && cert.Leaf != nil {
+			return "User:" + cert.Leaf.Subject.String()
+		}
 	}
 	return "User:ANONYMOUS"
 }

@@ -24,11 +24,12 @@ type wanted struct {
 	partitions  int32 // 0: any
 	replication int16
 	configs     map[string]*string
+	ours        bool // nobody else has a use for it: that we made it is noted
 }
 
 // events is what a topic of events is made with.
 func (p *production) events(name string) wanted {
-	w := wanted{name: name, partitions: int32(p.partitions), replication: int16(p.replication), configs: map[string]*string{}}
+	w := wanted{name: name, partitions: int32(p.partitions), replication: int16(p.replication), configs: map[string]*string{}, ours: p.uncompacted}
 	if p.uncompacted { // of a key only the last change would stay
 		w.configs["cleanup.policy"] = text("delete")
 	}
@@ -43,7 +44,7 @@ func (p *production) events(name string) wanted {
 
 // compacted is what a topic that keeps the last record of each key is made with.
 func (p *production) compacted(name string) wanted {
-	return wanted{name: name, partitions: 1, replication: int16(p.replication), configs: map[string]*string{
+	return wanted{name: name, partitions: 1, replication: int16(p.replication), ours: true, configs: map[string]*string{
 		"cleanup.policy": text("compact"),
 	}}
 }
@@ -57,10 +58,13 @@ func (p *production) ensure(ctx context.Context, adm *kadm.Client, w wanted) (*t
 		if !p.create {
 			return nil, p.stopTopicMissing(w)
 		}
-		if err = p.make(ctx, adm, w); err != nil {
+		made := false
+		if made, err = p.make(ctx, adm, w); err != nil {
 			return nil, err
 		}
-		t, err = p.await(ctx, adm, w)
+		if t, err = p.await(ctx, adm, w); err == nil && made && w.ours {
+			err = p.noteMade(ctx, adm, t)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look at topic %s: %w", w.name, err)
@@ -89,24 +93,25 @@ func look(ctx context.Context, adm *kadm.Client, name string) (*topic, error) {
 	return &topic{name: name, partitions: int32(len(d.Partitions)), id: d.ID}, nil
 }
 
-// make makes a topic; that another process was faster is no error.
-func (p *production) make(ctx context.Context, adm *kadm.Client, w wanted) error {
+// make makes a topic; that another process was faster is no error, but made is
+// false then.
+func (p *production) make(ctx context.Context, adm *kadm.Client, w wanted) (bool, error) {
 	replication := w.replication
 	if replication == 0 {
 		replication = -1
 	}
-	made, err := adm.CreateTopic(ctx, max(1, w.partitions), replication, w.configs, w.name)
+	answer, err := adm.CreateTopic(ctx, max(1, w.partitions), replication, w.configs, w.name)
 	if err == nil {
-		err = made.Err
+		err = answer.Err
 	}
 	if err == nil || errors.Is(err, kerr.TopicAlreadyExists) {
-		return nil
+		return err == nil, nil
 	}
 	if errors.Is(err, kerr.InvalidReplicationFactor) || errors.Is(err, kerr.PolicyViolation) || errors.Is(err, kerr.InvalidConfig) ||
 		errors.Is(err, kerr.InvalidTopicException) {
-		return p.stopTopicRefused(w, err)
+		return false, p.stopTopicRefused(w, err)
 	}
-	return fmt.Errorf("make topic %s: %w", w.name, err)
+	return false, fmt.Errorf("make topic %s: %w", w.name, err)
 }
 
 // await waits until a topic that was made is known to the broker that is asked.

@@ -241,9 +241,16 @@ func (w *exactWriter) takeOver(ctx context.Context) error {
 		return err
 	}
 	if w.log == nil {
+		if err := w.suits(ctx, w.admin, question{w.compacted(own.name), usedState}); err != nil {
+			return err
+		}
 		return w.introduce(ctx, own)
 	}
 	if w.beside, err = w.ensure(ctx, w.admin, w.compacted(w.log.name+shapesSuffix)); err != nil {
+		return err
+	}
+	if err := w.suits(ctx, w.admin, question{w.events(w.log.name), usedStream},
+		question{w.compacted(own.name), usedState}, question{w.compacted(w.beside.name), usedState}); err != nil {
 		return err
 	}
 	v, err := openValues(ctx, w.production)

@@ -3,6 +3,7 @@ package nats
 import (
 	"context"
 	"crypto/rand"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"strings"
@@ -197,10 +198,32 @@ func (b *backend) unreachable(err error) error {
 		Next: fmt.Sprintf("nats --server %s server check connection", b.url),
 		Err:  entrain.Retryable(fmt.Errorf("connect to NATS: %w: %w", entrain.ErrDisconnected, err)),
 	}
-	if errors.Is(err, natsgo.ErrAuthorization) || errors.Is(err, natsgo.ErrAuthExpired) {
-		u.Why, u.Err = "the server refuses the user, the password or the credentials", fmt.Errorf("connect to NATS: %w", err)
+	if why := refused(err); why != "" {
+		u.Why, u.Err = why, fmt.Errorf("connect to NATS: %w", err)
 	}
 	return u
+}
+
+// refused is why another try would not be luckier; empty if it may be. Settings are
+// named as the file calls them.
+func refused(err error) string {
+	var authority x509.UnknownAuthorityError
+	var host x509.HostnameError
+	switch {
+	case errors.Is(err, natsgo.ErrAuthorization), errors.Is(err, natsgo.ErrAuthExpired), errors.Is(err, natsgo.ErrAuthRevoked):
+		return "the server refuses the user and the password in url, or those of the file credentials"
+	case errors.As(err, &authority):
+		return "the server's certificate is signed by nobody whom we trust: ca is to name a file with the certificate of who signed it"
+	case errors.As(err, &host):
+		return "the server's certificate is for another name than that in url"
+	case errors.Is(err, natsgo.ErrSecureConnRequired):
+		return "the server takes connections with TLS only: url is to begin with tls://, and ca to name who signed its certificate"
+	case errors.Is(err, natsgo.ErrSecureConnWanted):
+		return "the server has no TLS, which tls:// in url, ca or cert asks for"
+	case strings.Contains(err.Error(), "remote error: tls: "):
+		return "the server wants a certificate from us, or refuses ours: cert and key are to name files with one that it trusts"
+	}
+	return ""
 }
 
 // The server's codes of errors; see its errors.json.

@@ -121,10 +121,13 @@ func newElsewhere(t testing.TB) *elsewhere {
 	return startServer(t, server.Options{})
 }
 
-func startServer(t testing.TB, o server.Options) *elsewhere {
+func startServer(t testing.TB, o server.Options, more ...func(*server.Options)) *elsewhere {
 	t.Helper()
 	port := freePort(t)
 	o.Host, o.Port, o.JetStream, o.StoreDir, o.NoSigs, o.NoLog = "127.0.0.1", port, true, t.TempDir(), true, true
+	for _, set := range more {
+		set(&o)
+	}
 	s, err := server.NewServer(&o)
 	if err != nil {
 		t.Fatal(err)

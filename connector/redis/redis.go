@@ -64,6 +64,7 @@ type Server struct {
 type Log struct {
 	*packed.Log
 	server   *server
+	producer string
 	maxBytes int64
 }
 
@@ -89,7 +90,7 @@ func (c Config) over(b packed.Backend) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Log{Log: l, server: s, maxBytes: c.MaxBytes}, nil
+	return &Log{Log: l, server: s, producer: c.Producer, maxBytes: c.MaxBytes}, nil
 }
 
 // Guarantees implements [entrain.Guarantor].

@@ -239,12 +239,54 @@ func TestTLS(t *testing.T) {
 	place := at(t)
 	ca, address := proxy(t, strings.TrimPrefix(place.URL, "redis://"))
 	place.URL = "rediss://" + address
-	if _, err := newLog(t, place).Open(t.Context()); err == nil {
-		t.Error("a certificate that nobody signed whom we know is taken")
-	}
 	place.CA = ca
 	w, _ := opened(t, newLog(t, place))
 	writeTxs(t, w, 1, 3)
+}
+
+// TestWaysIn: TLS with a user of the server's access list; what is wrong is named as
+// the file calls it, is no reason to try again, and shows no password.
+func TestWaysIn(t *testing.T) {
+	place := own(t, nil)
+	if err := admin(t, place).Do(t.Context(), "ACL", "SETUSER", "keeper", "on", ">s3cret", "allcommands", "allkeys", "allchannels").Err(); err != nil {
+		t.Fatal(err)
+	}
+	plain := strings.TrimPrefix(place.URL, "redis://")
+	ca, address := proxy(t, plain)
+	other, _ := proxy(t, plain)
+	for _, c := range []struct {
+		name, url, ca string
+		says          string // empty: it is let in
+	}{
+		{"user", "rediss://keeper:s3cret@" + address, ca, ""},
+		{"wrong password", "rediss://keeper:wr0ng@" + address, ca, "url"},
+		{"unknown user", "rediss://nobody:s3cret@" + address, ca, "url"},
+		{"authorities of the system", "rediss://keeper:s3cret@" + address, "", "ca is to name"},
+		{"wrong authority", "rediss://keeper:s3cret@" + address, other, "ca is to name"},
+		{"wrong name", "rediss://keeper:s3cret@localhost:" + address[strings.LastIndex(address, ":")+1:], ca, "url"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			theirs := place
+			theirs.URL, theirs.CA = c.url, c.ca
+			l := newLog(t, theirs)
+			_, err := l.Check(t.Context(), nil)
+			if c.says == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				w, _ := opened(t, l)
+				writeTxs(t, w, 1, 3)
+				return
+			}
+			var u *entrain.Unreachable
+			if !errors.As(err, &u) || !strings.Contains(u.Why, c.says) || strings.Contains(u.Why+u.Next+err.Error(), "wr0ng") || strings.Contains(u.Next, "s3cret") {
+				t.Fatalf("got %v: %+v", err, u)
+			}
+			if entrain.IsRetryable(err) {
+				t.Errorf("it would be tried again: %v", err)
+			}
+		})
+	}
 }
 
 // proxy takes TLS connections for a server, and returns the file of who signed its

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"strings"
@@ -18,14 +19,32 @@ func (s *server) unreachable(ctx context.Context, err error) error {
 		return err
 	}
 	u := &entrain.Unreachable{
-		Why:  "the server is not running, its name or port is another one, TLS is expected (rediss://), or a firewall is in between",
+		Why:  "the server is not running, its name or port is another one, TLS is expected and url begins with redis://, or is not spoken there and it begins with rediss://, or a firewall is in between",
 		Next: s.cli("PING"),
 		Err:  entrain.Retryable(fmt.Errorf("connect to Redis: %w: %w", entrain.ErrDisconnected, err)),
 	}
-	if goredis.IsAuthError(err) {
-		u.Why, u.Err = "the server refuses the user or the password", fmt.Errorf("connect to Redis: %w", cause(err))
+	if why := refused(err); why != "" {
+		u.Why, u.Err = why, fmt.Errorf("connect to Redis: %w", cause(err))
 	}
 	return u
+}
+
+// refused is why another try would not be luckier; empty if it may be. Settings are
+// named as the file calls them.
+func refused(err error) string {
+	var authority x509.UnknownAuthorityError
+	var host x509.HostnameError
+	switch {
+	case goredis.IsAuthError(err):
+		return "the server refuses the user or the password in url"
+	case errors.As(err, &authority):
+		return "the server's certificate is signed by nobody whom we trust: ca is to name a file with the certificate of who signed it"
+	case errors.As(err, &host):
+		return "the server's certificate is for another name than that in url"
+	case strings.Contains(err.Error(), "remote error: tls: "):
+		return "the server wants a certificate from us, or refuses ours: cert and key are to name files with one that it trusts"
+	}
+	return ""
 }
 
 // cause takes the mark off that a new session may be luckier.

@@ -28,10 +28,16 @@ WHERE n.nspname = 'entrain' AND c.relname = 'position' AND has_schema_privilege(
       AND (c.relname IN ('position', 'load', 'dead_letter') OR c.relname LIKE 'stage\_%' AND c.relkind = 'r'
         OR c.relname LIKE 'double\_%' AND c.relkind IN ('r', 'S')) IS NOT TRUE)`
 
-	otherRowsSQL = `SELECT count(*)::text FROM entrain.position WHERE NOT (pipeline = $1 AND source = $2)`
+	// ownRowsSQL lists the pipelines of our rows: deliveries of several partitions of
+	// a stream have one each. Names of pipelines have no colon otherwise.
+	ownRowsSQL = `SELECT DISTINCT pipeline FROM entrain.position
+WHERE (pipeline = $1 OR starts_with(pipeline, $1 || ':')) AND source = $2 ORDER BY 1`
+
+	otherRowsSQL = `SELECT count(*)::text FROM entrain.position
+WHERE NOT ((pipeline = $1 OR starts_with(pipeline, $1 || ':')) AND source = $2)`
 )
 
-// Teardown lists what loads have left, doubles, the position row, and the position table
+// Teardown lists what loads have left, doubles, the position rows, and the position table
 // with its schema if nothing else is in them and our role could make them again;
 // see [entrain.Teardowner].
 func (s *Sink) Teardown(ctx context.Context) ([]entrain.Removal, error) {
@@ -56,12 +62,12 @@ func (s *Sink) Teardown(ctx context.Context) ([]entrain.Removal, error) {
 		return nil, err
 	}
 	removals = append(removals, doubles...)
-	row, err := dial.QueryRow(ctx, conn, readRowSQL, s.cfg.Pipeline, s.cfg.Source)
+	rows, err := dial.QueryRows(ctx, conn, ownRowsSQL, s.cfg.Pipeline, s.cfg.Source)
 	if err != nil {
-		return nil, fmt.Errorf("read the position row: %w", err)
+		return nil, fmt.Errorf("read the position rows: %w", err)
 	}
-	if row != nil {
-		removals = append(removals, s.removeRow())
+	for _, row := range rows {
+		removals = append(removals, s.removeRow(row[0]))
 	}
 	others, err := dial.QueryRow(ctx, conn, otherRowsSQL, s.cfg.Pipeline, s.cfg.Source)
 	if err != nil {
@@ -77,11 +83,11 @@ func (s *Sink) Teardown(ctx context.Context) ([]entrain.Removal, error) {
 	return removals, nil
 }
 
-func (s *Sink) removeRow() entrain.Removal {
+func (s *Sink) removeRow(pipeline string) entrain.Removal {
 	sql := fmt.Sprintf("DELETE FROM entrain.position WHERE pipeline = %s AND source = %s",
-		sqltext.Literal(s.cfg.Pipeline), sqltext.Literal(s.cfg.Source))
+		sqltext.Literal(pipeline), sqltext.Literal(s.cfg.Source))
 	return entrain.Removal{
-		What: fmt.Sprintf("position of pipeline %q in %s", s.cfg.Pipeline, dial.ServerName(s.conn)),
+		What: fmt.Sprintf("position of pipeline %q in %s", pipeline, dial.ServerName(s.conn)),
 		SQL:  sql + ";",
 		Do: func(ctx context.Context) error {
 			return dial.InSession(ctx, s.conn, func(conn *pgconn.PgConn) error { return run(ctx, conn, sql) })

@@ -42,9 +42,11 @@ func (s *Source) Check(ctx context.Context, _ *entrain.Report) (entrain.Report, 
 	if x.Replication = tryReplication(ctx, cfg); ctx.Err() != nil {
 		return entrain.Report{}, ctx.Err()
 	}
-	return x.Examine(ctx, func(ctx context.Context, sql string, args ...string) ([][]string, error) {
+	report, err := x.Examine(ctx, func(ctx context.Context, sql string, args ...string) ([][]string, error) {
 		return dial.QueryRows(ctx, conn, sql, args...)
 	})
+	report.Name = s.cfg.Name
+	return report, err
 }
 
 const stateTooMany = "53300" // SQLSTATE: connections or walsenders

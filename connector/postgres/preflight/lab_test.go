@@ -30,6 +30,7 @@ type lab struct {
 	keeper, capture, apply string // roles
 	file                   pipelineFile
 	copies                 bool // existing rows are to be copied
+	partitions             int  // of the stream between the two
 }
 
 // pipelineFile is the part of it that fixes can change.
@@ -115,6 +116,7 @@ func (l *lab) check() (source, target entrain.Report) {
 	if source, err = mustSource(l.t, l).Check(ctx, nil); err != nil {
 		l.t.Fatalf("check the source: %v", err)
 	}
+	source.Partitions = l.partitions
 	if target, err = mustSink(l.t, l).Check(ctx, &source); err != nil {
 		l.t.Fatalf("check the target: %v", err)
 	}

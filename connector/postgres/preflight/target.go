@@ -38,6 +38,8 @@ var targetChecks = []check[targetFacts]{
 	{code: "no_equality", judge: judgeNoEquality, applies: knowsSource},
 	{code: "target_triggers", judge: judgeTriggers, applies: knowsSource},
 	{code: "foreign_key_actions", judge: judgeForeignKeys, applies: knowsSource},
+	{code: "partition_references", judge: judgePartitionReferences, applies: divided},
+	{code: "partition_unique", judge: judgePartitionUnique, applies: divided},
 	{code: "sequences", judge: judgeSequences, applies: knowsSource},
 	{code: "load_not_empty", judge: judgeNotEmpty, applies: knowsSource},
 	{code: "load_staged", judge: judgeStaged, applies: knowsSource},

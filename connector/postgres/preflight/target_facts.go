@@ -71,7 +71,10 @@ type targetTable struct {
 	// copied is how existing rows come here; nil if they do not.
 	copied *entrain.TableCopy
 	refers bool // to other rows, which is checked in our role
-	filled bool // it has rows; known of tables without a key
+	// between are the foreign keys to tables of the pipeline that are checked in our
+	// role; asked for only where it matters.
+	between []string
+	filled  bool // it has rows; known of tables without a key
 }
 
 // targetColumn is a column as it is at the target.
@@ -287,18 +290,25 @@ type targetDetails struct {
 	oids  string // as an array
 }
 
+// detail is a query whose rows have a table's oid first.
+type detail struct {
+	what, sql string
+	take      func(t *targetTable, r []string) error
+}
+
 // readDetails runs a query a kind of detail; each has the table's oid first.
 func (f *targetFacts) readDetails(ctx context.Context, ask Ask, d targetDetails) error {
-	for _, detail := range []struct {
-		what, sql string
-		take      func(t *targetTable, r []string) error
-	}{
+	details := []detail{
 		{"columns", targetColumnsSQL, (*targetTable).takeColumn},
 		{"unique indexes", targetKeysSQL, (*targetTable).takeKey},
 		{"triggers and rules", targetFiringSQL, (*targetTable).takeFiring},
 		{"foreign keys", targetReferencesSQL, (*targetTable).takeReference},
 		{"references that are checked", targetEnforcedSQL, (*targetTable).takeEnforced},
-	} {
+	}
+	if divided(f) {
+		details = append(details, detail{"references between the tables", targetBetweenSQL, (*targetTable).takeBetween})
+	}
+	for _, detail := range details {
 		rows, err := ask(ctx, detail.sql, d.oids)
 		if err != nil {
 			return fmt.Errorf("read %s: %w", detail.what, err)

@@ -16,7 +16,7 @@ import (
 
 func trials() []trial {
 	var all []trial
-	for _, some := range [][]trial{serverTrials(), slotTrials(), publicationTrials(), tableTrials(), targetTrials(), columnTrials(), keyTrials(), sequenceTrials(),
+	for _, some := range [][]trial{serverTrials(), slotTrials(), publicationTrials(), tableTrials(), targetTrials(), columnTrials(), keyTrials(), partitionTrials(), sequenceTrials(),
 		copySourceTrials(), copyTargetTrials()} {
 		all = append(all, some...)
 	}

@@ -67,6 +67,21 @@ func columnTrials() []trial {
 	return append(all, trial{code: "column_type", status: warns, source: source, target: target})
 }
 
+// partitionTrials: changes come through several partitions of a stream.
+func partitionTrials() []trial {
+	several := func(l *lab) { l.partitions = 3 }
+	children := []string{
+		"ALTER TABLE " + oddTable + " ADD parent int, ADD FOREIGN KEY (parent) REFERENCES " + oddTable + " NOT VALID",
+		"CREATE TABLE " + sqltext.Table(oddSchema, "other") + " (id int PRIMARY KEY REFERENCES " + oddTable + ")", // is not fed
+	}
+	return []trial{
+		{code: "partition_references", status: fails, target: children, do: several},
+		{code: "partition_references", status: fails, target: []string{"ALTER TABLE " + oddTable + " ADD parent int REFERENCES " + oddTable +
+			" DEFERRABLE INITIALLY DEFERRED"}, do: several},
+		{code: "partition_unique", status: warns, unfixable: true, target: []string{"ALTER TABLE " + oddTable + " ADD UNIQUE (" + oddColumn + ")"}, do: several},
+	}
+}
+
 func keyTrials() []trial {
 	dropKey := "ALTER TABLE " + oddTable + " DROP CONSTRAINT " + sqltext.Ident(oddName+"_pkey")
 	child := sqltext.Table(oddSchema, `chi"ld`)

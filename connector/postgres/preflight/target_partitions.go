@@ -1,0 +1,63 @@
+package preflight
+
+import (
+	"fmt"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector/postgres/sqltext"
+)
+
+// targetBetweenSQL lists the foreign keys between the tables that are checked in our
+// role: the child, and what drops one. One that is NOT VALID is checked for new
+// rows, too; one that is NOT ENFORCED has no trigger.
+const targetBetweenSQL = `SELECT DISTINCT child::text, name::text FROM (
+  SELECT coalesce(pg_partition_root(k.conrelid)::oid, k.conrelid) AS child, coalesce(pg_partition_root(k.confrelid)::oid, k.confrelid) AS parent,
+    coalesce((SELECT p.conname FROM pg_constraint p WHERE p.oid = k.conparentid), k.conname) AS name FROM pg_constraint k
+  WHERE k.contype = 'f' AND EXISTS (SELECT FROM pg_trigger g WHERE g.tgconstraint = k.oid
+    AND g.tgfoid = 'pg_catalog."RI_FKey_check_ins"()'::regprocedure
+    AND g.tgenabled IN ('A', CASE current_setting('session_replication_role') WHEN 'replica' THEN 'R' ELSE 'O' END))) k
+WHERE child = ANY ($1::oid[]) AND parent = ANY ($1::oid[]) ORDER BY 1, 2`
+
+func (t *targetTable) takeBetween(r []string) error {
+	t.between = append(t.between, r[0])
+	return nil
+}
+
+// divided reports whether changes come through several partitions, which have no
+// order between them.
+func divided(f *targetFacts) bool { return f.source != nil && f.source.Partitions > 1 }
+
+// judgePartitionReferences: a child that came before its parent makes its
+// partition wait, and the parent may be behind a child in another one that waits in
+// turn.
+func judgePartitionReferences(f *targetFacts) []entrain.Finding {
+	var found []entrain.Finding
+	for _, t := range f.tables {
+		for _, name := range t.between {
+			found = append(found, failure("foreign key "+sqltext.Ident(name)+" of "+t.String(), fmt.Sprintf("the stream has %d partitions, "+
+				"each of which is delivered by itself: a row waits for the one that it refers to and holds its partition up, two partitions wait for each other for ever. "+
+				"Either the stream has one partition (partitions: 1, a topic that is made anew), or the reference is not checked here: "+
+				"drop it (NOT VALID does not help: new rows are checked), or let the role skip it (ALTER ROLE … SET session_replication_role = replica, "+
+				"which skips triggers, too)", f.source.Partitions),
+				f.fixes(tableOwner, fmt.Sprintf("ALTER TABLE %s DROP CONSTRAINT %s", t, sqltext.Ident(name)))...))
+		}
+	}
+	return found
+}
+
+// judgePartitionUnique: a value that moves from one row to another is given away
+// and taken in two partitions.
+func judgePartitionUnique(f *targetFacts) []entrain.Finding {
+	var found []entrain.Finding
+	for _, t := range f.tables {
+		for _, k := range t.keys {
+			if sameNames(k.columns, t.key()) {
+				continue
+			}
+			found = append(found, warning("unique index on ("+sqltext.Idents(k.columns)+") of "+t.String(), fmt.Sprintf("the stream has %d partitions, "+
+				"each of which is delivered by itself: where a value goes from one row to another, the new one may come first, and waits for the old one; "+
+				"if partitions wait for each other, for ever. Tables where values never move to other rows have no such case", f.source.Partitions)))
+		}
+	}
+	return found
+}
