@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,5 +44,23 @@ func TestLetters(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantRows(t, url, `SELECT pipeline, id FROM entrain.dead_letter ORDER BY pipeline, id`, "other|s/i/1/0\nother|s/i/1/1\ntest|s/i/1/1")
+		removals, err := s.Teardown(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(removals, func(r entrain.Removal) bool { return strings.HasPrefix(r.What, `1 dead letters of pipeline "test"`) }) {
+			t.Errorf("the letters are not named: %+v", removals)
+		}
+		for i, r := range removals {
+			err := r.Do(t.Context())
+			if last := i == len(removals)-1; last && (err == nil || !strings.Contains(err.Error(), "2 dead letters are still in it")) || !last && err != nil {
+				t.Errorf("%s: %v", r.What, err)
+			}
+		}
+		pgtest.Exec(t, url, `DELETE FROM entrain.dead_letter`)
+		if removals, err = s.Teardown(t.Context()); err != nil || len(removals) != 1 || removals[0].Do(t.Context()) != nil {
+			t.Errorf("%v: %+v", err, removals)
+		}
+		wantRows(t, url, `SELECT count(*) FROM pg_namespace WHERE nspname = 'entrain'`, "0")
 	})
 }

@@ -69,6 +69,11 @@ func (s *Sink) Teardown(ctx context.Context) ([]entrain.Removal, error) {
 	for _, row := range rows {
 		removals = append(removals, s.removeRow(row[0]))
 	}
+	letters, err := s.teardownLetters(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	removals = append(removals, letters...)
 	others, err := dial.QueryRow(ctx, conn, otherRowsSQL, s.cfg.Pipeline, s.cfg.Source)
 	if err != nil {
 		return nil, fmt.Errorf("count the other position rows: %w", err)
@@ -99,7 +104,7 @@ func (s *Sink) removeRow(pipeline string) entrain.Removal {
 // nothing was added to it since.
 // schema is nil if that stays.
 func (s *Sink) removeTables(schema []string) entrain.Removal {
-	what, sql := "table entrain.position", "DROP TABLE entrain.position;\nDROP TABLE IF EXISTS entrain.load;"
+	what, sql := "table entrain.position", "DROP TABLE entrain.position;\nDROP TABLE IF EXISTS entrain.load, entrain.dead_letter;"
 	if schema != nil {
 		what, sql = "schema entrain", sql+"\nDROP SCHEMA entrain;"
 	}
@@ -138,6 +143,9 @@ func (s *Sink) dropTables(ctx context.Context, conn *pgconn.PgConn) error {
 		if err := dropLoadTable(ctx, conn); err != nil {
 			return err
 		}
+	}
+	if err := dropLetterTable(ctx, conn); err != nil {
+		return err
 	}
 	statements := []string{"DROP TABLE entrain.position"}
 	schema, err := dial.QueryRow(ctx, conn, ownsSchemaSQL)
