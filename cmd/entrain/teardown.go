@@ -118,7 +118,11 @@ func (l *loaded) removalsAtServers(ctx context.Context) ([]entrain.Removal, erro
 	if l.log == nil {
 		return all, nil
 	}
-	return all, l.eachDelivery(ctx, func(_ stream.Partition, sink entrain.Sink) error { return add(sink) })
+	err := l.eachDelivery(ctx, func(_ stream.Partition, sink entrain.Sink) error { return add(sink) })
+	if closer, ok := l.log.(io.Closer); ok { // an embedded one is removed later
+		err = errors.Join(err, closer.Close())
+	}
+	return all, err
 }
 
 // eachDelivery calls do with every sink as it is for every partition of the stream.
