@@ -38,15 +38,21 @@ var mutants = []struct {
 	{"write a batch twice", func(o *pipeline.Options) { o.Sink = &tamperedSink{Sink: o.Sink, write: again()} }},
 }
 
+// mutantRuns is how often a campaign of seconds is tried until it shows a bug: a
+// transaction that is torn for a moment has to be met by a reader then.
+const mutantRuns = 4
+
 // The checkers catch each planted bug of the data path within seconds, and none
 // where there is none (P1 to P4).
 func TestMutantsAreCaught(t *testing.T) {
 	srv := pgtest.Start(t, someMajor(t), nil)
 	for _, m := range mutants {
 		t.Run(m.name, func(t *testing.T) {
-			s := newSite(t, srv, srv)
 			began := time.Now()
-			found := shortCampaign(t, s, m.alter)
+			var found []string
+			for run := 0; run < mutantRuns && len(found) == 0 && (run == 0 || m.name != "none"); run++ {
+				found = shortCampaign(t, newSite(t, srv, srv), m.alter)
+			}
 			switch {
 			case m.name == "none" && len(found) > 0:
 				t.Errorf("found wrongly: %q", found)
