@@ -1,6 +1,6 @@
 // Command bench measures entrain against its real peers, on servers of its own:
 //
-//	go run ./bench decode|apply|latency|snapshot|kafka|relay|fanout|all [--rows N] [--seconds N] [--runs N] [--flat] [-o table|json]
+//	go run ./bench decode|apply|side|latency|snapshot|kafka|relay|fanout|all [--rows N] [--seconds N] [--runs N] [--flat] [-o table|json]
 //
 // decode reads the same log again and again, by turns with pg_recvlogical and
 // with `entrain run` into native JSON; apply feeds a second server by turns by
@@ -58,6 +58,7 @@ var works = []struct {
 }{
 	{"decode", decode},
 	{"apply", apply},
+	{"side", side},
 	{"latency", latency},
 	{"snapshot", snapshot},
 	{"kafka", kafka},
@@ -65,7 +66,7 @@ var works = []struct {
 	{"fanout", fanout},
 }
 
-var errUsage = errors.New("usage: bench decode|apply|latency|snapshot|kafka|relay|fanout|all [--rows N] [--seconds N] [--runs N] [--flat] [-o table|json]")
+var errUsage = errors.New("usage: bench decode|apply|side|latency|snapshot|kafka|relay|fanout|all [--rows N] [--seconds N] [--runs N] [--flat] [-o table|json]")
 
 const (
 	exitFailed = 1

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector"
@@ -86,19 +87,27 @@ func TestAsideRandomHistories(t *testing.T) {
 		pgtest.Exec(t, url, `CREATE TABLE p (id int4 PRIMARY KEY, u int4 UNIQUE); 
 			CREATE TABLE c (id int4 PRIMARY KEY, p int4 REFERENCES p, v text)`)
 		p, c := describe(t, url, "public", "p"), describe(t, url, "public", "c")
-		met := 0
+		met, weight, depth := 0, 0, 0
 		for seed := range uint64(10) {
 			rnd := rand.New(rand.NewPCG(seed, 9))
 			pgtest.Exec(t, url, `TRUNCATE p, c`)
 			h := newHistoryOf(rnd, p, c)
-			work := h.draw(300)
-			f := sideFeed(t, url, cut{batch: 2, group: 1 + rnd.IntN(6), chain: 100})
+			h.ids = 40 + 100*int(seed%3)
+			work := h.draw(400)
+			f := sideFeed(t, url, cut{batch: 2, group: 1 + rnd.IntN(4), chain: 1000})
 			for len(work) > 0 {
 				n := min(len(work), 1+rnd.IntN(60))
 				f.write(work[:n]...)
-				work = work[n:]
 				met += f.w.side.pause
+				if f.w.catalog.graph != nil {
+					var all transactions
+					events := f.batch(work[:n]...).Events
+					all.gather(f.w.catalog, events)
+					weight += len(events)
+					depth += all.plan(f.w.side.cut.group).Depth(0)
+				}
 				f.w.side.pause = 0
+				work = work[n:]
 			}
 			f.w.Close()
 			wantRows(t, url, `SELECT id, u FROM p ORDER BY id`, h.parents())
@@ -107,7 +116,10 @@ func TestAsideRandomHistories(t *testing.T) {
 				t.Errorf("seed %d: rows were missing", seed)
 			}
 		}
-		t.Logf("batches to be applied in order after sessions had met: %d", met)
+		t.Logf("of %d events at least %d one after the other; batches to be applied in order after sessions had met: %d", weight, depth, met)
+		if depth > weight*9/10 {
+			t.Error("next to nothing was applied side by side")
+		}
 	})
 }
 
@@ -151,7 +163,7 @@ func TestAsideUnforeseen(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, ordersSQL, `CREATE UNIQUE INDEX ON orders ((n / 2))`)
 		o := describe(t, url, "public", "orders")
-		f := sideFeed(t, url, cut{batch: 2, group: 1, chain: 100})
+		f := sideFeed(t, url, cut{batch: 2, group: 1, chain: 1000})
 		var work [][]entrain.Event
 		for i := range 200 {
 			id := strconv.Itoa(i)
@@ -251,7 +263,7 @@ func TestAsideSessionsKilled(t *testing.T) {
 		o, l := describe(t, url, "public", "orders"), keyless(describe(t, url, "public", "log"))
 		f := sideFeed(t, url, worthwhile)
 		var work [][]entrain.Event
-		for i, events := range inserts(o, 0, 20000) {
+		for i, events := range inserts(o, 0, 40000) {
 			if i%100 == 0 {
 				events = append(events, ins(l, strconv.Itoa(i)))
 			}
@@ -262,12 +274,14 @@ func TestAsideSessionsKilled(t *testing.T) {
 		quit, killed := make(chan struct{}), make(chan int)
 		go func() {
 			n := 0
+			tick := time.NewTicker(30 * time.Millisecond)
+			defer tick.Stop()
 			for {
 				select {
 				case <-quit:
 					killed <- n
 					return
-				default:
+				case <-tick.C:
 					k, _ := strconv.Atoi(pgtest.QueryOne(t, url, kill))
 					n += k
 				}
@@ -288,7 +302,7 @@ func TestAsideSessionsKilled(t *testing.T) {
 		}
 		close(quit)
 		n := <-killed
-		wantRows(t, url, `SELECT count(*), (SELECT count(*) FROM log) FROM orders`, "20000|200")
+		wantRows(t, url, `SELECT count(*), (SELECT count(*) FROM log) FROM orders`, "40000|400")
 		t.Logf("%d sessions were ended", n)
 		if n < 5 {
 			t.Errorf("only %d sessions were ended", n)

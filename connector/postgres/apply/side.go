@@ -27,7 +27,7 @@ const (
 type cut struct {
 	batch int // events that a batch has at least
 	group int // events that a group has at least, if there are as many
-	chain int // percent of the events that may have to come one after the other
+	chain int // percent of the whole that the longest way may cost; above 100 it may cost anything
 }
 
 // worthwhile groups are worth their round trips.
@@ -124,12 +124,11 @@ func (w *writer) writeAside(ctx context.Context, b *entrain.Batch) (*entrain.Bat
 	if err := w.learn(ctx, b.Events); err != nil {
 		return nil, w.explain(ctx, err, b.Events)
 	}
-	plan, ends := w.divide(b.Events)
-	groups := plan.Groups()
-	if len(groups) < 2 || 100*plan.Depth() > s.cut.chain*weightOf(groups) {
+	d := w.divide(b.Events)
+	if !d.gains {
 		return b, nil
 	}
-	if err := s.open(ctx, w, min(s.sink.cfg.Parallel, len(groups))); err != nil {
+	if err := s.open(ctx, w, min(s.sink.cfg.Parallel, len(d.groups))); err != nil {
 		if ctx.Err() != nil {
 			return nil, err
 		}
@@ -137,47 +136,84 @@ func (w *writer) writeAside(ctx context.Context, b *entrain.Batch) (*entrain.Bat
 		w.log.Warn("sessions to apply transactions side by side cannot be had; they are applied one after the other for a while", "error", err)
 		return b, nil
 	}
-	a := &aside{w: w, batch: b, groups: groups, ends: ends}
+	a := &aside{w: w, batch: b, groups: d.groups, ends: d.ends}
 	if err := a.run(ctx); err != nil {
 		return nil, err
 	}
 	return a.rest(), nil
 }
 
-func weightOf(groups []dependency.Group) int {
-	sum := 0
-	for _, g := range groups {
-		sum += g.Weight
-	}
-	return sum
+// divided is a batch's transactions, and how they go into groups.
+type divided struct {
+	groups []dependency.Group
+	ends   []int // by transaction, where it ends among the events
+	gains  bool  // it is worth while
 }
 
-// divide plans groups of the batch's transactions, and returns with them where
-// each transaction ends among the events.
-func (w *writer) divide(events []entrain.Event) (*dependency.Plan, []int) {
-	weight := max(w.side.cut.group, len(events)/(groupsPerSession*w.side.sink.cfg.Parallel))
-	plan := dependency.NewPlan(weight, touchLimit)
+// groupCost is what a group costs beside its events, in events: round trips, a
+// commit, and the position.
+const groupCost = 64
+
+// divide plans groups of the batch's transactions. Large groups cost less and
+// are more likely to depend on each other, so several sizes are tried.
+func (w *writer) divide(events []entrain.Event) divided {
+	var t transactions
+	t.gather(w.catalog, events)
+	lanes := w.side.sink.cfg.Parallel
+	best, least := divided{}, w.side.cut.chain*(len(events)+groupCost)/100
+	for _, weight := range []int{len(events) / (groupsPerSession * lanes), 512, w.side.cut.group} {
+		if best.groups != nil && weight >= best.groups[0].Weight {
+			continue
+		}
+		plan := t.plan(max(weight, w.side.cut.group))
+		groups := plan.Groups()
+		cost := max(plan.Depth(groupCost), (len(events)+groupCost*len(groups))/lanes)
+		if best.groups == nil || cost < least {
+			best = divided{groups: groups, ends: t.ends}
+			best.gains, least = len(groups) > 1 && cost <= least, min(cost, least)
+		}
+	}
+	best.gains = best.gains || len(best.groups) > 1 && w.side.cut.chain > 100
+	return best
+}
+
+// transactions are those of a batch, with what they touch.
+type transactions struct {
+	ends    []int // of each, among the events
+	touches []dependency.Touch
+	upto    []int  // of each, among the touches
+	known   []bool // of each: touches are everything
+}
+
+func (t *transactions) gather(c *catalog, events []entrain.Event) {
 	x := touched{keys: map[uint64]uint64{}}
-	var ends []int
 	for first := 0; first < len(events); {
 		end, known := first, true
-		x.list = x.list[:0]
 		for ; end < len(events) && sameTransaction(events[first].Tx, events[end].Tx); end++ {
 			e := &events[end]
 			if e.Op == entrain.OpMessage {
 				continue
 			}
-			known = known && e.Op != entrain.OpTruncate && x.event(w.catalog.table(e.Table), e)
+			known = known && e.Op != entrain.OpTruncate && x.event(c.table(e.Table), e)
 		}
-		if known {
-			plan.Add(end-first, x.list)
+		t.ends, t.upto, t.known = append(t.ends, end), append(t.upto, len(x.list)), append(t.known, known)
+		first = end
+	}
+	t.touches = x.list
+}
+
+func (t *transactions) plan(weight int) *dependency.Plan {
+	plan := dependency.NewPlan(weight, touchLimit)
+	first, from := 0, 0
+	for i, end := range t.ends {
+		if t.known[i] {
+			plan.Add(end-first, t.touches[from:t.upto[i]])
 		} else {
 			plan.AddBarrier(end - first)
 		}
-		ends = append(ends, end)
-		first = end
+		first, from = end, t.upto[i]
 	}
-	return plan, ends
+	return plan
 }
 
 // execute applies events in a transaction that it leaves open. The position is

@@ -91,9 +91,10 @@ func (p *Plan) put(g *Group, weight int) {
 func (p *Plan) Groups() []Group { return p.groups }
 
 // Depth is the weight that has to be executed one after the other even if any
-// number of groups can be executed at a time. It is between the greatest
-// weight of a group and that of all.
-func (p *Plan) Depth() int {
+// number of groups can be executed at a time, where each group weighs so much
+// more than its transactions. It is between the greatest weight of a group and
+// that of all.
+func (p *Plan) Depth(each int) int {
 	done := make([]int, len(p.groups)) // weight on the way to each group's commit
 	depth := 0
 	for i, g := range p.groups {
@@ -101,7 +102,7 @@ func (p *Plan) Depth() int {
 		if g.After >= 0 {
 			begins = done[g.After]
 		}
-		depth = max(depth, begins+g.Weight)
+		depth = max(depth, begins+g.Weight+each)
 		done[i] = depth
 	}
 	return depth

@@ -266,8 +266,8 @@ func TestIndependentGroupsWaitForNothing(t *testing.T) {
 			t.Errorf("group %d: %+v", i, g)
 		}
 	}
-	if p.Depth() != 10 {
-		t.Errorf("depth %d, want that of one group", p.Depth())
+	if p.Depth(0) != 10 || p.Depth(5) != 15 {
+		t.Errorf("depths %d and %d, want that of one group", p.Depth(0), p.Depth(5))
 	}
 }
 
@@ -281,8 +281,8 @@ func TestOneHotRowIsAChain(t *testing.T) {
 			t.Errorf("group %d: %+v", i, g)
 		}
 	}
-	if p.Depth() != 100 {
-		t.Errorf("depth %d, want all", p.Depth())
+	if p.Depth(0) != 100 {
+		t.Errorf("depth %d, want all", p.Depth(0))
 	}
 }
 
