@@ -5,6 +5,7 @@
 // decode reads the same log again and again, by turns with pg_recvlogical and
 // with `entrain run` into native JSON; apply feeds a second server by turns by
 // a native subscription and by entrain, and compares every row afterwards;
+// side does so with one, two and four sessions of the sink, near and 1 ms away;
 // latency does so live, at 1,000 transactions a second, and compares commit
 // times; snapshot copies existing rows beside psql, pg_dump with pg_restore, and
 // a native subscription, or with --flat says what a row costs in a table of twenty

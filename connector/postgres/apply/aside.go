@@ -132,13 +132,14 @@ func (a *aside) serve(ctx context.Context, l *lane) {
 		if err == nil {
 			err = a.await(own, func() bool { return a.committed == group })
 		}
-		commits := err == nil
-		if commits {
+		end := executing
+		if err == nil {
+			end = committing
 			err = a.commit(own, l, group)
 		}
 		l.planner.Reset()
 		l.exec.forget()
-		a.done(group, commits, err)
+		a.done(group, end, err)
 		if err != nil {
 			l.broken = err
 			l.disconnect()
@@ -217,8 +218,16 @@ func (a *aside) commit(ctx context.Context, l *lane, group int) error {
 	return err
 }
 
+// stage is how far a group got.
+type stage uint8
+
+const (
+	executing  stage = iota
+	committing       // it may be committed, whatever error came of it
+)
+
 // done notes how a group ended.
-func (a *aside) done(group int, commits bool, err error) {
+func (a *aside) done(group int, at stage, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	f := a.running[group]
@@ -230,7 +239,7 @@ func (a *aside) done(group int, commits bool, err error) {
 		a.tallies[group], f.lane.pending = f.lane.pending, tally{}
 		a.signal()
 		return
-	case commits && a.lost == nil:
+	case at == committing && a.lost == nil:
 		a.lost = err
 	}
 	a.doomed = append(a.doomed, f.lane.pid)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -173,11 +174,9 @@ func execute(r *rand.Rand, txs [][]operation, groups []Group) (state, error) {
 	for i, g := range groups {
 		seen := committed[g.After+1+r.IntN(i-g.After)]
 		mine := maps.Clone(seen)
-		for _, tx := range txs[g.First:g.End] {
-			for _, op := range tx {
-				if err := mine.do(op); err != nil {
-					return nil, fmt.Errorf("group %d (after %d): %w", i, g.After, err)
-				}
+		for _, op := range slices.Concat(txs[g.First:g.End]...) {
+			if err := mine.do(op); err != nil {
+				return nil, fmt.Errorf("group %d (after %d): %w", i, g.After, err)
 			}
 		}
 		result := maps.Clone(committed[i])
