@@ -1,11 +1,13 @@
 package campaign
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,7 +32,55 @@ func TestKill60(t *testing.T) {
 		kills = 300
 	}
 	for _, major := range campaignMajors(t) {
-		t.Run(fmt.Sprintf("PostgreSQL %d", major), func(t *testing.T) { killCampaign(t, major, kills) })
+		t.Run(fmt.Sprintf("PostgreSQL %d", major), func(t *testing.T) { killCampaign(t, major, kills, inOrder) })
+	}
+}
+
+// TestKillAside is TestKill60 with a sink that applies transactions side by side.
+func TestKillAside(t *testing.T) {
+	kills := 30
+	if wide() {
+		kills = 100
+	}
+	for _, major := range campaignMajors(t) {
+		t.Run(fmt.Sprintf("PostgreSQL %d", major), func(t *testing.T) { killCampaign(t, major, kills, aside) })
+	}
+}
+
+// manner is how a sink applies what a campaign writes.
+type manner struct {
+	parallel int // sessions
+	broad    int // sessions of the load that give them something to do
+}
+
+var (
+	inOrder = manner{parallel: 1}
+	aside   = manner{parallel: 4, broad: 2}
+)
+
+func (m manner) into(url string) string {
+	return strings.Replace(intoPostgres(url), "{", fmt.Sprintf("{parallel: %d, ", m.parallel), 1)
+}
+
+// sinkSessions looks how many sessions the sink has at the target, until the
+// returned function is called, which returns the most that there were.
+func sinkSessions(ctx context.Context, url string) func() int {
+	ctx, cancel := context.WithCancel(ctx)
+	most, done := 0, make(chan struct{})
+	go func() {
+		defer close(done)
+		for ; ctx.Err() == nil; wait(ctx, 50*time.Millisecond) {
+			rows, err := query(ctx, url, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'entrain % sink'")
+			if n := 0; err == nil {
+				_, _ = fmt.Sscan(rows[0][0], &n)
+				most = max(most, n)
+			}
+		}
+	}()
+	return func() int {
+		cancel()
+		<-done
+		return most
 	}
 }
 
@@ -48,7 +98,7 @@ func seedOr(t *testing.T, other uint64) uint64 {
 	return n
 }
 
-func killCampaign(t *testing.T, major, kills int) {
+func killCampaign(t *testing.T, major, kills int, m manner) {
 	seed := seedOr(t, rand.Uint64())
 	t.Logf("ENTRAIN_TEST_SEED=%d", seed)
 	durable := func() *pgserver.Server {
@@ -56,12 +106,13 @@ func killCampaign(t *testing.T, major, kills int) {
 	}
 	source, target := durable(), durable()
 	s := newSite(t, source, target)
-	file := writePipeline(t, s.name, fromPostgres(s.source), intoPostgres(s.target))
+	file := writePipeline(t, s.name, fromPostgres(s.source), m.into(s.target))
 	c := &chaos{t: t, rng: rand.New(rand.NewPCG(seed, 0)), site: s, source: source, target: target}
 	c.program = supervise(t, file)
 	file.until(t, "streaming", streaming)
 	w := watch(t, s.target, 2)
-	l := &load{url: s.source, seed: seed, writes: 4, pace: 15 * time.Millisecond, bulk: 4 * time.Second, rows: 20_000}
+	sessions := sinkSessions(t.Context(), s.target)
+	l := &load{url: s.source, seed: seed, writes: 4, pace: 15 * time.Millisecond, bulk: 4 * time.Second, rows: 20_000, broad: m.broad}
 	l.start(t)
 	began := time.Now()
 	c.killing(kills)
@@ -71,6 +122,9 @@ func killCampaign(t *testing.T, major, kills int) {
 	}
 	took := time.Since(began)
 	w.stop()
+	if n := sessions(); n < m.parallel {
+		t.Errorf("the sink had %d sessions at most, want %d at work", n, m.parallel)
+	}
 	checkRest(t, s, file)
 	checkEnd(t, s, file, c.program)
 	if text := c.program.surprises(); text != "" {

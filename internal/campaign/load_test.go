@@ -26,6 +26,7 @@ type load struct {
 	rows   int           // of such a transaction
 	writes int           // sessions
 	keeps  bool          // no table is truncated
+	broad  int           // sessions more, whose transactions touch nothing in common
 
 	committed, failed atomic.Int64
 	cancel            context.CancelFunc
@@ -45,6 +46,9 @@ func (l *load) start(t testing.TB) {
 	for i := range l.writes {
 		rng := rand.New(rand.NewPCG(l.seed, uint64(i)))
 		l.sessions.Go(func() { l.session(ctx, l.pace, func() string { return l.transaction(rng) }) })
+	}
+	for range l.broad {
+		l.sessions.Go(func() { l.session(ctx, 4*l.pace, broadTransactions) })
 	}
 	if l.bulk > 0 {
 		turn := 0
@@ -211,6 +215,11 @@ func steps(r *rand.Rand) string {
 	first := 1 + r.IntN(stepKeys)
 	return fmt.Sprintf("UPDATE step SET change_id = nextval('change_seq'), "+nextLink+" WHERE id BETWEEN %[2]d AND %[3]d;\n",
 		payload(r), first, first+r.IntN(5))
+}
+
+// broadTransactions are many small ones.
+func broadTransactions() string {
+	return strings.Repeat("BEGIN; INSERT INTO bulk SELECT nextval('bulk_seq'), 'x', 0 FROM generate_series(1, 5); COMMIT;\n", 20)
 }
 
 // bulkTransaction inserts, updates and deletes many rows in turn.

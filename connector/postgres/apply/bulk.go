@@ -128,8 +128,12 @@ func (w *writer) forgetTables() {
 	clear(w.met)
 }
 
+func planWork(w *writer, events []entrain.Event) applyplan.Work {
+	return applyplan.Work{Events: events, Lookup: w.catalog.target, Graph: w.catalog.graph, Order: w.order}
+}
+
 func (w *writer) applyAll(ctx context.Context, b *entrain.Batch) error {
-	work := applyplan.Work{Events: b.Events, Lookup: w.catalog.target, Graph: w.catalog.graph, Order: w.order}
+	work := planWork(w, b.Events)
 	units := w.planner.Plan(work)
 	if len(units) == 0 && b.Through.IsZero() {
 		return nil

@@ -58,6 +58,7 @@ type targetTable struct {
 	real *targetTable
 	// partitioned tables need more than ctid to tell rows apart.
 	partitioned bool
+	tied        ties
 }
 
 // catalog caches what the session has learnt about the target. It is emptied
@@ -69,8 +70,9 @@ type catalog struct {
 	tables map[*entrain.Table]*targetTable
 	graph  *applyplan.Graph
 	refs   []reference
-	late   map[string]bool // oids of tables with deferrable constraints
-	since  time.Time       // when the graph was read
+	late   map[string]bool   // oids of tables with deferrable constraints
+	parent map[string]string // oids: of a partition, that of what it is a part of
+	since  time.Time         // when the graph was read
 	last   *targetTable
 	// known are the changes of shapes that are remembered, coming those in the
 	// batch at hand.
@@ -90,6 +92,7 @@ type reference struct {
 	// What happens to the child when the parent is deleted or updated.
 	updateActs, deleteActs, cascades bool
 	columns                          []string // attnums of the parent
+	childColumns                     []string // of the child, in the same order
 }
 
 // maxCachedTables bounds the cache: shapes of a table come and go.
@@ -231,15 +234,17 @@ func (c *catalog) loadGraph(ctx context.Context) error {
 	keys := make([]applyplan.ForeignKey, len(fks))
 	for i, row := range fks {
 		ref := reference{child: row[0], parent: row[1], updateActs: row[3] == "true",
-			deleteActs: row[4] == "true", cascades: row[5] == "true", columns: strings.Fields(row[6]), childName: row[7]}
+			deleteActs: row[4] == "true", cascades: row[5] == "true", columns: strings.Fields(row[6]), childName: row[7], childColumns: strings.Fields(row[9])}
 		if row[8] != "" {
 			ref.constraint = sqltext.Ident(row[8])
 		}
 		c.refs = append(c.refs, ref)
 		keys[i] = applyplan.ForeignKey{Child: parseOID(row[0]), Parent: parseOID(row[1]), Deferrable: row[2] == "true"}
 	}
+	c.parent = map[string]string{}
 	alike := make([][2]uint32, len(parts))
 	for i, row := range parts {
+		c.parent[row[0]] = row[1]
 		alike[i] = [2]uint32{parseOID(row[0]), parseOID(row[1])}
 	}
 	c.graph = applyplan.NewGraph(keys, alike)
@@ -309,6 +314,7 @@ func (c *catalog) described(ctx context.Context, t *entrain.Table, answers [][][
 	}
 	st.describeKey(answers[2])
 	c.describeReferences(st, oid)
+	c.describeTies(st, oid, answers[2])
 	switch {
 	case fires:
 		st.Mode = applyplan.Strict

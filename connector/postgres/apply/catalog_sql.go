@@ -68,7 +68,8 @@ ORDER BY i.indisprimary DESC, i.indexrelid`
 
 	catalogForeignKeysSQL = `SELECT conrelid::text, confrelid::text, condeferrable::text,
   (confupdtype IN ('c', 'n', 'd'))::text, (confdeltype IN ('c', 'n', 'd'))::text, (confdeltype = 'c')::text,
-  array_to_string(confkey, ' '), conrelid::regclass::text, CASE conparentid WHEN 0 THEN conname::text ELSE '' END
+  array_to_string(confkey, ' '), conrelid::regclass::text, CASE conparentid WHEN 0 THEN conname::text ELSE '' END,
+  array_to_string(conkey, ' ')
 FROM pg_constraint WHERE contype = 'f'`
 
 	catalogPartsSQL = `SELECT inhrelid::text, inhparent::text FROM pg_inherits`

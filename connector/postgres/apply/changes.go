@@ -15,6 +15,7 @@ func changesShape(e entrain.Event) bool { return e.Op == entrain.OpSchema }
 func (w *writer) writeChanges(ctx context.Context, b *entrain.Batch) error {
 	w.catalog.foresee(b.Events)
 	defer w.catalog.foresee(nil)
+	defer w.side.forgetTables()
 	rest := b.Events
 	for len(rest) > 0 {
 		next := 1 + slices.IndexFunc(rest[1:], changesShape)

@@ -30,23 +30,26 @@ const (
   database_oid oid NOT NULL,
   database text NOT NULL,
   updated_at timestamptz NOT NULL,
+  ahead text,
   PRIMARY KEY (pipeline, source, partition)
 ) WITH (fillfactor = 50)`
 
 	targetSQL = `SELECT s.system_identifier::text, d.oid::text, d.datname::text, current_user::text,
   (SELECT count(*)::text FROM pg_namespace WHERE nspname = 'entrain'),
   (SELECT count(*)::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-   WHERE n.nspname = 'entrain' AND c.relname = 'position')
+   WHERE n.nspname = 'entrain' AND c.relname = 'position'),
+  (SELECT count(*)::text FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+   WHERE n.nspname = 'entrain' AND c.relname = 'position' AND a.attname = 'ahead')
 FROM pg_control_system() s, pg_database d WHERE d.datname = current_database()`
 
-	takeOverSQL = `UPDATE entrain.position SET fence = fence + 1, owner = $3::uuid, updated_at = clock_timestamp()
+	takeOverSQL = `UPDATE entrain.position AS p SET fence = fence + 1, owner = $3::uuid, updated_at = clock_timestamp()
 WHERE pipeline = $1 AND source = $2 AND partition = 0 AND system_id = $4 AND database_oid = $5::oid
-RETURNING fence::text, incarnation, position, version::text`
+RETURNING fence::text, incarnation, position, version::text, coalesce(to_jsonb(p) ->> 'ahead', '')`
 
 	firstRowSQL = `INSERT INTO entrain.position (pipeline, source, partition, incarnation, position, version,
 fence, owner, system_id, database_oid, database, updated_at)
 SELECT $1, $2, 0, '', '', 0, 1, $3::uuid, $4, $5::oid, current_database(), clock_timestamp()
-ON CONFLICT DO NOTHING RETURNING fence::text, incarnation, position, version::text`
+ON CONFLICT DO NOTHING RETURNING fence::text, incarnation, position, version::text, ''`
 
 	readRowSQL = `SELECT fence::text, owner::text, incarnation, position, system_id, database_oid::text, database
 FROM entrain.position WHERE pipeline = $1 AND source = $2 AND partition = 0`
@@ -69,6 +72,7 @@ type sinkTarget struct {
 	systemID, databaseOID, database, role string
 	// Whether the position's schema and table were there at the first look.
 	hasSchema, hasTable bool
+	hasAhead            bool // the table has the column
 }
 
 // Position takes the position row over; see [entrain.Positioner]. The update
@@ -98,6 +102,11 @@ func (w *writer) takeOver(ctx context.Context) (entrain.Position, error) {
 			return entrain.Position{}, err
 		}
 	}
+	if w.side != nil && here.hasTable && !here.hasAhead {
+		if err := w.addAhead(ctx, here); err != nil {
+			return entrain.Position{}, err
+		}
+	}
 	w.owner = newOwner()
 	// Two sessions that begin at the same time can each meet what the other
 	// has just made.
@@ -114,7 +123,8 @@ func (w *writer) takeOver(ctx context.Context) (entrain.Position, error) {
 		if w.seen, err = strconv.ParseUint(row[3], 10, 64); err != nil {
 			return entrain.Position{}, fmt.Errorf("read the position row: %w", err)
 		}
-		return entrain.Position{Incarnation: row[1], Offset: row[2]}, nil
+		at := entrain.Position{Incarnation: row[1], Offset: row[2]}
+		return at, w.ahead.read(row[4], at)
 	}
 	return entrain.Position{}, entrain.Retryable(fmt.Errorf(
 		"take over the position of pipeline %q: other sessions were faster %d times", w.cfg.Pipeline, attempts))
@@ -138,7 +148,7 @@ func (w *writer) identify(ctx context.Context) (sinkTarget, error) {
 		return sinkTarget{}, fmt.Errorf("identify %s: its database is not in pg_database", w.server)
 	}
 	return sinkTarget{systemID: row[0], databaseOID: row[1], database: row[2], role: row[3],
-		hasSchema: row[4] != "0", hasTable: row[5] != "0"}, nil
+		hasSchema: row[4] != "0", hasTable: row[5] != "0", hasAhead: row[6] != "0"}, nil
 }
 
 // tryTakeOver returns the row that is now ours, or nil to try again.
@@ -200,7 +210,7 @@ func (w *writer) stopNoPosition(here sinkTarget, err error) error {
 		What: fmt.Sprintf("role %s may not make or use the table entrain.position in %s", role, w.server),
 		Why:  "the position is kept beside the data, so that both change in one transaction",
 		Next: strings.Join([]string{
-			positionSchemaSQL, positionTableSQL,
+			positionSchemaSQL, positionTableSQL, positionAheadSQL,
 			"GRANT USAGE ON SCHEMA entrain TO " + role,
 			"GRANT SELECT, INSERT, UPDATE, DELETE ON entrain.position TO " + role,
 		}, ";\n") + ";",

@@ -48,13 +48,14 @@ func TestSinkRandomHistories(t *testing.T) {
 // knows what they leave behind.
 type tableHistory struct {
 	rnd    *rand.Rand
+	ids    int // keys that rows have
 	p, c   *entrain.Table
 	parent map[int]int
 	child  map[int][2]string // parent or "-", value
 }
 
 func newHistoryOf(rnd *rand.Rand, p, c *entrain.Table) *tableHistory {
-	return &tableHistory{rnd: rnd, p: p, c: c, parent: map[int]int{}, child: map[int][2]string{}}
+	return &tableHistory{rnd: rnd, ids: 15, p: p, c: c, parent: map[int]int{}, child: map[int][2]string{}}
 }
 
 func (h *tableHistory) draw(transactions int) [][]entrain.Event {
@@ -72,7 +73,7 @@ func (h *tableHistory) draw(transactions int) [][]entrain.Event {
 }
 
 func (h *tableHistory) event() (entrain.Event, bool) {
-	id, other := h.rnd.IntN(15), h.rnd.IntN(15)
+	id, other := h.rnd.IntN(h.ids), h.rnd.IntN(h.ids)
 	if h.rnd.IntN(2) == 0 {
 		return h.parentEvent(id, other)
 	}

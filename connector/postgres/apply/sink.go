@@ -20,6 +20,9 @@ type Config struct {
 	// CreateTables makes tables that are missing when their rows are copied, as
 	// the source defines them, with indexes and constraints.
 	CreateTables bool `yaml:"create_tables"`
+	// Parallel is up to how many sessions apply transactions side by side that
+	// do not depend on each other; 0 and 1 mean one after the other.
+	Parallel int `yaml:"parallel"`
 	// SchemaChanges says what to do when the shape of a table changes at the
 	// source.
 	SchemaChanges SchemaChanges `yaml:"schema_changes"`
@@ -69,6 +72,9 @@ func NewSink(cfg Config) (*Sink, error) {
 	if cfg.Pipeline == "" {
 		return nil, fmt.Errorf("sink: the pipeline's name is missing")
 	}
+	if cfg.Parallel < 0 || cfg.Parallel > mostParallel {
+		return nil, fmt.Errorf("sink: parallel is %d; expected 1 to %d", cfg.Parallel, mostParallel)
+	}
 	if cfg.Source == "" {
 		cfg.Source = "source"
 	}
@@ -111,6 +117,17 @@ func Build(env connector.Env, decode connector.Decode) (entrain.Sink, error) {
 // Open starts a session with the target. What it returns is also an
 // [entrain.Positioner] and an [entrain.Counter].
 func (s *Sink) Open(ctx context.Context) (entrain.Writer, error) {
+	w, err := s.openWriter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if s.cfg.Parallel > 1 {
+		w.side = &side{sink: s, cut: worthwhile}
+	}
+	return w, nil
+}
+
+func (s *Sink) openWriter(ctx context.Context) (*writer, error) {
 	cfg, err := s.parse("sink")
 	if err != nil {
 		return nil, dial.FileChanges(err)

@@ -119,6 +119,9 @@ func (w *writer) moveCall(through entrain.Position, events []entrain.Event) call
 	if n := len(events); n > 0 {
 		version = strconv.FormatUint(events[n-1].Tx.Version, 10)
 	}
+	if w.ahead.holds() {
+		return w.ahead.moveCall(w, through, version)
+	}
 	st := w.stmts.get(statementKey{form: "move"}, func() *statement {
 		return &statement{sql: moveSQL, oids: moveTypes}
 	})

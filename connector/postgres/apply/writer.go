@@ -39,6 +39,9 @@ type writer struct {
 	turns *turns // of the sink, likewise
 	turn  bool   // the batch is applied in turn
 
+	ahead ahead // what is applied behind pos
+	side  *side // the sessions beside this one; nil without
+
 	catalog *catalog
 	// relearnt is set while a batch is tried once more with fresh knowledge.
 	relearnt bool
@@ -90,6 +93,7 @@ func (w *writer) Write(ctx context.Context, b *entrain.Batch) error {
 	if err := ctx.Err(); err != nil {
 		return w.fail(err)
 	}
+	b = w.ahead.skip(b)
 	w.meet(b)
 	err := w.write(ctx, b)
 	w.planner.Reset()
@@ -119,6 +123,12 @@ func (w *writer) write(ctx context.Context, b *entrain.Batch) error {
 	if !w.inTx {
 		w.turn = w.turns.take()
 	}
+	if w.side.fits(w, b) {
+		var err error
+		if b, err = w.writeAside(ctx, b); b == nil || err != nil {
+			return err
+		}
+	}
 	if !w.inTx && !w.turn && !b.Through.IsZero() && len(b.Events) <= tipEvents {
 		done, err := w.writeTip(ctx, b)
 		if done || err != nil {
@@ -146,7 +156,10 @@ func (w *writer) Close() error {
 	return nil
 }
 
-func (w *writer) disconnect() { dial.Close(w.stop, w.conn) }
+func (w *writer) disconnect() {
+	w.side.close()
+	dial.Close(w.stop, w.conn)
+}
 
 // Counts returns what is durable; see [entrain.Counter].
 func (w *writer) Counts() map[string]int64 {
@@ -159,7 +172,13 @@ func (w *writer) Counts() map[string]int64 {
 func (w *writer) committed(through entrain.Position) {
 	w.pos = through
 	w.inTx = false
+	w.ahead.moved()
 	clear(w.pinned)
+	w.count(through)
+}
+
+// count adds what is durable to the counts.
+func (w *writer) count(through entrain.Position) {
 	t := &w.pending
 	w.logMissing(through)
 	w.mu.Lock()
