@@ -2,6 +2,8 @@ package pipeline
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -41,13 +43,19 @@ func (c *copying) lacking(table int) []int {
 // copyingOffset begins the position of a sink that keeps it and has a part of the
 // tables. It is no place in the log, so that nobody without the ledger can go on
 // from there; behind it are the tables that it came with, for a ledger that a crash
-// has kept from knowing.
-const copyingOffset = "copying "
+// has kept from knowing, or the digest of those that the ledger has as pending.
+const (
+	copyingOffset = "copying "
+	digestMark    = "#"
+	// largestNote is how long the tables may be in a position: streams have bounds
+	// for it, and every message carries it.
+	largestNote = 256
+)
 
 // groupThrough is the position behind the last of the tables that are written so
 // far: none until all of the group are.
-func (c *copying) groupThrough(tables []int, rows []int64, all int) (entrain.Position, error) {
-	if len(tables) < all {
+func (c *copying) groupThrough(ctx context.Context, tables []int, rows []int64) (entrain.Position, error) {
+	if len(tables) < len(rows) {
 		return entrain.Position{}, nil
 	}
 	if _, keeps := c.writer.(entrain.Positioner); !keeps {
@@ -58,7 +66,30 @@ func (c *copying) groupThrough(tables []int, rows []int64, all int) (entrain.Pos
 		entries = append(entries, c.entry(c.tables[i].Table, rows[n]))
 	}
 	note, err := json.Marshal(entries)
+	if err == nil && len(note) > largestNote {
+		note, err = c.pend(ctx, entries)
+	}
 	return entrain.Position{Incarnation: c.point.Stream.Incarnation, Offset: copyingOffset + string(note)}, err
+}
+
+// pend writes the tables down before the position refers to them by what it returns.
+func (c *copying) pend(ctx context.Context, entries []CopiedTable) ([]byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next := c.ledger
+	next.Pending = entries
+	if err := c.store.SaveLedger(ctx, next, nil); err != nil {
+		return nil, err
+	}
+	c.ledger = next
+	return digest(entries)
+}
+
+// digest stands for tables in a position.
+func digest(entries []CopiedTable) ([]byte, error) {
+	text, err := json.Marshal(entries)
+	sum := sha256.Sum256(text)
+	return []byte(digestMark + hex.EncodeToString(sum[:])), err
 }
 
 // notedInPosition adds the tables to the ledger that the sink's position came
@@ -69,7 +100,15 @@ func (c *copying) notedInPosition() error {
 		return nil
 	}
 	var entries []CopiedTable
-	if err := json.Unmarshal([]byte(note), &entries); err != nil {
+	if strings.HasPrefix(note, digestMark) {
+		text, err := digest(c.ledger.Pending)
+		if err != nil {
+			return err
+		}
+		if string(text) == note { // else the ledger has them as finished
+			entries = c.ledger.Pending
+		}
+	} else if err := json.Unmarshal([]byte(note), &entries); err != nil {
 		return fmt.Errorf("the sink's position in the middle of a copy: %w", err)
 	}
 	for _, t := range entries {
@@ -102,7 +141,7 @@ func (c *copying) writeGroup(ctx context.Context, tables []int) error {
 			return err
 		}
 		end := c.readEnd(shaped.Table, endOrdinal-1-uint64(i))
-		if end.Through, err = c.groupThrough(tables[:n+1], rows, len(tables)); err != nil {
+		if end.Through, err = c.groupThrough(ctx, tables[:n+1], rows); err != nil {
 			return err
 		}
 		if err := c.writer.Write(c.work, end); err != nil {

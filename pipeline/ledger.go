@@ -18,6 +18,10 @@ type Ledger struct {
 	From entrain.Position `json:"from"`
 	// Tables in the order in which they were finished.
 	Tables []CopiedTable `json:"tables,omitempty"`
+	// Pending are tables that were about to be finished together, written down
+	// before the sink's position says so by their digest: there are too many to be
+	// in it.
+	Pending []CopiedTable `json:"pending,omitempty"`
 	// Made names what the copying made at the source and what keeps its log there
 	// (a slot). It is written down before that is made. Empty: nothing, or it was
 	// there before.

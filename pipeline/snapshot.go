@@ -238,7 +238,7 @@ func (c *copying) finished(ctx context.Context, tables []int, rows []int64) erro
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	next := c.ledger
-	next.Tables = next.Tables[:len(next.Tables):len(next.Tables)]
+	next.Tables, next.Pending = next.Tables[:len(next.Tables):len(next.Tables)], nil
 	var shapes []*entrain.Table
 	for n, i := range tables {
 		t := c.tables[i].Table

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -396,6 +397,40 @@ func TestSnapshotHistories(t *testing.T) {
 			return
 		}
 	}
+}
+
+// TestLargeGroup: a position stays small, however many tables are tied together,
+// and a crash right behind it forgets none of them.
+func TestLargeGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const tables = 3000
+		w := newWorld(0)
+		w.budget, w.tables, w.groups, w.now = 0, nil, nil, nil
+		for i := range tables {
+			table := *entraintest.StandardTable()
+			table.Name += strconv.Itoa(i)
+			table.Version = table.Fingerprint()
+			rows := entraintest.Rows{"1": {entraintest.Text("1"), entraintest.Text("a"), entraintest.Text("b"), entraintest.Null}}
+			w.tables, w.groups, w.now = append(w.tables, &table), append(w.groups, 1), append(w.now, rows)
+		}
+		crashes, longest, copies := 1, 0, 0
+		config := entraintest.MemorySinkConfig{Keeps: entraintest.KeepsPosition, AfterCommit: func(_ context.Context, b *entrain.Batch) error {
+			longest = max(longest, len(b.Through.Offset))
+			if strings.HasPrefix(b.Through.Offset, "copying") {
+				copies++
+			}
+			if crashes--; crashes == 0 {
+				return entrain.Retryable(errFault)
+			}
+			return nil
+		}}
+		sink := entraintest.NewMemorySink(config)
+		w.copyAndFollow(t, 1, sink)
+		w.compare(t, 1, sink.Rows)
+		if longest > 500 || crashes > 0 || copies != 1 {
+			t.Errorf("the longest position has %d bytes; %d crashes left; copied %d times", longest, crashes, copies)
+		}
+	})
 }
 
 // copyAndFollow runs pipelines until one ends well: each is a process that
