@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -180,16 +182,31 @@ func (e *embedded) take() (*os.File, error) {
 		return nil, fmt.Errorf("lock the folder of the stream: %w", err)
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		who := holder(f)
 		f.Close()
 		return nil, &entrain.Stop{
 			Code: "stream_in_use",
-			What: fmt.Sprintf("another process has the stream in %s open", e.dir),
+			What: fmt.Sprintf("%s has the stream in %s open", who, e.dir),
 			Why:  "two processes in one folder would damage it; a process that was just ended may take a moment",
 			Next: "entrain status FILE; end that process; entrain run FILE",
 			Err:  err,
 		}
 	}
+	// For people only: a full disk must not be in the way.
+	if f.Truncate(0) == nil {
+		_, _ = f.WriteAt(strconv.AppendInt(nil, int64(os.Getpid()), 10), 0)
+	}
 	return f, nil
+}
+
+// holder names the process that has locked the file.
+func holder(f *os.File) string {
+	const most = 20
+	text, err := io.ReadAll(io.LimitReader(f, most))
+	if pid, bad := strconv.Atoi(string(text)); err == nil && bad == nil {
+		return fmt.Sprintf("process %d", pid)
+	}
+	return "another process"
 }
 
 // stop ends the server and lets go of the folder. mu is held.

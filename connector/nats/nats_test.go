@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -217,7 +218,7 @@ func TestOneProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	var stop *entrain.Stop
-	if _, err := second.Open(t.Context()); !errors.As(err, &stop) || stop.Code != "stream_in_use" {
+	if _, err := second.Open(t.Context()); !errors.As(err, &stop) || stop.Code != "stream_in_use" || !strings.Contains(stop.What, fmt.Sprintf("process %d ", os.Getpid())) {
 		t.Errorf("the folder is opened twice: %v", err)
 	}
 	if err := first.Close(); err != nil {
