@@ -11,8 +11,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/bufbuild/protocompile"
 	"github.com/twmb/avro"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector"
@@ -42,7 +46,9 @@ func registered(t *testing.T, format string, set func(*registry.Config)) (s *Sin
 	if set != nil {
 		set(cfg)
 	}
-	s = newTestSink(t, address, id, func(c *SinkConfig) { c.Format, c.SchemaRegistry = format, cfg })
+	s = newTestSink(t, address, id, func(c *SinkConfig) {
+		c.Format, c.SchemaRegistry, c.MessageTopic = format, cfg, id+".message"
+	})
 	return s, address, id, url
 }
 
@@ -224,4 +230,63 @@ func TestJSONHasSchemaInHeader(t *testing.T) {
 			t.Errorf("%s: the header leads to %s", format, schema)
 		}
 	}
+}
+
+// protobuf reads a value as a consumer does: the schema by its id, of which it is
+// the first message.
+func protobuf(t *testing.T, url string, b []byte) protoreflect.Message {
+	t.Helper()
+	if len(b) < registry.HeaderBytes || b[0] != 0 || b[5] != 0 {
+		t.Fatalf("%q does not begin as the wire format does", b)
+	}
+	text := ask(t, fmt.Sprintf("%s/schemas/ids/%d/schema", url, binary.BigEndian.Uint32(b[1:5])))
+	compiler := protocompile.Compiler{Resolver: protocompile.WithStandardImports(&protocompile.SourceResolver{
+		Accessor: protocompile.SourceAccessorFromMap(map[string]string{"t.proto": text}),
+	})}
+	files, err := compiler.Compile(t.Context(), "t.proto")
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	m := dynamicpb.NewMessage(files[0].Messages().Get(0))
+	if err := proto.Unmarshal(b[registry.HeaderBytes:], m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// TestProtobufEvolves: as with Avro, and events without a table have a schema, too.
+func TestProtobufEvolves(t *testing.T) {
+	sink, address, id, url := registered(t, "protobuf", func(c *registry.Config) { c.SchemaID = registry.Both })
+	text := entraintest.Text
+	first := ordersTable(column("note", "text", entrain.Text))
+	second := ordersTable(column("note", "text", entrain.Text), column("at", "timestamptz", entrain.Text))
+	second.FullIdentity = true
+	third := ordersTable(column("note", "int4", entrain.Integer), column("at", "timestamptz", entrain.Text))
+	w, _ := open(t, sink)
+	write(t, w,
+		batchOf(1, entraintest.Insert(first, text("1"), text("a")), entraintest.Delete(first, "1")),
+		batchOf(2, entraintest.Insert(second, text("2"), text("b"), text("2026-11-22 20:00:00.5+00"))),
+		batchOf(3, entraintest.Message("app", "hello")))
+	stop := wantStop(t, w.Write(t.Context(), batchOf(4, entraintest.Insert(third, text("3"), text("7"), entraintest.Null))), "schema_incompatible")
+	if want := "was optional string note ="; !strings.Contains(stop.Error(), want) {
+		t.Errorf("the stop does not say %q: %v", want, stop)
+	}
+	w.Close()
+	settle(t, address, id)
+	var got []string
+	for _, r := range append(records(t, address, id+".public.orders"), records(t, address, id+".message")...) {
+		line := fmt.Sprintf("%x", r.Key[min(len(r.Key), 6):])
+		if r.Value != nil {
+			m := protobuf(t, url, r.Value)
+			fields := m.Descriptor().Fields()
+			for _, name := range []protoreflect.Name{"__op", "__deleted", "id", "note", "at", "__prefix", "__content"} {
+				if f := fields.ByName(name); f != nil && m.Has(f) {
+					line += fmt.Sprintf(" %s=%v", name, m.Get(f))
+				}
+			}
+		}
+		got = append(got, strings.Join(strings.Fields(line), " "))
+	}
+	compare(t, strings.Join(got, "\n"), `
+x`)
 }
