@@ -275,18 +275,38 @@ func TestProtobufEvolves(t *testing.T) {
 	settle(t, address, id)
 	var got []string
 	for _, r := range append(records(t, address, id+".public.orders"), records(t, address, id+".message")...) {
-		line := fmt.Sprintf("%x", r.Key[min(len(r.Key), 6):])
+		line := fmt.Sprintf("%x", r.Key[min(len(r.Key), registry.HeaderBytes):])
 		if r.Value != nil {
-			m := protobuf(t, url, r.Value)
-			fields := m.Descriptor().Fields()
-			for _, name := range []protoreflect.Name{"__op", "__deleted", "id", "note", "at", "__prefix", "__content"} {
-				if f := fields.ByName(name); f != nil && m.Has(f) {
-					line += fmt.Sprintf(" %s=%v", name, m.Get(f))
-				}
-			}
+			line += tell(protobuf(t, url, r.Value))
 		}
 		got = append(got, strings.Join(strings.Fields(line), " "))
 	}
 	compare(t, strings.Join(got, "\n"), `
-x`)
+80ae8d6a01 __op=insert id=1 note=a
+80ae8d6a01 __op=delete __deleted=true id=1
+80ae8d6a01
+__op=insert id=2 note=b at=1795377600.500000000
+__op=message __prefix=app __content=hello
+`)
+}
+
+// tell names the fields of a message that tests want to see.
+func tell(m protoreflect.Message) string {
+	line := ""
+	for _, name := range []protoreflect.Name{"__op", "__deleted", "id", "note", "at", "__prefix", "__content"} {
+		f := m.Descriptor().Fields().ByName(name)
+		if f == nil || !m.Has(f) {
+			continue
+		}
+		value := m.Get(f).Interface()
+		if at, isTime := value.(protoreflect.Message); isTime {
+			parts := at.Descriptor().Fields()
+			value = fmt.Sprintf("%d.%09d", at.Get(parts.ByName("seconds")).Int(), at.Get(parts.ByName("nanos")).Int())
+		}
+		if raw, isBytes := value.([]byte); isBytes {
+			value = string(raw)
+		}
+		line += fmt.Sprintf(" %s=%v", name, value)
+	}
+	return line
 }
