@@ -41,9 +41,10 @@ demo: build ## two private servers, a shop, changes flowing; DEMO="--for 20s" en
 postgres: ## server programs of PostgreSQL 15 and 18: the system's, else fetched into the cache
 	$(GO) run ./internal/pgserver/fetch 15 18
 
-servers: postgres ## all server programs of the tests: PostgreSQL, Kafka (needs Java 17), Redis
+servers: postgres ## all server programs of the tests: PostgreSQL, Kafka and a schema registry (need Java 17), Redis
 	$(GO) run ./internal/kafkaserver/fetch
 	$(GO) run ./internal/redisserver/fetch
+	$(GO) run ./internal/registryserver/fetch
 
 verify: lint test ## what must pass before a change goes in
 

@@ -56,9 +56,14 @@ type integers struct {
 	bytes []byte
 }
 
-// appendBase64 writes the number that the decimal is without its point as
-// two's complement, big-endian, as few bytes as hold it, in base64.
+// appendBase64 writes the unscaled number in base64.
 func (n *integers) appendBase64(dst []byte, d decimal) []byte {
+	return base64.StdEncoding.AppendEncode(dst, n.unscaled(d))
+}
+
+// unscaled returns the number that the decimal is without its point as two's
+// complement, big-endian, as few bytes as hold it. It is valid until the next call.
+func (n *integers) unscaled(d decimal) []byte {
 	n.limbs = n.limbs[:0]
 	n.push(d.whole)
 	n.push(d.decimal)
@@ -77,7 +82,7 @@ func (n *integers) appendBase64(dst []byte, d decimal) []byte {
 	for len(out) > 1 && out[0] == flip && (out[1]^flip)&0x80 == 0 {
 		out = out[1:]
 	}
-	return base64.StdEncoding.AppendEncode(dst, out)
+	return out
 }
 
 // push appends decimal digits to the number, as many at a time as fit into a

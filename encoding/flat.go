@@ -18,7 +18,7 @@ type Flat struct {
 
 // flatTable is what stays the same for all events of a table.
 type flatTable struct {
-	head  []byte   // `,"__schema":"public","__table":"orders"`
+	head  []byte   // `,"__schema":"public","__table":"orders","__schema_version":"…"`
 	names [][]byte // `,"id":` by column
 	quote [][]byte // `"id"` by column
 }
@@ -34,7 +34,7 @@ type flatTx struct {
 // flatKeys are the metadata keys. A column of the same name gets underscores
 // in front.
 var flatKeys = []string{
-	"__op", "__deleted", "__schema", "__table", "__id", "__version", "__ordinal", "__commit_time",
+	"__op", "__deleted", "__schema", "__table", "__schema_version", "__id", "__version", "__ordinal", "__commit_time",
 	"__before", "__unchanged", "__prefix", "__content",
 }
 
@@ -161,6 +161,7 @@ func (f *Flat) table(t *entrain.Table) *flatTable {
 	}
 	p := &flatTable{head: append([]byte(`,"__schema":`), appendString(nil, []byte(t.Schema))...)}
 	p.head = append(append(p.head, `,"__table":`...), appendString(nil, []byte(t.Name))...)
+	p.head = fmt.Appendf(p.head, `,"__schema_version":"%016x"`, t.Version)
 	for _, c := range t.Columns {
 		quoted := appendString(nil, []byte(flatName(t, c.Name)))
 		p.quote = append(p.quote, quoted)

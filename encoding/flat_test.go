@@ -39,7 +39,7 @@ func TestFlatKeepsColumnsApart(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]any{
-		"__op": "insert", "__deleted": false, "__schema": "s", "__table": "t", "__id": "shop/7-1/1/0", "__version": "1",
+		"__op": "insert", "__deleted": false, "__schema": "s", "__table": "t", "__schema_version": "0000000000000000", "__id": "shop/7-1/1/0", "__version": "1",
 		"__ordinal": 0.0, "__commit_time": "2026-11-22T20:00:00.123456Z",
 		"____op": "a", "___op": "b", "_op": "c", "op": "d", "___table": "e", "___unchanged": "f", "___id": "g",
 	}

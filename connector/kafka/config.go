@@ -12,6 +12,7 @@ import (
 
 	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/encoding"
+	"github.com/entrainsync/entrain/registry"
 )
 
 // SinkConfig is the sink section of type kafka.
@@ -43,8 +44,12 @@ type SinkConfig struct {
 	// Retention of topics that are made; 0, the default: as the broker says.
 	Retention time.Duration `yaml:"retention"`
 
-	// Format of the values; see package encoding. Default "native".
+	// Format of the values; see package encoding. Default "native". The formats avro
+	// and protobuf, and json, which is flat with JSON Schema, need SchemaRegistry.
 	Format string `yaml:"format"`
+	// SchemaRegistry is where the schemas of avro, protobuf, native and flat are
+	// registered.
+	SchemaRegistry *registry.Config `yaml:"schema_registry"`
 	// Debezium has the settings of the format debezium; only for it.
 	Debezium *encoding.DebeziumOptions `yaml:"debezium"`
 	// CloudEvents has the settings of the format cloudevents, which is written in

@@ -16,9 +16,11 @@ const (
 	headerID      = "entrain-id"
 	headerOp      = "entrain-op"
 	headerVersion = "entrain-schema-version"
-	headerNewKey  = "entrain-new-key" // of the delete that a change of the key begins with
-	headerOldKey  = "entrain-old-key" // of the insert that ends it
-	headerFlags   = "entrain-flags"   // in a log: settling, shadow
+	headerNewKey  = "entrain-new-key"   // of the delete that a change of the key begins with
+	headerOldKey  = "entrain-old-key"   // of the insert that ends it
+	headerFlags   = "entrain-flags"     // in a log: settling, shadow
+	headerSchema  = "entrain-schema-id" // that a registry has for the value
+	headerKeyID   = "entrain-key-schema-id"
 )
 
 // form makes records of events and sends them.
@@ -29,6 +31,9 @@ type form interface {
 }
 
 func newForm(w *writer) (form, error) {
+	if w.shape.registry != nil {
+		return newRegistered(w)
+	}
 	enc, err := encoding.New(w.shape.format, w.shape.options)
 	if err != nil {
 		return nil, err
@@ -52,12 +57,16 @@ type target struct {
 	keyed   bool
 	fixed   int32
 	version []byte
+	schemas schemaIDs
 }
 
-// jsonForm has a JSON object an event: native, flat and cloudevents.
+// jsonForm has a record an event: a JSON object (native, flat and cloudevents), or
+// what a format with schemas has.
 type jsonForm struct {
 	*writer
 	enc encoding.Encoder
+	// schemas, if not nil, are those of a registry, which each shape has one of.
+	schemas *schemas
 	// cloud, if not nil, is the encoder of the format cloudevents, whose attributes
 	// are headers: put appends one to the headers of the slab at hand.
 	cloud  *encoding.CloudEvents
@@ -73,6 +82,7 @@ func (f *jsonForm) event(ctx context.Context, e *entrain.Event) error {
 	if err := f.rememberStream(ctx, e.Tx); err != nil {
 		return err
 	}
+	f.schemas.meet(e)
 	switch e.Op {
 	case entrain.OpInsert, entrain.OpUpdate, entrain.OpDelete, entrain.OpRead:
 		return f.row(ctx, e)
@@ -84,7 +94,11 @@ func (f *jsonForm) event(ctx context.Context, e *entrain.Event) error {
 		if err != nil {
 			return err
 		}
-		return f.aside(ctx, e, &target{topic: t})
+		ids, err := f.schemas.of(ctx, nil, t)
+		if err != nil {
+			return err
+		}
+		return f.aside(ctx, e, &target{topic: t, schemas: ids})
 	}
 	t, err := f.target(ctx, e.Table, e.Tx.Stream.Source)
 	if err != nil {
@@ -109,6 +123,10 @@ func (f *jsonForm) target(ctx context.Context, table *entrain.Table, source stri
 	if err != nil {
 		return nil, err
 	}
+	ids, err := f.schemas.of(ctx, table, topic)
+	if err != nil {
+		return nil, err
+	}
 	if err := f.rememberShape(ctx, table); err != nil {
 		return nil, err
 	}
@@ -118,7 +136,7 @@ func (f *jsonForm) target(ctx context.Context, table *entrain.Table, source stri
 	if len(f.tables) >= maxTables {
 		clear(f.tables)
 	}
-	t := &target{topic: topic, keyed: encoding.HasKey(table), version: []byte(fingerprint(table.Version))}
+	t := &target{topic: topic, keyed: encoding.HasKey(table), version: []byte(fingerprint(table.Version)), schemas: ids}
 	t.fixed = f.part([]byte(table.String()), topic.partitions)
 	f.tables[table] = t
 	return t, nil
@@ -141,18 +159,18 @@ func (f *jsonForm) row(ctx context.Context, e *entrain.Event) error {
 	if e.Op == entrain.OpDelete {
 		row, other = e.Before, nil
 	}
-	key, err := f.key(s, e.Table, row, other)
+	key, err := f.key(s, t, e, [2]entrain.Row{row, other})
 	if err != nil {
 		return err
 	}
-	r := recordOf{key: key, partition: f.part(key, t.topic.partitions)}
+	r := recordOf{key: key.wire, partition: f.part(key.hashed, t.topic.partitions)}
 	if e.Op == entrain.OpUpdate && e.Before != nil {
-		old, err := f.key(s, e.Table, e.Before, e.After)
+		old, err := f.key(s, t, e, [2]entrain.Row{e.Before, e.After})
 		if err != nil {
 			return err
 		}
-		if string(old) != string(key) {
-			return f.move(s, e, t, [2][]byte{old, key})
+		if string(old.hashed) != string(key.hashed) {
+			return f.move(s, e, t, [2]rowKey{old, key})
 		}
 	}
 	if err := f.record(s, e, t, r); err != nil || e.Op != entrain.OpDelete {
@@ -162,23 +180,40 @@ func (f *jsonForm) row(ctx context.Context, e *entrain.Event) error {
 	return nil
 }
 
-// key appends the key of a row to the slab.
-func (f *jsonForm) key(s *slab, t *entrain.Table, row, other entrain.Row) ([]byte, error) {
+// rowKey is the key of a row.
+type rowKey struct {
+	// hashed is what the partition follows from: the key as JSON, whatever form it
+	// is written in.
+	hashed []byte
+	wire   []byte
+}
+
+// key appends the key of a row of an event, the first of two images, to the slab.
+func (f *jsonForm) key(s *slab, t *target, e *entrain.Event, images [2]entrain.Row) (key rowKey, err error) {
 	start := len(s.buf)
-	var err error
-	if s.buf, err = encoding.AppendKey(s.buf, t, row, other); err != nil {
-		return nil, &encodingError{err}
+	if s.buf, err = encoding.AppendKey(s.buf, e.Table, images[0], images[1]); err != nil {
+		return key, &encodingError{err}
 	}
-	return s.buf[start:len(s.buf):len(s.buf)], nil
+	key.hashed = s.buf[start:len(s.buf):len(s.buf)]
+	key.wire = key.hashed
+	if f.schemas == nil {
+		return key, nil
+	}
+	start = len(s.buf)
+	if s.buf, err = f.schemas.appendKey(s.buf, t, e, images); err != nil {
+		return key, err
+	}
+	key.wire = s.buf[start:len(s.buf):len(s.buf)]
+	return key, nil
 }
 
 // move sends a change of the key: keys holds the old one and the new one. The
 // old row ends in its partition and the new one begins in its own, which takes a
 // whole image. In a topic of one partition the order is enough: there the change
 // stays one record where it must, and where nobody but us reads.
-func (f *jsonForm) move(s *slab, e *entrain.Event, t *target, keys [2][]byte) error {
-	old := recordOf{key: keys[0], partition: f.part(keys[0], t.topic.partitions), link: headerNewKey, linked: keys[1]}
-	now := recordOf{key: keys[1], partition: f.part(keys[1], t.topic.partitions), link: headerOldKey, linked: keys[0]}
+func (f *jsonForm) move(s *slab, e *entrain.Event, t *target, keys [2]rowKey) error {
+	old := recordOf{key: keys[0].wire, partition: f.part(keys[0].hashed, t.topic.partitions), link: headerNewKey, linked: keys[1].wire}
+	now := recordOf{key: keys[1].wire, partition: f.part(keys[1].hashed, t.topic.partitions), link: headerOldKey, linked: keys[0].wire}
 	whole := isWhole(e.After, len(e.Table.Columns))
 	single := t.topic.partitions == 1
 	switch {
@@ -220,7 +255,7 @@ func (f *jsonForm) truncate(ctx context.Context, e *entrain.Event) error {
 		if err != nil {
 			return err
 		}
-		if f.shape.format == "flat" { // a record a table
+		if f.shape.eachTable() { // a record a table
 			one.Truncate = &entrain.Truncate{Tables: e.Truncate.Tables[i : i+1]}
 		} else if contains(told, t.topic) {
 			continue
@@ -300,18 +335,24 @@ type recordOf struct {
 func (f *jsonForm) record(s *slab, e *entrain.Event, t *target, of recordOf) error {
 	start := len(s.buf)
 	var err error
-	if f.cloud != nil {
+	switch {
+	case f.schemas != nil:
+		s.buf, err = f.schemas.append(s.buf, t, e)
+	case f.cloud != nil:
 		s.buf, err = f.cloud.Data(s.buf, e)
-	} else {
+	default:
 		s.buf, err = f.enc.Append(s.buf, e)
 	}
 	if err != nil {
-		return &encodingError{err}
+		return refusedBy(err)
 	}
 	if len(s.buf) == start {
 		return nil // the format does not tell of it
 	}
-	value := bytes.TrimSuffix(s.buf[start:len(s.buf):len(s.buf)], newline)
+	value := s.buf[start:len(s.buf):len(s.buf)]
+	if f.schemas == nil {
+		value = bytes.TrimSuffix(value, newline)
+	}
 	f.send(s, e, t, of).Value = value
 	f.produce(s)
 	return nil
@@ -342,6 +383,7 @@ func (f *jsonForm) describe(s *slab, e *entrain.Event, t *target) {
 	if t.version != nil {
 		s.headers = append(s.headers, kgo.RecordHeader{Key: headerVersion, Value: t.version})
 	}
+	s.headers = append(s.headers, t.schemas.headers...)
 }
 
 func (f *jsonForm) attribute(name string, value []byte) {

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/internal/kafkaserver/kafkatest"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
+	"github.com/entrainsync/entrain/internal/registryserver/registrytest"
 )
 
 func TestMain(m *testing.M) {
@@ -20,7 +22,7 @@ func TestMain(m *testing.M) {
 		child(id)
 		return
 	}
-	pgtest.Main(m, kafkatest.Remove)
+	pgtest.Main(m, func() error { return errors.Join(kafkatest.Remove(), registrytest.Remove()) })
 }
 
 // broker returns the address of a real broker.

@@ -20,6 +20,7 @@ import (
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/encoding"
+	"github.com/entrainsync/entrain/registry"
 )
 
 // Sink writes to the topics of one cluster. It is safe for several goroutines,
@@ -36,6 +37,8 @@ type shape struct {
 	format     string
 	options    encoding.Options
 	tombstones bool
+	// registry is where schemas of the records are; nil for formats without any.
+	registry *registry.Config
 	// log: the records are read back by us. Nothing may be lost then: what the
 	// format does not have is in headers, and what all partitions must know goes to
 	// all of them.
@@ -70,7 +73,7 @@ func NewSink(cfg SinkConfig) (*Sink, error) {
 
 // check completes and checks what is said of the records.
 func (s *shape) check(cfg SinkConfig) error {
-	if _, err := encoding.New(s.format, s.options); err != nil {
+	if err := s.checkFormat(cfg.SchemaRegistry); err != nil {
 		return err
 	}
 	if s.format == "debezium" && (cfg.Topic != "" || cfg.MessageTopic != "" || cfg.Tombstones != nil) {

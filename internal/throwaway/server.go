@@ -249,4 +249,7 @@ func Environment(home string) []string {
 	return []string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
 }
 
-func (s *Server) logFile() string { return filepath.Join(s.dir, "log") }
+// LogName is the file in a server's folder that has what it printed.
+const LogName = "log"
+
+func (s *Server) logFile() string { return filepath.Join(s.dir, LogName) }
