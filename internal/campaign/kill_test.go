@@ -55,7 +55,7 @@ type manner struct {
 
 var (
 	inOrder = manner{parallel: 1}
-	aside   = manner{parallel: 4, broad: 2}
+	aside   = manner{parallel: 4, broad: 8}
 )
 
 func (m manner) into(url string) string {
@@ -123,8 +123,9 @@ func killCampaign(t *testing.T, major, kills int, m manner) {
 	took := time.Since(began)
 	w.stop()
 	// How many of them are met at once is a matter of the machine's load.
-	if n := sessions(); n < min(m.parallel, 2) {
-		t.Errorf("the sink had %d sessions at most, want several at work", n)
+	n := sessions()
+	if t.Logf("the sink had %d sessions at most", n); n < min(m.parallel, 2) {
+		t.Error("want several at work")
 	}
 	checkRest(t, s, file)
 	checkEnd(t, s, file, c.program)
