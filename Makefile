@@ -28,7 +28,7 @@ lint: ## gofmt, go vet, staticcheck
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 
-fuzz: postgres ## every fuzz target for FUZZTIME each, four at a time
+fuzz: postgres ## every fuzz target for FUZZTIME each, five at a time
 	.ci/fuzz $(FUZZTIME)
 
 bench: build ## against the real peers; needs pg_recvlogical (postgresql-15, postgresql-client-15) and Java 21
