@@ -158,7 +158,7 @@ func TestAsideMeets(t *testing.T) {
 }
 
 // TestAsideUnforeseen: what the target refuses of groups that came too early is
-// taken in order: an index on an expression, an exclusion constraint.
+// taken in order: an index on an expression.
 func TestAsideUnforeseen(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, ordersSQL, `CREATE UNIQUE INDEX ON orders ((n / 2))`)
