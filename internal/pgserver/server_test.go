@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -119,6 +121,43 @@ func TestKillLosesNothingCommitted(t *testing.T) {
 func running(pid int) bool {
 	state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && !strings.Contains(string(state), ") Z ")
+}
+
+// A system has room for some thousand segments; a test run that leaves its own
+// behind breaks a later one.
+func TestRemoveLeavesNoSharedMemory(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("segments are listed on Linux only")
+	}
+	onEach(t, func(t *testing.T, major int) {
+		srv := pgtest.Start(t, major, nil)
+		lock, err := os.ReadFile(filepath.Join(srv.Dir(), "data", "postmaster.pid"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := strings.Fields(strings.Split(string(lock), "\n")[6])[1]
+		if !slices.Contains(segments(t), id) {
+			t.Fatalf("segment %s of a server that runs is not among %q", id, segments(t))
+		}
+		if err := srv.Remove(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if slices.Contains(segments(t), id) {
+			t.Errorf("segment %s is left after Remove", id)
+		}
+	})
+}
+
+// segments returns the ids of the system's shared memory segments.
+func segments(t *testing.T) (ids []string) {
+	list, err := os.ReadFile("/proc/sysvipc/shm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(list)) {
+		ids = append(ids, strings.Fields(line)[1])
+	}
+	return ids
 }
 
 func TestRestartKeepsPortAndReadsAlterSystem(t *testing.T) {

@@ -26,6 +26,14 @@ type Program interface {
 	Ready(ctx context.Context, look Look) bool
 }
 
+// Cleaner is a [Program] whose killed servers leave something outside their
+// folder.
+type Cleaner interface {
+	// Clean removes it. It is called when the server is gone and its folder is
+	// still there.
+	Clean(dir string) error
+}
+
 // Look is what [Program].Ready looks at.
 type Look struct {
 	// Dir is the server's folder.
@@ -209,6 +217,9 @@ func (s *Server) Restart(ctx context.Context) error {
 // its work even if ctx has ended.
 func (s *Server) Remove(ctx context.Context) error {
 	err := s.Kill(ctx)
+	if c, ok := s.program.(Cleaner); ok && err == nil {
+		err = c.Clean(s.dir)
+	}
 	if s.ownDir {
 		err = errors.Join(err, os.RemoveAll(s.dir))
 	}
