@@ -122,7 +122,7 @@ func (p *program) delivery(l *loaded, end sinkEnd, at stream.Partition, source e
 	o := l.options(p, sink, nil)
 	o.Source, o.Transform, o.Snapshot, o.OnTableError = source, nil, pipeline.Snapshot{}, pipeline.TableErrorStop
 	o.Store, o.Log, o.Relayed = positions{state}, env.Log, true
-	o.DeadLetters = l.deadLetters(sink, state.Folder())
+	o.DeadLetters = l.deadLetters(letterOwner{sink, env.Pipeline, state.Folder()})
 	o.BufferBytes = min(o.BufferBytes, 2*o.BatchBytes) // the stream is the buffer
 	engine, err := pipeline.New(o)
 	if err != nil {
@@ -272,7 +272,7 @@ func (l *loaded) options(p *program, sink entrain.Sink, state *store.Store) pipe
 	if state != nil {
 		o.Store = state
 		if l.log == nil {
-			o.DeadLetters = l.deadLetters(sink, state.Folder())
+			o.DeadLetters = l.deadLetters(letterOwner{sink, l.file.Name, state.Folder()})
 		}
 	}
 	return o
@@ -289,6 +289,9 @@ func (l *loaded) ends() []any {
 	}
 	for _, end := range l.sinks {
 		ends = append(ends, end.sink)
+	}
+	if l.letters != nil {
+		ends = append(ends, l.letters)
 	}
 	return ends
 }

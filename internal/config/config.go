@@ -139,6 +139,9 @@ type DeadLetter struct {
 	// Table keeps the letters in the sink's database. The name there is:
 	// entrain.dead_letter, which is the default where the sink is one.
 	Table string `yaml:"table"`
+	// Topic keeps the letters in a compacted topic of Kafka: at the brokers of the
+	// stream, else of the sink, else of the file's one sink of type kafka.
+	Topic string `yaml:"topic"`
 	// AlertThreshold is from how many letters on that is logged as an error; 0, the
 	// default, for never.
 	AlertThreshold int `yaml:"alert_threshold"`

@@ -1,5 +1,7 @@
 package config
 
+import "errors"
+
 // checkLetters checks what types alone cannot say of dead letters and retries.
 func (d *document) checkLetters(root *node) error {
 	if l := d.DeadLetter; l != nil {
@@ -12,6 +14,8 @@ func (d *document) checkLetters(root *node) error {
 		switch {
 		case l.Table != "" && l.File != "":
 			return root.find("dead_letter", "table").errorf("the letters are kept in one place: a file or a table")
+		case l.Topic != "" && l.Table+l.File != "":
+			return root.find("dead_letter", "topic").errorf("the letters are kept in one place: a topic, a file or a table")
 		case l.Table != "" && l.Table != letterTable:
 			return root.find("dead_letter", "table").errorf("expected %s, the table that entrain makes", letterTable)
 		case l.AlertThreshold < 0:
@@ -37,4 +41,16 @@ func (d *document) checkLetters(root *node) error {
 		return root.find("retry", "backoff_max_ms").errorf("expected milliseconds, such as 30000")
 	}
 	return nil
+}
+
+// Place gives an error about one value of the file, which the keys lead to, its place
+// there.
+func (f *File) Place(err error, keys ...string) error {
+	var placed *Error
+	if err == nil || errors.As(err, &placed) {
+		return err
+	}
+	at := f.root.find(keys...).errorf("%s", err)
+	at.Err = err
+	return at
 }
