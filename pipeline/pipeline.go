@@ -50,6 +50,8 @@ type Options struct {
 	// DeadLetters, if set, let the pipeline go on without events that the sink
 	// refuses.
 	DeadLetters *DeadLetters
+	// Dedup, if set, takes changes out that the sink has already.
+	Dedup *Dedup
 	// Retry says how long to wait before a new session.
 	Retry Retry
 	// OnTableError is what becomes of a table of which the sink refuses something.
@@ -105,6 +107,7 @@ type Pipeline struct {
 	tables       *tables        // the life of single tables
 	shapes       shapes         // that tables had
 	letters      *desk          // events that were taken out
+	seen         *sieve         // changes that the sink has
 
 	mu    sync.Mutex
 	state state
@@ -136,6 +139,7 @@ func New(o Options) (*Pipeline, error) {
 	p := &Pipeline{opt: o, log: o.Log}
 	p.tables = newTables(p)
 	p.letters = newDesk(p, o.DeadLetters)
+	p.seen = &sieve{opt: o.Dedup, p: p}
 	return p, nil
 }
 
@@ -150,6 +154,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	}
 	delays := backoff{rules: p.opt.Retry}
 	defer p.unguard()
+	defer p.seen.close()
 	for {
 		p.guard(ctx)
 		err := p.session(ctx, &delays)

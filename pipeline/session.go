@@ -164,6 +164,9 @@ func (s *session) run(ctx, work context.Context) error {
 	if err := s.p.letters.begin(ctx); err != nil {
 		return err
 	}
+	if err := s.p.seen.begin(ctx, s.writer); err != nil {
+		return err
+	}
 	reading, stopReading := context.WithCancel(ctx)
 	defer stopReading()
 	var wg sync.WaitGroup
@@ -352,20 +355,32 @@ func (s *session) deliver(work context.Context, b *entrain.Batch) error {
 	if err != nil {
 		return err
 	}
+	pass, doubled, err := s.p.seen.pass(work, pass)
+	if err != nil {
+		return err
+	}
 	s.p.writing(time.Now())
 	err = s.writer.Write(work, pass)
 	s.p.writing(time.Time{})
 	if err != nil {
 		return fmt.Errorf("write to sink after %s: %w", s.position(), errors.Join(err, causeOf(work)))
 	}
+	s.p.seen.accepted(doubled)
 	s.p.mu.Lock()
-	err = s.fed.noteWritten(uint64(len(s.parts)), b, parked)
+	err = s.fed.noteWritten(uint64(len(s.parts)), b, outs{parked, doubled})
 	s.p.mu.Unlock()
 	s.within = b.Through.IsZero() && (s.within || len(b.Events) > 0)
 	if err != nil || b.Through.IsZero() {
 		return err
 	}
+	return s.durable(work, b)
+}
+
+// durable is what follows once the sink has everything durably up to the end of a
+// batch.
+func (s *session) durable(work context.Context, b *entrain.Batch) error {
 	s.p.letters.durable()
+	forgotten := s.p.seen.durable(work)
 	if n := len(b.Events); n > 0 {
 		s.p.committed(b.Events[n-1].Tx.CommitTime)
 	}
@@ -381,10 +396,13 @@ func (s *session) deliver(work context.Context, b *entrain.Batch) error {
 	}
 	s.owed = b.Through
 	_, kept := s.writer.(entrain.Positioner)
-	if !kept && time.Since(s.saved) < saveEvery {
+	if !kept && forgotten == nil && time.Since(s.saved) < saveEvery {
 		return nil
 	}
-	return s.settle(work)
+	if err := s.settle(work); err != nil {
+		return err
+	}
+	return forgotten // behind a position that is saved it comes again no more
 }
 
 // settle saves the position that is owed and then tells the source.

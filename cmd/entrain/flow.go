@@ -115,11 +115,16 @@ func (p *program) delivery(l *loaded, end sinkEnd, at stream.Partition, source e
 	if err != nil {
 		return nil, err
 	}
+	dedup, err := l.dedup(env.Pipeline)
+	if err != nil {
+		return nil, err
+	}
 	state, err := store.Open(l.sinkFolder(), l.deliveryFolder(end, at))
 	if err != nil {
 		return nil, err
 	}
 	o := l.options(p, sink, nil)
+	o.Dedup = dedup
 	o.Source, o.Transform, o.Snapshot, o.OnTableError = source, nil, pipeline.Snapshot{}, pipeline.TableErrorStop
 	o.Store, o.Log, o.Relayed = positions{state}, env.Log, true
 	o.DeadLetters = l.deadLetters(letterOwner{sink, env.Pipeline, state.Folder()})

@@ -146,6 +146,9 @@ func (l *loaded) build(env connector.Env) (err error) {
 		l.sinks = append(l.sinks, end)
 	}
 	l.nameCursors()
+	if _, err := l.dedup(env.Pipeline); err != nil {
+		return err
+	}
 	return l.buildLetters()
 }
 

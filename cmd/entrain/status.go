@@ -99,6 +99,9 @@ func writeReport(out io.Writer, r admin.Report, now time.Time) error {
 	if letters := deadLettersOf(r); letters > 0 {
 		fmt.Fprintf(w, "dead letters\t%d   # which: entrain dlq list %s\n", letters, r.Pipeline)
 	}
+	if st.Duplicates > 0 {
+		fmt.Fprintf(w, "duplicates\t%d of the filtered rows; %.1f %% of the last minute's changes\n", st.Duplicates, 100*st.DuplicateRate)
+	}
 	writeSnapshot(w, st.Snapshot)
 	for _, state := range slices.Sorted(maps.Keys(st.Tables)) {
 		fmt.Fprintf(w, "tables %s\t%d   # which: entrain table list %s\n", state, st.Tables[state], r.Pipeline)

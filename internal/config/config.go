@@ -59,6 +59,9 @@ type File struct {
 	DeadLetter *DeadLetter
 	// Retry says how what fails is tried again.
 	Retry Retry
+	// Deduplication says how changes are recognised that a sink has already; nil: they
+	// are not.
+	Deduplication *Deduplication
 
 	root  *node
 	rules *node // of Transform; nil if the file has none
@@ -194,7 +197,10 @@ type document struct {
 	Monitoring *Monitoring `yaml:"monitoring"`
 	DeadLetter *DeadLetter `yaml:"dead_letter"`
 	Retry      Retry       `yaml:"retry"`
-	OnError    string      `yaml:"on_error"`
+	// Deduplication recognises changes that a sink has already, for sinks that keep no
+	// position. Default: none.
+	Deduplication *Deduplication `yaml:"deduplication"`
+	OnError       string         `yaml:"on_error"`
 	// OnTableError is what becomes of a table of which the sink refuses something.
 	// "stop", the default, ends the pipeline. "resync" leaves the table's changes
 	// out from then on, until "entrain table resync" is typed; the other tables
@@ -303,12 +309,16 @@ func (d *document) file(root *node) (*File, error) {
 	if err := d.checkLetters(root); err != nil {
 		return nil, err
 	}
+	if err := d.checkDeduplication(root); err != nil {
+		return nil, err
+	}
 	if _, err := d.Snapshot.Tables.Matcher(); err != nil {
 		return nil, root.find("snapshot", "tables").errorf("%s", err)
 	}
 	f := &File{
 		Path: path, Name: d.Name, Snapshot: d.Snapshot, Transform: d.Transform, State: d.State,
-		Pipeline: d.Pipeline, Monitoring: d.Monitoring, OnError: d.OnError, OnTableError: d.OnTableError, DeadLetter: d.DeadLetter, Retry: d.Retry, root: root, rules: root.get("transform"),
+		Pipeline: d.Pipeline, Monitoring: d.Monitoring, OnError: d.OnError, OnTableError: d.OnTableError, DeadLetter: d.DeadLetter, Retry: d.Retry,
+		Deduplication: d.Deduplication, root: root, rules: root.get("transform"),
 	}
 	return f, f.takeSections(d)
 }

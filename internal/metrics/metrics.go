@@ -36,7 +36,9 @@ var (
 	lagBytes   = describe("lag_bytes", "Of the log before this stage that are not delivered.", place...)
 	captured   = describe("captured_events_total", "Events read before this stage. At rest captured = applied + filtered + parked + reread.", place...)
 	applied    = describe("applied_events_total", "Events that are durable behind this stage.", place...)
-	filtered   = describe("filtered_events_total", "Events that rules, or a copy of existing rows, left out.", place...)
+	filtered   = describe("filtered_events_total", "Events that rules, or a copy of existing rows, left out, and those that the sink had already.", place...)
+	duplicates = describe("duplicate_events_total", "Of the filtered events, those that deduplication recognised.", place...)
+	doubled    = describe("duplicate_rate", "Part, 0 to 1, of the changes of the last minute that deduplication recognised.", place...)
 	parked     = describe("parked_events_total", "Events that became dead letters.", place...)
 	letters    = describe("deadletter_count", "Dead letters that are kept now.", place...)
 	reread     = describe("reread_events", "Events that a broken session had read and that were read again.", place...)
@@ -49,7 +51,7 @@ var (
 	slotAlarm  = describe("slot_alarm", "1 for the level that the slot is at: ok, warn, critical or lost.", "pipeline", "slot", "level")
 	slotStatus = describe("slot_wal_status", "1 for the slot's wal_status.", "pipeline", "slot", "status")
 
-	all = []*prometheus.Desc{lagSeconds, lagBytes, captured, applied, filtered, parked, letters, reread, buffered, phase, failed, tables,
+	all = []*prometheus.Desc{lagSeconds, lagBytes, captured, applied, filtered, duplicates, doubled, parked, letters, reread, buffered, phase, failed, tables,
 		slotBytes, slotLeft, slotAlarm, slotStatus}
 )
 
@@ -93,6 +95,8 @@ func collectStage(out chan<- prometheus.Metric, st pipeline.Status, at ...string
 	count(out, captured, st.Captured, at)
 	count(out, applied, st.Applied, at)
 	count(out, filtered, st.Filtered, at)
+	count(out, duplicates, st.Duplicates, at)
+	gauge(out, doubled, st.DuplicateRate, at...)
 	count(out, parked, st.Parked, at)
 	gauge(out, letters, float64(st.DeadLetters), at...)
 	gauge(out, reread, float64(st.Reread), at...) // it falls when a session catches up
