@@ -105,6 +105,8 @@ type Status struct {
 	Retained *entrain.Retained `json:"retained,omitempty"`
 	// Tables counts the tables by state that are not simply streaming.
 	Tables map[TableState]int `json:"tables,omitempty"`
+	// Circuit is the breaker, nil if there is none.
+	Circuit *CircuitStatus `json:"circuit,omitempty"`
 	// Counts of the source and the sink by name.
 	Counts map[string]int64 `json:"counts"`
 	// Error that ended the last session, "" if none did.
@@ -222,6 +224,10 @@ func (p *Pipeline) Status() Status {
 	}
 	if st.Phase == "" {
 		st.Phase = string(phaseNew)
+	}
+	if p.opt.Circuit != nil {
+		c := p.opt.Circuit.Status(now)
+		st.Circuit = &c
 	}
 	if p.state.lastErr != nil {
 		st.Error = p.state.lastErr.Error()

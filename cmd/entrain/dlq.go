@@ -310,10 +310,3 @@ func own(ctx context.Context, e *pipeline.Pipeline, ids []string) (mine []string
 	}
 	return mine, nil
 }
-
-// retry is the file's section as the engine takes it.
-func (l *loaded) retry() pipeline.Retry {
-	r := l.file.Retry
-	return pipeline.Retry{First: time.Duration(r.BackoffBaseMS) * time.Millisecond, Most: time.Duration(r.BackoffMaxMS) * time.Millisecond,
-		Steady: r.Jitter != nil && !*r.Jitter}
-}

@@ -110,6 +110,7 @@ func (p *program) work(l *loaded, state *store.Store) (*work, error) {
 		e, err = p.flow(l, state)
 	} else if err = l.wasStreamed(); err == nil {
 		o := l.options(p, l.sinks[0].sink, state)
+		o.Circuit = l.circuit()
 		if o.Dedup, err = l.dedup(l.file.Name); err == nil {
 			e, err = pipeline.New(o)
 		}

@@ -170,6 +170,21 @@ type Retry struct {
 	// Jitter makes up to half of each wait random, so that many do not come back
 	// together. Default true.
 	Jitter *bool `yaml:"jitter"`
+	// AttemptTimeoutMS bounds one write of a sink, in milliseconds: one that takes
+	// longer is given up, and the sink is opened anew. Default 0: no bound.
+	AttemptTimeoutMS int `yaml:"attempt_timeout_ms"`
+	// CircuitBreaker has a delivery pause whose sink fails again and again. Default:
+	// none, the waits between tries alone.
+	CircuitBreaker *CircuitBreaker `yaml:"circuit_breaker"`
+}
+
+// CircuitBreaker is the circuit_breaker: section of retry.
+type CircuitBreaker struct {
+	// Failures of the sink in a row that open the circuit. Default 5.
+	Failures int `yaml:"failures"`
+	// OpenMS is for how long nothing is tried then, in milliseconds. Then one batch
+	// is tried. Default 30000.
+	OpenMS int `yaml:"open_ms"`
 }
 
 // Monitoring is the monitoring: section. With it, a pipeline that runs answers

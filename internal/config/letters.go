@@ -39,6 +39,29 @@ func (d *document) checkLetters(root *node) error {
 		return root.find("retry", "backoff_max_ms").errorf("expected at least backoff_base_ms, %d", r.BackoffBaseMS)
 	case r.BackoffMaxMS < 0:
 		return root.find("retry", "backoff_max_ms").errorf("expected milliseconds, such as 30000")
+	case r.AttemptTimeoutMS < 0:
+		return root.find("retry", "attempt_timeout_ms").errorf("expected milliseconds, such as 60000")
+	}
+	return r.CircuitBreaker.check(root)
+}
+
+// check completes and checks the section; none is well, too.
+func (c *CircuitBreaker) check(root *node) error {
+	if c == nil {
+		return nil
+	}
+	at := root.find("retry", "circuit_breaker")
+	if at.get("failures") == nil {
+		c.Failures = 5
+	}
+	if at.get("open_ms") == nil {
+		c.OpenMS = 30000
+	}
+	switch {
+	case c.Failures < 1:
+		return at.find("failures").errorf("expected 1 or more, such as 5")
+	case c.OpenMS < 1:
+		return at.find("open_ms").errorf("expected milliseconds, such as 30000")
 	}
 	return nil
 }

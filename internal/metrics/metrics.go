@@ -42,6 +42,7 @@ var (
 	parked     = describe("parked_events_total", "Events that became dead letters.", place...)
 	letters    = describe("deadletter_count", "Dead letters that are kept now.", place...)
 	reread     = describe("reread_events", "Events that a broken session had read and that were read again.", place...)
+	circuit    = describe("circuit_open", "1 from when the circuit breaker opens until the sink has taken a batch; missing without one.", place...)
 	buffered   = describe("buffered_bytes", "Read and not yet handed on.", place...)
 	phase      = describe("phase", "1 for the phase that the stage is in.", append(place, "phase")...)
 	failed     = describe("delivery_failed", "1 while a delivery is given up until the next try.", place...)
@@ -51,7 +52,7 @@ var (
 	slotAlarm  = describe("slot_alarm", "1 for the level that the slot is at: ok, warn, critical or lost.", "pipeline", "slot", "level")
 	slotStatus = describe("slot_wal_status", "1 for the slot's wal_status.", "pipeline", "slot", "status")
 
-	all = []*prometheus.Desc{lagSeconds, lagBytes, captured, applied, filtered, duplicates, doubled, parked, letters, reread, buffered, phase, failed, tables,
+	all = []*prometheus.Desc{lagSeconds, lagBytes, captured, applied, filtered, duplicates, doubled, parked, letters, reread, circuit, buffered, phase, failed, tables,
 		slotBytes, slotLeft, slotAlarm, slotStatus}
 )
 
@@ -100,6 +101,13 @@ func collectStage(out chan<- prometheus.Metric, st pipeline.Status, at ...string
 	count(out, parked, st.Parked, at)
 	gauge(out, letters, float64(st.DeadLetters), at...)
 	gauge(out, reread, float64(st.Reread), at...) // it falls when a session catches up
+	if c := st.Circuit; c != nil {
+		open := 1.0
+		if c.State == "closed" {
+			open = 0
+		}
+		gauge(out, circuit, open, at...)
+	}
 	gauge(out, buffered, float64(st.BufferedBytes), at...)
 	gauge(out, phase, 1, append(at, st.Phase)...)
 }
