@@ -168,3 +168,12 @@ type Removal struct {
 	// Do removes it. Removing what is gone already is no error.
 	Do func(ctx context.Context) error
 }
+
+// KeyStore remembers for a while which changes a sink has. It may be used from
+// several goroutines. What it forgets is delivered twice after a crash, nothing else.
+type KeyStore interface {
+	// Values returns for each key its value, empty for one that is not there.
+	Values(ctx context.Context, keys []string) ([]string, error)
+	// Keep sets the keys to their values, and returns when the server has them all.
+	Keep(ctx context.Context, keys, values []string) error
+}

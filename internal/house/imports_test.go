@@ -26,7 +26,7 @@ var directions = []direction{
 	{dir: "connector", may: []string{""}},
 	{dir: "stream", may: []string{""}},
 	{dir: "fanout", may: []string{"", "stream", "pipeline"}},
-	{dir: "pipeline", may: []string{"", "pipeline/backfill", "pipeline/parking"}},
+	{dir: "pipeline", may: []string{"", "pipeline/backfill", "pipeline/dedup", "pipeline/parking"}},
 	{dir: "pipeline", may: []string{""}, deep: true}, // what is below it is pure
 	{dir: "encoding", may: []string{"", "encoding"}, deep: true},
 }
