@@ -136,6 +136,7 @@ func New(o Options) (*Pipeline, error) {
 	p := &Pipeline{opt: o, log: o.Log}
 	p.tables = newTables(p)
 	p.letters = newDesk(p, o.DeadLetters)
+	p.shareNotes()
 	return p, nil
 }
 
