@@ -142,6 +142,7 @@ func New(o Options) (*Pipeline, error) {
 	p.tables = newTables(p)
 	p.letters = newDesk(p, o.DeadLetters)
 	p.seen = &sieve{opt: o.Dedup, p: p}
+	p.shareNotes()
 	return p, nil
 }
 
