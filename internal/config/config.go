@@ -59,6 +59,8 @@ type File struct {
 	DeadLetter *DeadLetter
 	// Retry says how what fails is tried again.
 	Retry Retry
+	// Contracts says where the tables' contracts are; nil: nowhere.
+	Contracts *Contracts
 
 	root  *node
 	rules *node // of Transform; nil if the file has none
@@ -191,7 +193,9 @@ type document struct {
 	Monitoring *Monitoring `yaml:"monitoring"`
 	DeadLetter *DeadLetter `yaml:"dead_letter"`
 	Retry      Retry       `yaml:"retry"`
-	OnError    string      `yaml:"on_error"`
+	// Contracts holds changes to what the owners of tables promise.
+	Contracts *Contracts `yaml:"contracts"`
+	OnError   string     `yaml:"on_error"`
 	// OnTableError is what becomes of a table of which the sink refuses something.
 	// "stop", the default, ends the pipeline. "resync" leaves the table's changes
 	// out from then on, until "entrain table resync" is typed; the other tables
@@ -234,7 +238,7 @@ func Load(path string, lookup func(string) (string, bool)) (*File, error) {
 }
 
 func parse(path string, text []byte, lookup func(string) (string, bool)) (*File, error) {
-	root, err := parseTree(path, text)
+	root, err := parseTree(pipelineForm, path, text)
 	if err != nil {
 		return nil, err
 	}
@@ -297,7 +301,11 @@ func (d *document) file(root *node) (*File, error) {
 	case d.Pipeline.ShutdownTimeout <= 0:
 		return nil, root.find("pipeline", "shutdown_timeout").errorf("expected a duration above zero, such as 20s")
 	}
-	if err := d.checkLetters(root); err != nil {
+	err := d.checkLetters(root)
+	if err == nil {
+		err = d.checkContracts(root)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if _, err := d.Snapshot.Tables.Matcher(); err != nil {
@@ -305,7 +313,7 @@ func (d *document) file(root *node) (*File, error) {
 	}
 	f := &File{
 		Path: path, Name: d.Name, Snapshot: d.Snapshot, Transform: d.Transform, State: d.State,
-		Pipeline: d.Pipeline, Monitoring: d.Monitoring, OnError: d.OnError, OnTableError: d.OnTableError, DeadLetter: d.DeadLetter, Retry: d.Retry, root: root, rules: root.get("transform"),
+		Pipeline: d.Pipeline, Monitoring: d.Monitoring, OnError: d.OnError, OnTableError: d.OnTableError, DeadLetter: d.DeadLetter, Retry: d.Retry, Contracts: d.Contracts, root: root, rules: root.get("transform"),
 	}
 	return f, f.takeSections(d)
 }

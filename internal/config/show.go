@@ -32,6 +32,9 @@ func (f *File) Show() string {
 	w.sinks(f)
 	w.section("state", f.State)
 	w.section("pipeline", f.Pipeline)
+	if f.Contracts != nil {
+		w.section("contracts", *f.Contracts)
+	}
 	if f.Monitoring != nil {
 		w.section("monitoring", *f.Monitoring)
 	}
