@@ -103,7 +103,7 @@ func (p *program) fanoutSinks(l *loaded) []fanout.Sink {
 }
 
 // cursor is the sink's name in the stream.
-func (l *loaded) cursor(end sinkEnd) string { return l.file.Name + "." + end.section.Name }
+func (l *loaded) cursor(end sinkEnd) string { return l.file.Cursor(end.section) }
 
 // delivery is a pipeline from a partition into a sink. What it has to remember is
 // in a folder of its own, whose lock keeps other processes of this machine out.

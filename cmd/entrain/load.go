@@ -8,6 +8,7 @@ import (
 	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/connector/all"
 	"github.com/entrainsync/entrain/internal/config"
+	"github.com/entrainsync/entrain/internal/metrics"
 	"github.com/entrainsync/entrain/internal/store"
 	"github.com/entrainsync/entrain/pipeline"
 	"github.com/entrainsync/entrain/stream"
@@ -111,7 +112,7 @@ func (p *program) loadFile(path string) (*config.File, error) {
 		return nil, err
 	}
 	p.place.set(place{file: path, state: store.Folder(file.State.Dir, file.Name)})
-	return file, nil
+	return file, file.CheckMetrics(metrics.Known)
 }
 
 // build makes the ends that the file describes.

@@ -96,7 +96,7 @@ func writeReport(out io.Writer, r admin.Report, now time.Time) error {
 	if held := st.Retained; held != nil {
 		fmt.Fprintf(w, "slot\t%s holds back %s of the source's log: %s (%s)\n", held.Name, sizeText(held.Bytes), held.Alarm, held.Status)
 	}
-	if letters := deadLettersOf(r); letters > 0 {
+	if letters := r.DeadLetters(); letters > 0 {
 		fmt.Fprintf(w, "dead letters\t%d   # which: entrain dlq list %s\n", letters, r.Pipeline)
 	}
 	writeSnapshot(w, st.Snapshot)
@@ -112,19 +112,12 @@ func writeReport(out io.Writer, r admin.Report, now time.Time) error {
 	for _, s := range r.Sinks {
 		writeSink(w, s)
 	}
+	for _, a := range r.Alerts {
+		if a.Over {
+			fmt.Fprintf(w, "alert\t%s: %.3g has reached %.3g\n", a.Name, a.Value, a.Limit)
+		}
+	}
 	return w.Flush()
-}
-
-// deadLettersOf counts those of all stages.
-func deadLettersOf(r admin.Report) int {
-	n := 0
-	if !r.DeliversOnly { // else the status is that of a sink
-		n = r.Status.DeadLetters
-	}
-	for _, s := range r.Sinks {
-		n += s.Status.DeadLetters
-	}
-	return n
 }
 
 // writeSink prints how a delivery from the stream is.

@@ -53,6 +53,8 @@ type Report struct {
 	// Sinks tells how the deliveries from the pipeline's stream are; empty without
 	// a stream.
 	Sinks []pipeline.SinkStatus `json:"sinks,omitempty"`
+	// Alerts are the thresholds of the file's monitoring section.
+	Alerts []Alert `json:"alerts,omitempty"`
 }
 
 // socketPath returns where to listen. If the folder's name is too long for a

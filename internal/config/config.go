@@ -54,6 +54,8 @@ type File struct {
 	// that captures into one.
 	Sinks []*Section
 
+	// Consumer is about who reads the stream.
+	Consumer Consumer
 	// DeadLetter says what becomes of events that a sink refuses; nil: the pipeline
 	// stops.
 	DeadLetter *DeadLetter
@@ -168,11 +170,38 @@ type Retry struct {
 	Jitter *bool `yaml:"jitter"`
 }
 
+func (a Alerts) negative() bool {
+	return a.LagCritical < 0 || a.DuplicateRateWarning < 0 || a.DuplicateRateWarning > 1 || a.DeadletterCritical < 0
+}
+
+// Consumer is the consumer: section, about who reads the stream for the sinks.
+type Consumer struct {
+	// GroupID names the sinks' cursors in the stream, and so Kafka's consumer groups:
+	// GROUP_ID for a sink without a name, GROUP_ID.NAME for one with. Default:
+	// PIPELINE.NAME.
+	GroupID string `yaml:"group_id"`
+}
+
 // Monitoring is the monitoring: section. With it, a pipeline that runs answers
 // GET /metrics in Prometheus' text format.
 type Monitoring struct {
 	// Listen is where, host:port. Default 127.0.0.1:9464.
 	Listen string `yaml:"listen"`
+	// Metrics are the names of some that must be there; a name that there is no
+	// metric of is a mistake. All are shown in any case.
+	Metrics []string `yaml:"metrics"`
+	// Alerts are thresholds that metrics and status report.
+	Alerts Alerts `yaml:"alerts"`
+}
+
+// Alerts is monitoring.alerts. Each is 0, the default, for none.
+type Alerts struct {
+	// LagCritical is a lag in seconds.
+	LagCritical float64 `yaml:"lag_critical"`
+	// DuplicateRateWarning is a share of events that were there already, 0 to 1.
+	DuplicateRateWarning float64 `yaml:"duplicate_rate_warning"`
+	// DeadletterCritical is a number of dead letters.
+	DeadletterCritical float64 `yaml:"deadletter_critical"`
 }
 
 // defaultListen is the port that OpenTelemetry's exporters for Prometheus use.
@@ -191,6 +220,7 @@ type document struct {
 	Pipeline  Pipeline         `yaml:"pipeline"`
 	// Monitoring shows metrics to Prometheus. Default: none are.
 	Monitoring *Monitoring `yaml:"monitoring"`
+	Consumer   Consumer    `yaml:"consumer"`
 	DeadLetter *DeadLetter `yaml:"dead_letter"`
 	Retry      Retry       `yaml:"retry"`
 	// Contracts holds changes to what the owners of tables promise.
@@ -224,6 +254,8 @@ var tableErrors = []string{"stop", "resync"}
 // mostParallel bounds the sessions that a snapshot takes at each end.
 const mostParallel = 64
 
+var validGroup = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
+
 var validName = regexp.MustCompile(`^[a-z0-9_-]{1,40}$`)
 
 // Load reads the pipeline file at path. lookup gives the variables for ${VAR}
@@ -245,6 +277,9 @@ func parse(path string, text []byte, lookup func(string) (string, bool)) (*File,
 	if err := expand(root, lookup); err != nil {
 		return nil, err
 	}
+	if err := reform(root); err != nil {
+		return nil, err
+	}
 	doc := document{
 		Snapshot: Snapshot{Mode: "initial", Parallel: 4, ChunkRows: 50000},
 		State:    State{Dir: ".entrain"},
@@ -258,6 +293,24 @@ func parse(path string, text []byte, lookup func(string) (string, bool)) (*File,
 		doc.Monitoring.Listen = defaultListen
 	}
 	return doc.file(root)
+}
+
+// CheckMetrics reports the first name under monitoring.metrics that there is no
+// metric of.
+func (f *File) CheckMetrics(known func(name string) bool) error {
+	if f.Monitoring == nil {
+		return nil
+	}
+	for i, name := range f.Monitoring.Metrics {
+		if !known(name) {
+			at := f.root.find("monitoring", "metrics")
+			if item := at.item(i); item != nil {
+				at = item
+			}
+			return at.errorf("there is no metric of this name; docs/metrics.md has those that there are, such as sync_lag_seconds")
+		}
+	}
+	return nil
 }
 
 // validAddress reports whether text is host:port.
@@ -296,8 +349,12 @@ func (d *document) file(root *node) (*File, error) {
 		return nil, root.find("pipeline", "buffer").errorf("too small: expected at least %s, such as 16MB", leastBuffer)
 	case d.Pipeline.Batch < leastBatch:
 		return nil, root.find("pipeline", "batch").errorf("too small: expected at least %s, such as 4MB", leastBatch)
+	case d.Monitoring != nil && d.Monitoring.Alerts.negative():
+		return nil, root.find("monitoring", "alerts").errorf("thresholds are above zero: lag_critical in seconds, duplicate_rate_warning as a share up to 1, deadletter_critical as a number")
 	case d.Monitoring != nil && !validAddress(d.Monitoring.Listen):
 		return nil, root.find("monitoring", "listen").errorf("expected host:port, such as %s", defaultListen)
+	case d.Consumer.GroupID != "" && !validGroup.MatchString(d.Consumer.GroupID):
+		return nil, root.find("consumer", "group_id").errorf("not fit to be a group's name: 1 to 100 of letters, digits, . _ and -")
 	case d.Pipeline.ShutdownTimeout <= 0:
 		return nil, root.find("pipeline", "shutdown_timeout").errorf("expected a duration above zero, such as 20s")
 	}
@@ -313,7 +370,8 @@ func (d *document) file(root *node) (*File, error) {
 	}
 	f := &File{
 		Path: path, Name: d.Name, Snapshot: d.Snapshot, Transform: d.Transform, State: d.State,
-		Pipeline: d.Pipeline, Monitoring: d.Monitoring, OnError: d.OnError, OnTableError: d.OnTableError, DeadLetter: d.DeadLetter, Retry: d.Retry, Contracts: d.Contracts, root: root, rules: root.get("transform"),
+		Pipeline: d.Pipeline, Monitoring: d.Monitoring, OnError: d.OnError, OnTableError: d.OnTableError,
+		Consumer: d.Consumer, DeadLetter: d.DeadLetter, Retry: d.Retry, Contracts: d.Contracts, root: root, rules: root.get("transform"),
 	}
 	return f, f.takeSections(d)
 }

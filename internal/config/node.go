@@ -27,8 +27,9 @@ type node struct {
 	entries []entry
 	items   []*node
 
-	secret bool     // it stands under a key that names a credential
-	from   []string // the ${…} names its text was built from; nil if none
+	assumed bool     // it is not in the file
+	secret  bool     // it stands under a key that names a credential
+	from    []string // the ${…} names its text was built from; nil if none
 }
 
 type entry struct{ key, value *node }

@@ -86,6 +86,7 @@ func (m *schemaMaker) document() object {
 	properties["stream"] = m.section("the durable stream between source and sinks", func(s connector.Spec) any { return configOf(s.Log) })
 	streams := properties["stream"].(object)["properties"].(object)["type"].(object)
 	streams["enum"] = append([]any{streamNone}, streams["enum"].([]any)...)
+	otherWords(properties)
 	return root
 }
 
@@ -134,7 +135,7 @@ func (m *schemaMaker) section(what string, configOf func(connector.Spec) any) ob
 		part := m.structure(t, t.String())
 		part["properties"].(object)["type"] = object{"const": spec.Type}
 		cases = append(cases, object{
-			"if":   object{"properties": object{"type": object{"const": spec.Type}}},
+			"if":   object{"properties": object{"type": object{"const": spec.Type}}, "required": []any{"type"}},
 			"then": part,
 		})
 		types = append(types, spec.Type)
@@ -193,6 +194,8 @@ func (m *schemaMaker) value(t reflect.Type, path string) object {
 		return object{"type": "object", "additionalProperties": m.value(t.Elem(), path+"{}")}
 	case reflect.Bool:
 		return object{"anyOf": []any{object{"type": "boolean"}, variable}}
+	case reflect.Float64:
+		return object{"anyOf": []any{object{"type": "number"}, variable}}
 	case reflect.Int:
 		return object{"anyOf": []any{object{"type": "integer"}, variable}}
 	case reflect.String:
