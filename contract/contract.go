@@ -12,6 +12,8 @@ import (
 // Contract is one table's promise, as its file has it. It is not changed once it is
 // checked, and may then be read from any goroutine.
 type Contract struct {
+	// File is where it was read, for people.
+	File string
 	// Table is schema.table at the source.
 	Table string `yaml:"table,required"`
 	// Owner is who answers for the table: a team, an address.

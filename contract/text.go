@@ -105,9 +105,8 @@ func Draft(s Shape, former *Contract) *Contract {
 		if !s.KeyUnknown || former == nil {
 			col.Key = f.Key
 		}
-		if f.Null != NullUnknown {
-			nullable := f.Null == MayBeNull && !col.Key
-			col.Nullable = &nullable
+		if null := f.Null == MayBeNull && !col.Key; f.Null != NullUnknown && null == (col.NotNull() || col.Key && col.Nullable == nil) {
+			col.Nullable = &null
 		}
 		c.Columns = append(c.Columns, col)
 	}

@@ -50,6 +50,8 @@ type Options struct {
 	// DeadLetters, if set, let the pipeline go on without events that the sink
 	// refuses.
 	DeadLetters *DeadLetters
+	// Contracts, if set, are what events are held to, before Transform sees them.
+	Contracts *Contracts
 	// Retry says how long to wait before a new session.
 	Retry Retry
 	// OnTableError is what becomes of a table of which the sink refuses something.
@@ -105,6 +107,7 @@ type Pipeline struct {
 	tables       *tables        // the life of single tables
 	shapes       shapes         // that tables had
 	letters      *desk          // events that were taken out
+	contracts    *judge         // of events
 
 	mu    sync.Mutex
 	state state
@@ -136,7 +139,9 @@ func New(o Options) (*Pipeline, error) {
 	p := &Pipeline{opt: o, log: o.Log}
 	p.tables = newTables(p)
 	p.letters = newDesk(p, o.DeadLetters)
-	return p, nil
+	var err error
+	p.contracts, err = newJudge(p, o.Contracts)
+	return p, err
 }
 
 // Run moves changes until a bounded source is done or ctx ends, and returns

@@ -98,6 +98,9 @@ type Status struct {
 	// Retained is what the source's server keeps back for the pipeline, nil if that
 	// is not known.
 	Retained *entrain.Retained `json:"retained,omitempty"`
+	// ContractBreaches counts, by table at the source, events that broke the table's
+	// contract, whatever became of them; those that were read again once more.
+	ContractBreaches map[string]int64 `json:"contract_breaches,omitempty"`
 	// Tables counts the tables by state that are not simply streaming.
 	Tables map[TableState]int `json:"tables,omitempty"`
 	// Counts of the source and the sink by name.
@@ -205,7 +208,7 @@ func (p *Pipeline) totals() counts {
 
 // Status returns the pipeline's state now.
 func (p *Pipeline) Status() Status {
-	tables, letters := p.tables.count(), int(p.letters.letters.Load())
+	tables, letters, breaches := p.tables.count(), int(p.letters.letters.Load()), p.contracts.breaches()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
@@ -213,6 +216,7 @@ func (p *Pipeline) Status() Status {
 	st := Status{
 		Phase: string(p.state.phase), LagBytes: -1,
 		Captured: c.captured, Applied: c.applied, Filtered: c.filtered, Parked: c.parked, DeadLetters: letters, Tables: tables, Counts: c.extra,
+		ContractBreaches: breaches,
 	}
 	if st.Phase == "" {
 		st.Phase = string(phaseNew)

@@ -120,7 +120,7 @@ func (p *program) delivery(l *loaded, end sinkEnd, at stream.Partition, source e
 		return nil, err
 	}
 	o := l.options(p, sink, nil)
-	o.Source, o.Transform, o.Snapshot, o.OnTableError = source, nil, pipeline.Snapshot{}, pipeline.TableErrorStop
+	o.Source, o.Transform, o.Contracts, o.Snapshot, o.OnTableError = source, nil, nil, pipeline.Snapshot{}, pipeline.TableErrorStop
 	o.Store, o.Log, o.Relayed = positions{state}, env.Log, true
 	o.DeadLetters = l.deadLetters(sink, state.Folder())
 	o.BufferBytes = min(o.BufferBytes, 2*o.BatchBytes) // the stream is the buffer
@@ -267,7 +267,7 @@ func (l *loaded) options(p *program, sink entrain.Sink, state *store.Store) pipe
 	o := pipeline.Options{
 		Source: l.source, Transform: l.transform, Sink: sink, Snapshot: l.snapshot, Log: p.log,
 		BufferBytes: int(l.file.Pipeline.Buffer), BatchBytes: int(l.file.Pipeline.Batch),
-		OnTableError: l.onTableError(), ShutdownTimeout: l.file.Pipeline.ShutdownTimeout, Retry: l.retry(),
+		Contracts: l.promises(), OnTableError: l.onTableError(), ShutdownTimeout: l.file.Pipeline.ShutdownTimeout, Retry: l.retry(),
 	}
 	if state != nil {
 		o.Store = state

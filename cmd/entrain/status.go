@@ -99,6 +99,9 @@ func writeReport(out io.Writer, r admin.Report, now time.Time) error {
 	if letters := r.DeadLetters(); letters > 0 {
 		fmt.Fprintf(w, "dead letters\t%d   # which: entrain dlq list %s\n", letters, r.Pipeline)
 	}
+	for _, table := range slices.Sorted(maps.Keys(st.ContractBreaches)) {
+		fmt.Fprintf(w, "contract broken\t%s: %d events   # how: entrain schema diff FILE\n", table, st.ContractBreaches[table])
+	}
 	writeSnapshot(w, st.Snapshot)
 	for _, state := range slices.Sorted(maps.Keys(st.Tables)) {
 		fmt.Fprintf(w, "tables %s\t%d   # which: entrain table list %s\n", state, st.Tables[state], r.Pipeline)

@@ -126,6 +126,7 @@ func ParseContract(path string, text []byte) (*ContractFile, error) {
 	if wrong := c.Check(); wrong != nil {
 		return nil, root.placed(wrong)
 	}
+	c.File = path
 	return &ContractFile{Path: path, Contract: &c, root: root}, nil
 }
 
