@@ -85,13 +85,11 @@ func (p *program) export(ctx context.Context, l *loaded, o exportOptions) error 
 		return err
 	}
 	if x.left > 0 {
-		return fmt.Errorf("%s %w: the files stay as they are; entrain schema diff shows how, --force takes the tables' shapes over", plural(x.left, "contract"), errExported)
+		return fmt.Errorf("%w: of %s, %d differ from their tables and stay as they are; entrain schema diff shows how, --force takes the tables' shapes over",
+			errContracts, plural(len(x.done), "contract"), x.left)
 	}
 	return nil
 }
-
-// errExported is an errContracts in other words.
-var errExported = fmt.Errorf("differ from their tables (%w)", errContracts)
 
 // formerContracts are those that are there, by table.
 func formerContracts(dir string) (map[string]config.ContractFile, error) {
