@@ -59,22 +59,25 @@ func (c *Contract) Shape() Shape {
 func ShapeOf(t *entrain.Table, typeName func(entrain.Column) string, facts []entrain.ColumnFacts) Shape {
 	s := Shape{Table: t.String(), KeyUnknown: true}
 	for _, col := range t.Columns {
-		f := Field{Name: col.Name, Type: col.Type, Key: col.Key && !t.FullIdentity}
+		f := Field{Name: col.Name, Type: col.Type, Null: nullOf(col.Name, facts), Key: col.Key && !t.FullIdentity}
 		if typeName != nil {
 			f.Type = typeName(col)
-		}
-		for i := range facts {
-			if facts[i].Name == col.Name {
-				f.Null = MayBeNull
-				if facts[i].NotNull {
-					f.Null = NeverNull
-				}
-			}
 		}
 		s.KeyUnknown = s.KeyUnknown && !f.Key
 		s.Fields = append(s.Fields, f)
 	}
 	return s
+}
+
+func nullOf(column string, facts []entrain.ColumnFacts) Nullability {
+	i := slices.IndexFunc(facts, func(f entrain.ColumnFacts) bool { return f.Name == column })
+	switch {
+	case i < 0:
+		return NullUnknown
+	case facts[i].NotNull:
+		return NeverNull
+	}
+	return MayBeNull
 }
 
 // Kind is what differs.

@@ -47,19 +47,22 @@ func changed(kind Kind, column, was, next string) []Difference {
 // where fewer are, a reader of the new one meets them in old rows.
 func evolveRules(was, next *Column, level Compatibility) []Difference {
 	var all []Difference
-	add := func(name, from, to string, holds, held bool) {
-		if from == to {
-			return
+	for _, r := range []struct {
+		name, from, to string
+		holds, held    bool // the next rule lets in all that the former did; and the reverse
+	}{
+		{"values", fmt.Sprintf("%q", was.Values), fmt.Sprintf("%q", next.Values), allows(next.Values, was.Values), allows(was.Values, next.Values)},
+		{"min", was.Min, next.Min, atMost(next.Min, was.Min), atMost(was.Min, next.Min)},
+		{"max", was.Max, next.Max, atLeast(next.Max, was.Max), atLeast(was.Max, next.Max)},
+		{"pattern", was.Pattern, next.Pattern, next.Pattern == "", was.Pattern == ""},
+		{"max_length", length(was.MaxLength), length(next.MaxLength),
+			atLeast(length(next.MaxLength), length(was.MaxLength)), atLeast(length(was.MaxLength), length(next.MaxLength))},
+	} {
+		if r.from != r.to {
+			all = append(all, Difference{Kind: KindRule, Column: was.Name, Want: ruleText(r.name, r.from), Have: ruleText(r.name, r.to),
+				Breaking: level.backward() && !r.holds || level.forward() && !r.held})
 		}
-		all = append(all, Difference{Kind: KindRule, Column: was.Name, Want: ruleText(name, from), Have: ruleText(name, to),
-			Breaking: level.backward() && !holds || level.forward() && !held})
 	}
-	add("values", fmt.Sprintf("%q", was.Values), fmt.Sprintf("%q", next.Values), allows(next.Values, was.Values), allows(was.Values, next.Values))
-	add("min", was.Min, next.Min, atMost(next.Min, was.Min), atMost(was.Min, next.Min))
-	add("max", was.Max, next.Max, next.Max == "" || was.Max != "" && !above(was.Max, next.Max), was.Max == "" || next.Max != "" && !above(next.Max, was.Max))
-	add("pattern", was.Pattern, next.Pattern, next.Pattern == "", was.Pattern == "")
-	add("max_length", length(was.MaxLength), length(next.MaxLength),
-		next.MaxLength == 0 || was.MaxLength != 0 && was.MaxLength <= next.MaxLength, was.MaxLength == 0 || next.MaxLength != 0 && next.MaxLength <= was.MaxLength)
 	return all
 }
 
@@ -89,3 +92,6 @@ func above(a, b string) bool { return compareNumbers([]byte(a), []byte(b)) > 0 }
 
 // atMost reports whether the least number a lets in all that b does.
 func atMost(a, b string) bool { return a == "" || b != "" && !above(a, b) }
+
+// atLeast reports whether the largest number a lets in all that b does.
+func atLeast(a, b string) bool { return a == "" || b != "" && !above(b, a) }

@@ -155,17 +155,25 @@ func (v *Validator) Judge(e *entrain.Event) *Breach {
 	for i := range p.columns {
 		c := &p.columns[i]
 		value, state := e.After.Column(c.index, n)
-		switch state {
-		case entrain.Null:
-			if c.null != nil {
-				return c.null
-			}
-		case entrain.Present:
-			for k := range c.rules {
-				if c.rules[k].broken(value) {
-					return c.rules[k].breach
-				}
-			}
+		breach := c.null
+		if state != entrain.Null {
+			breach = nil
+		}
+		if state == entrain.Present {
+			breach = c.judge(value)
+		}
+		if breach != nil {
+			return breach
+		}
+	}
+	return nil
+}
+
+// judge returns the first rule that a value breaks.
+func (c *columnPlan) judge(value []byte) *Breach {
+	for k := range c.rules {
+		if c.rules[k].broken(value) {
+			return c.rules[k].breach
 		}
 	}
 	return nil

@@ -271,16 +271,7 @@ func TestCondemned(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 7))
 			h := newHistory(r)
 			sink, letters := runAs(t, history{batches: h.batches}, rules, &session{r: r, condemns: true})
-			for i := range letters.letters {
-				l := &letters.letters[i]
-				if l.Reason == "" {
-					continue
-				}
-				reasons++
-				if l.Reason != "poison" || l.Class != "condemned" || l.Behind != "" || cell(l.Event.After, valueColumn()) != poison {
-					t.Fatalf("seed %d: a letter that says %+v", seed, l)
-				}
-			}
+			reasons += condemned(t, letters)
 			if text := judge(h, sink, letters, rules); text != "" {
 				t.Fatalf("unit %d, seed %d: %s", rules.Unit, seed, text)
 			}
@@ -289,6 +280,22 @@ func TestCondemned(t *testing.T) {
 			t.Errorf("only %d letters with a reason", reasons)
 		}
 	}
+}
+
+// condemned counts the letters with a reason, which has to be the right one.
+func condemned(t *testing.T, letters *store) (n int) {
+	t.Helper()
+	for i := range letters.letters {
+		l := &letters.letters[i]
+		if l.Reason == "" {
+			continue
+		}
+		n++
+		if l.Reason != "poison" || l.Class != "condemned" || l.Behind != "" || cell(l.Event.After, valueColumn()) != poison {
+			t.Fatalf("a letter that says %+v", l)
+		}
+	}
+	return n
 }
 
 func judge(h *history, sink *target, letters *store, rules Rules) string {
