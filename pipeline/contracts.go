@@ -182,6 +182,9 @@ func (f *found) stop() *entrain.Stop {
 		Why:  "who reads the table counts on its contract, and contracts.validation is " + string(f.breach.Level),
 		Data: true,
 	}
+	if f.breach.Level == contract.DeadLetter {
+		s.Why = "rows that are copied first cannot be parked: one that breaks its table's contract is a stop"
+	}
 	const mild = "contracts.validation: warn in FILE lets such events pass"
 	dead := "; where there is no stream, dead_letter and a section of that name park them"
 	if f.event.Op == entrain.OpRead {

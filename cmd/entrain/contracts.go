@@ -32,9 +32,9 @@ func contractFolder(file *config.File, flag string) string {
 	return defaultContracts
 }
 
-// readContracts reads those that the file's section names.
+// readContracts reads those that the file's section names, where changes are captured.
 func (l *loaded) readContracts() (err error) {
-	if l.file.Contracts != nil && l.file.Contracts.Level() != contract.Off {
+	if l.half != deliverOnly && l.source != nil && l.file.Contracts.Level() != contract.Off {
 		l.contracts, err = config.LoadContracts(l.file.Contracts.Dir)
 	}
 	return err

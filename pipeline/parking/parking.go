@@ -273,9 +273,7 @@ func (s *sorting) transaction(run []entrain.Event) error {
 	case goesOn && l.open.out:
 		out = true
 	case goesOn && out:
-		if r := l.refused[id]; r == nil || r.times < l.rules.Attempts {
-			l.refused[id] = &refusal{event: why.Behind, times: l.rules.Attempts, first: s.now}
-		}
+		l.refused[id] = &refusal{event: why.Behind, times: l.rules.Attempts, first: s.now}
 		return ErrAgain
 	}
 	s.last = out
