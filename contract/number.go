@@ -39,6 +39,56 @@ func compareNumbers(a, b []byte) int {
 	return c
 }
 
+// bound is a number that many are compared with.
+type bound struct {
+	text  []byte
+	n     int64 // if whole
+	whole bool  // it is an integer of a few digits
+}
+
+func newBound(text string) bound {
+	n, rest, ok := leading([]byte(text))
+	return bound{[]byte(text), n, ok && len(bytes.Trim(rest, ".0")) == 0}
+}
+
+// compare is below 0 if the value is less than the bound. Where the digits before the
+// point decide, nothing else is looked at.
+func (b *bound) compare(value []byte) int {
+	n, rest, ok := leading(value)
+	switch {
+	case !ok || !b.whole || n == b.n && len(rest) > 0:
+		return compareNumbers(value, b.text)
+	case n < b.n:
+		return -1
+	case n > b.n:
+		return 1
+	}
+	return 0
+}
+
+// leading reads the digits before the point of a number that has few, and returns
+// what is behind them: nothing, or a point and digits.
+func leading(text []byte) (n int64, rest []byte, ok bool) {
+	const most = 18 // digits fit in n
+	digits := text
+	if len(text) > 0 && (text[0] == '-' || text[0] == '+') {
+		digits = text[1:]
+	}
+	i := 0
+	for i < len(digits) && i <= most && digits[i]-'0' <= 9 {
+		n = 10*n + int64(digits[i]-'0')
+		i++
+	}
+	rest = digits[i:]
+	if i == 0 || i > most || len(rest) > 0 && (rest[0] != '.' || bytes.IndexByte(rest, 'e') >= 0 || bytes.IndexByte(rest, 'E') >= 0) {
+		return 0, nil, false
+	}
+	if text[0] == '-' {
+		n = -n
+	}
+	return n, rest, true
+}
+
 // digitsOnly reports that text has nothing but a sign, digits and a point.
 func digitsOnly(text []byte) bool {
 	for i, c := range text {

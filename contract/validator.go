@@ -308,11 +308,11 @@ func rulesOf(b Breach, c *Column, kind entrain.Kind) []rule {
 		rules = append(rules, rule{b.of(KindValue, c.Name, want), broken})
 	}
 	number := kind == entrain.Integer || kind == entrain.Decimal || kind == entrain.Float
-	if least := []byte(c.Min); c.Min != "" && number {
-		add("at least "+c.Min, func(v []byte) bool { return compareNumbers(v, least) < 0 })
+	if least := newBound(c.Min); c.Min != "" && number {
+		add("at least "+c.Min, func(v []byte) bool { return least.compare(v) < 0 })
 	}
-	if most := []byte(c.Max); c.Max != "" && number {
-		add("at most "+c.Max, func(v []byte) bool { return compareNumbers(v, most) > 0 })
+	if most := newBound(c.Max); c.Max != "" && number {
+		add("at most "+c.Max, func(v []byte) bool { return most.compare(v) > 0 })
 	}
 	if n := c.MaxLength; n > 0 {
 		add(fmt.Sprintf("at most %d characters", n), func(v []byte) bool { return len(v) > n && utf8.RuneCount(v) > n })

@@ -170,13 +170,18 @@ func TestNumbers(t *testing.T) {
 		if min(1, max(-1, got)) != x.Cmp(y) {
 			t.Fatalf("%s, %s: %d, want %d", a, b, got, x.Cmp(y))
 		}
+		bound := newBound(b)
+		if got := bound.compare([]byte(a)); min(1, max(-1, got)) != x.Cmp(y) {
+			t.Fatalf("%s against the bound %s: %d, want %d", a, b, got, x.Cmp(y))
+		}
 	}
 	for _, c := range []struct {
 		a, b string
 		want int
-	}{{"1e3", "999", 1}, {"NaN", "1e300", 1}, {"1", "Infinity", -1}, {"-Infinity", "-99999999", -1}, {"NaN", "NaN", 0}, {"1.5e-1", "0.15", 0}} {
-		if got := compareNumbers([]byte(c.a), []byte(c.b)); got != c.want {
-			t.Errorf("%s, %s: %d, want %d", c.a, c.b, got, c.want)
+	}{{"1e3", "999", 1}, {"NaN", "1e300", 1}, {"1", "Infinity", -1}, {"-Infinity", "-99999999", -1}, {"NaN", "NaN", 0}, {"1.5e-1", "0.15", 0}, {"1.5e2", "1", 1}, {"-1.5e2", "-1", -1}} {
+		bound := newBound(c.b)
+		if got, against := compareNumbers([]byte(c.a), []byte(c.b)), bound.compare([]byte(c.a)); got != c.want || against != c.want {
+			t.Errorf("%s, %s: %d and %d, want %d", c.a, c.b, got, against, c.want)
 		}
 	}
 }

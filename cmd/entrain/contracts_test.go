@@ -144,6 +144,33 @@ func TestContractsPark(t *testing.T) {
 	})
 }
 
+// TestContractsParkRowsBesideTheStream: a row that is read again while the stream flows
+// is parked as a change is.
+func TestContractsParkRowsBesideTheStream(t *testing.T) {
+	onBoth(t, itemTable, func(f *fed) {
+		dir := f.contracts("contracts: {dir: CONTRACTS, validation: dead_letter}\ndead_letter: {unit: event}\n")
+		file := filepath.Join(dir, "item.yaml")
+		edit(f.t, file, "status: proposed", "status: active")
+		f.run()
+		pgtest.Exec(f.t, f.source, `INSERT INTO item SELECT i, 'a', CASE i WHEN 77 THEN 'Bad' ELSE 'x' END FROM generate_series(1, 100) i`)
+		f.arrive(`SELECT count(*) FROM item`)
+		edit(f.t, file, "type: text", "type: text\n    pattern: ^[a-z]+$")
+		f.running.signal(f.t, syscall.SIGHUP)
+		pgtest.Eventually(f.t, patience, "a new start", func() bool { return strings.Contains(f.running.stderr.String(), "pipeline starts anew") })
+		f.running.until(f.t, f.file, "streaming", streams)
+		pgtest.Exec(f.t, f.target, `TRUNCATE item`)
+		invoke(f.t, f.env, "snapshot", "start", f.file, "--table", "public.item").want(f.t, exitOK)
+		pgtest.Eventually(f.t, patience, "99 rows", func() bool { return pgtest.QueryOne(f.t, f.target, `SELECT count(*) FROM item`) == "99" })
+		list := invoke(f.t, f.env, "dlq", "list", f.file)
+		list.want(f.t, exitOK)
+		if strings.Count(list.stdout, "\n") != 2 || !strings.Contains(list.stdout, "read ") || !strings.Contains(list.stdout, `row has "Bad"`) {
+			f.t.Errorf("letters:\n%s", list.stdout)
+		}
+		f.running.signal(f.t, syscall.SIGTERM)
+		f.running.exit(f.t, exitOK)
+	})
+}
+
 // TestContractsWarn: everything goes on and is counted, a line of the log for each
 // difference; a contract that is changed while the pipeline runs counts after SIGHUP.
 func TestContractsWarn(t *testing.T) {
