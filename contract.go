@@ -145,6 +145,14 @@ type Bounder interface {
 	Until(target string) (Source, error)
 }
 
+// RowKeeper is a Sink that holds rows rather than events: a change that comes again,
+// late, would put an old row in the place of a newer one.
+type RowKeeper interface {
+	// Gated reports whether the sink compares versions, and so takes changes in any
+	// order.
+	Gated() bool
+}
+
 // Teardowner is a Source or Sink that left something at its server.
 type Teardowner interface {
 	// Teardown lists what can be removed, in the order in which it should be.

@@ -238,17 +238,23 @@ func (p *Pipeline) onLetters(ctx context.Context, do func(ctx context.Context, s
 	if p.letters.opt == nil {
 		return 0, errNoLetters
 	}
-	a := ask{done: make(chan error, 1)}
-	a.do = func(ctx context.Context, s *session) (failed error) {
+	err = p.ask(ctx, func(ctx context.Context, s *session) (failed error) {
 		n, failed = do(ctx, s)
 		return failed
-	}
+	})
+	return n, err
+}
+
+// ask has the writing goroutine do something between two transactions, and waits for
+// it.
+func (p *Pipeline) ask(ctx context.Context, do func(ctx context.Context, s *session) error) error {
+	a := ask{do: do, done: make(chan error, 1)}
 	select {
 	case p.letters.asks <- a:
 	case <-ctx.Done():
-		return 0, fmt.Errorf("the pipeline does not deliver at the moment: %w", ctx.Err()) // no session, or a large transaction
+		return fmt.Errorf("the pipeline does not deliver at the moment: %w", ctx.Err()) // no session, or a large transaction
 	}
-	return n, <-a.done
+	return <-a.done
 }
 
 // chosen are the stored letters that ids name, in the order of their events.

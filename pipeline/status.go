@@ -285,6 +285,8 @@ type SinkStatus struct {
 	// Failed is why the delivery was given up, until the next try; empty if it
 	// runs.
 	Failed string `json:"failed,omitempty"`
+	// Paused: a person has it stand still.
+	Paused bool `json:"paused,omitempty"`
 	// Status of the pipeline that delivers, or of the last one. Its position is the
 	// log's.
 	Status Status `json:"status"`

@@ -121,6 +121,22 @@ func (d *desk) Letters(ctx context.Context) (views []json.RawMessage, err error)
 	return views, err
 }
 
+// Replay implements admin.Engine.
+func (d *desk) Replay(ctx context.Context, r admin.Replay) (done json.RawMessage, err error) {
+	err = d.with(ctx, func(ctx context.Context, e engine) error {
+		f, ok := e.(*flow)
+		if !ok {
+			return stopNoStream()
+		}
+		all, err := f.replay(ctx, r)
+		if err == nil {
+			done, err = json.Marshal(all)
+		}
+		return err
+	})
+	return done, err
+}
+
 // with calls ask with the engine at work; the context ends with it.
 func (d *desk) with(ctx context.Context, ask func(context.Context, engine) error) error {
 	d.mu.Lock()

@@ -47,16 +47,20 @@ type flow struct {
 	out     *fanout.Fanout
 	log     stream.Log
 	cursors map[string]string // of the file's sinks, by their names
+	keepers map[string]entrain.RowKeeper
 }
 
 // flow makes the engine that captures into the file's stream, delivers from it, or
 // both. state is the capture's.
 func (p *program) flow(l *loaded, state *store.Store) (*flow, error) {
-	f := &flow{log: l.log, cursors: map[string]string{}}
+	f := &flow{log: l.log, cursors: map[string]string{}, keepers: map[string]entrain.RowKeeper{}}
 	for _, end := range l.sinks {
 		f.cursors[end.section.Name] = l.cursor(end)
+		if keeper, ok := end.sink.(entrain.RowKeeper); ok {
+			f.keepers[end.section.Name] = keeper
+		}
 	}
-	o := fanout.Options{Stream: l.log, Bounded: l.bounded, Log: p.log}
+	o := fanout.Options{Stream: l.log, Bounded: l.bounded, Log: p.log, Pauses: pauses(state.Folder())}
 	if l.half != deliverOnly && l.source != nil {
 		captures := l.options(p, l.log, state)
 		captures.Standby = l.half == captureOnly
@@ -243,6 +247,12 @@ func (f *flow) Schemas() []pipeline.SchemaHistory {
 func (f *flow) Do(ctx context.Context, o pipeline.Order) error {
 	if o.Do == pipeline.OrderReplay || o.Do == pipeline.OrderDrop {
 		return f.onLetters(ctx, o)
+	}
+	switch pause := (fanout.Pause{Sink: o.Sink, Partition: o.Partition}); o.Do {
+	case pipeline.OrderStand:
+		return f.out.Pause(pause)
+	case pipeline.OrderGo:
+		return f.out.Resume(pause)
 	}
 	if f.capture == nil {
 		return stopDelivers()

@@ -127,6 +127,9 @@ func writeReport(out io.Writer, r admin.Report, now time.Time) error {
 func writeSink(w io.Writer, s pipeline.SinkStatus) {
 	st := s.Status
 	phase := st.Phase + waiting(st.Waiting, st.WaitingSeconds)
+	if s.Paused {
+		phase = "paused; it goes on with: entrain sink resume"
+	}
 	if s.Failed != "" {
 		phase = "failed, will be tried again: " + firstLine(s.Failed)
 	}

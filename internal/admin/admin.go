@@ -36,6 +36,7 @@ const (
 	schemasPath = "/schemas"
 	lettersPath = "/letters"
 	ordersPath  = "/orders"
+	replaysPath = "/replays"
 )
 
 // Report is the answer to GET /status.

@@ -24,7 +24,7 @@ import (
 type File struct {
 	// Path is where the file was read from.
 	Path string
-	// Name of the pipeline: name:, else the file's name without its extension.
+	// Name of the pipeline: name:, else the file's name up to its first dot.
 	Name string
 	// Snapshot says whether existing rows are copied first.
 	Snapshot Snapshot
@@ -324,7 +324,7 @@ func validAddress(text string) bool {
 func (d *document) file(root *node) (*File, error) {
 	path := root.src.path
 	if d.Name == "" {
-		d.Name = strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
+		d.Name, _, _ = strings.Cut(filepath.Base(path), ".")
 		if !validName.MatchString(d.Name) {
 			return nil, &Error{Path: path, Message: "the file's name is not fit to be the pipeline's name: " + nameRule,
 				Hint: "add a line at the top: name: shop"}

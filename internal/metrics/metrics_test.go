@@ -31,7 +31,7 @@ func TestMetrics(t *testing.T) {
 			Retained: &entrain.Retained{Name: "entrain_shop", Bytes: 5000, Left: -1, Alarm: entrain.AlarmWarn, Status: "extended"},
 		},
 		Alerts: []admin.Alert{{Name: "lag_critical", Limit: 30, Value: 31, Over: true}, {Name: "deadletter_critical", Limit: 100, Value: 2}},
-		Sinks: []pipeline.SinkStatus{{Name: "lake", Partition: "shop", Failed: "no room", Status: pipeline.Status{Phase: "failed", LagBytes: -1}}},
+		Sinks:  []pipeline.SinkStatus{{Name: "lake", Partition: "shop", Failed: "no room", Status: pipeline.Status{Phase: "failed", LagBytes: -1}}},
 	})
 	if err != nil {
 		t.Fatal(err)
