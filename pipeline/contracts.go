@@ -25,9 +25,10 @@ type Contracts struct {
 // judge holds a pipeline's events to contracts.
 type judge struct {
 	p         *Pipeline
-	validator *contract.Validator // nil without contracts; guarded by p.transforming
-	found     []found             // scratch
-	said      map[string]bool     // what was logged of tables
+	validator *contract.Validator       // nil without contracts; guarded by p.transforming
+	found     []found                   // scratch
+	said      map[string]bool           // what was logged of tables
+	known     map[*contract.Breach]bool // of which it was logged that events go on
 
 	mu     sync.Mutex
 	counts map[string]int64 // breaches by table
@@ -44,7 +45,7 @@ type found struct {
 const codeContract = "contract_broken"
 
 func newJudge(p *Pipeline, o *Contracts) (*judge, error) {
-	j := &judge{p: p, said: map[string]bool{}, counts: map[string]int64{}}
+	j := &judge{p: p, said: map[string]bool{}, known: map[*contract.Breach]bool{}, counts: map[string]int64{}}
 	if o == nil || o.Level == contract.Off || len(o.All) == 0 {
 		return j, nil
 	}
@@ -101,7 +102,7 @@ func (j *judge) look(b *entrain.Batch) []found {
 		}
 		f := found{breach: breach, version: e.Tx.Version, ordinal: e.Ordinal, event: *e}
 		f.event.Before, f.event.After = nil, nil // the rules may free them
-		if breach.Level != contract.Warn || !j.said[breachName(breach)] {
+		if !j.known[breach] {
 			f.value = breach.Value(e)
 		}
 		j.found = append(j.found, f)
@@ -133,10 +134,11 @@ func (j *judge) act(all []found, park func(e *entrain.Event, reason string)) err
 		f := &all[i]
 		switch level := f.breach.Level; {
 		case level == contract.Warn:
-			if j.first(breachName(f.breach)) {
+			if !j.known[f.breach] && j.first(breachName(f.breach)) {
 				j.p.log.Warn("an event breaks its contract and goes on: it is counted from now on", "event", f.event.ID(),
 					"table", f.event.Table.String(), "contract", f.breach.Contract.File, "breach", f.text())
 			}
+			j.known[f.breach] = true
 		case level == contract.DeadLetter && park != nil:
 			park(&f.event, f.text()+" ("+f.breach.Contract.File+")")
 		default:
@@ -149,8 +151,13 @@ func (j *judge) act(all []found, park func(e *entrain.Event, reason string)) err
 func (j *judge) count(all []found) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	for i := range all {
-		j.counts[all[i].event.Table.String()]++
+	for rest := all; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].event.Table == rest[0].event.Table {
+			n++
+		}
+		j.counts[rest[0].event.Table.String()] += int64(n)
+		rest = rest[n:]
 	}
 }
 
