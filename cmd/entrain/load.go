@@ -24,6 +24,7 @@ type loaded struct {
 	transform func(*entrain.Batch) (*entrain.Batch, error)
 	rules     *transform.Transform // the same
 	snapshot  pipeline.Snapshot
+	contracts []config.ContractFile
 	bounded   bool              // the source ends by itself
 	letters   entrain.LetterBox // of dead_letter.topic; nil without one
 	half      half
@@ -43,6 +44,15 @@ func (p *program) load(path string) (*loaded, error) { return p.loadAs(path, bot
 
 // loadAs is load for a process that does one half of what the file says.
 func (p *program) loadAs(path string, h half) (*loaded, error) {
+	l, err := p.loadEnds(path, h)
+	if err != nil {
+		return nil, err
+	}
+	return l, l.readContracts()
+}
+
+// loadEnds is loadAs without the contracts of tables.
+func (p *program) loadEnds(path string, h half) (*loaded, error) {
 	file, err := p.loadFile(path)
 	if err != nil {
 		return nil, err

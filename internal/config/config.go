@@ -64,6 +64,8 @@ type File struct {
 	// Deduplication says how changes are recognised that a sink has already; nil: they
 	// are not.
 	Deduplication *Deduplication
+	// Contracts says where the tables' contracts are; nil: nowhere.
+	Contracts *Contracts
 
 	root  *node
 	rules *node // of Transform; nil if the file has none
@@ -245,7 +247,9 @@ type document struct {
 	// Deduplication recognises changes that a sink has already, for sinks that keep no
 	// position. Default: none.
 	Deduplication *Deduplication `yaml:"deduplication"`
-	OnError       string         `yaml:"on_error"`
+	// Contracts holds changes to what the owners of tables promise.
+	Contracts *Contracts `yaml:"contracts"`
+	OnError   string     `yaml:"on_error"`
 	// OnTableError is what becomes of a table of which the sink refuses something.
 	// "stop", the default, ends the pipeline. "resync" leaves the table's changes
 	// out from then on, until "entrain table resync" is typed; the other tables
@@ -290,7 +294,7 @@ func Load(path string, lookup func(string) (string, bool)) (*File, error) {
 }
 
 func parse(path string, text []byte, lookup func(string) (string, bool)) (*File, error) {
-	root, err := parseTree(path, text)
+	root, err := parseTree(pipelineForm, path, text)
 	if err != nil {
 		return nil, err
 	}
@@ -378,7 +382,11 @@ func (d *document) file(root *node) (*File, error) {
 	case d.Pipeline.ShutdownTimeout <= 0:
 		return nil, root.find("pipeline", "shutdown_timeout").errorf("expected a duration above zero, such as 20s")
 	}
-	if err := d.checkLetters(root); err != nil {
+	err := d.checkLetters(root)
+	if err == nil {
+		err = d.checkContracts(root)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if err := d.checkDeduplication(root); err != nil {
@@ -390,7 +398,8 @@ func (d *document) file(root *node) (*File, error) {
 	f := &File{
 		Path: path, Name: d.Name, Snapshot: d.Snapshot, Transform: d.Transform, State: d.State,
 		Pipeline: d.Pipeline, Monitoring: d.Monitoring, OnError: d.OnError, OnTableError: d.OnTableError,
-		Consumer: d.Consumer, DeadLetter: d.DeadLetter, Retry: d.Retry, Deduplication: d.Deduplication, root: root, rules: root.get("transform"),
+		Consumer: d.Consumer, DeadLetter: d.DeadLetter, Retry: d.Retry, Deduplication: d.Deduplication, Contracts: d.Contracts,
+		root: root, rules: root.get("transform"),
 	}
 	return f, f.takeSections(d)
 }

@@ -36,6 +36,7 @@ type entry struct{ key, value *node }
 
 // source is the file that nodes come from.
 type source struct {
+	form  form
 	path  string
 	lines []string
 }

@@ -26,20 +26,27 @@ func sortTexts(texts []any) {
 // TestSchemaIsCurrent: the schema that is linked in is what the types say now.
 func TestSchemaIsCurrent(t *testing.T) {
 	m := schemaMaker{t: t, docs: fieldDocs(t)}
+	current(t, m.document(), "entrain.schema.json", Schema())
+	current(t, m.contract(), "contract.schema.json", ContractSchema())
+}
+
+// current compares a schema with the file that has it, or writes that.
+func current(t *testing.T, schema object, file string, linked []byte) {
+	t.Helper()
 	var want bytes.Buffer
 	enc := json.NewEncoder(&want)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	if err := enc.Encode(m.document()); err != nil {
+	if err := enc.Encode(schema); err != nil {
 		t.Fatal(err)
 	}
 	if *update {
-		if err := os.WriteFile("entrain.schema.json", want.Bytes(), 0o644); err != nil {
+		if err := os.WriteFile(file, want.Bytes(), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	if diff := cmp.Diff(want.String(), string(Schema())); diff != "" {
+	if diff := cmp.Diff(want.String(), string(linked)); diff != "" {
 		t.Errorf("make it anew: go test -run TestSchema ./internal/config -update\n%s", diff)
 	}
 }
@@ -47,7 +54,12 @@ func TestSchemaIsCurrent(t *testing.T) {
 // compiled is the schema as an editor reads it.
 func compiled(t *testing.T) *jsonschema.Schema {
 	t.Helper()
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(Schema()))
+	return compile(t, Schema())
+}
+
+func compile(t *testing.T, schema []byte) *jsonschema.Schema {
+	t.Helper()
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,6 +37,9 @@ func (f *File) Show() string {
 	w.section("retry", f.Retry)
 	w.section("state", f.State)
 	w.section("pipeline", f.Pipeline)
+	if f.Contracts != nil {
+		w.section("contracts", *f.Contracts)
+	}
 	if f.Monitoring != nil {
 		w.section("monitoring", *f.Monitoring)
 	}

@@ -51,6 +51,7 @@ var (
 	phase      = describe("phase", "1 for the phase that the stage is in.", append(place, "phase")...)
 	failed     = describe("delivery_failed", "1 while a delivery is given up until the next try.", place...)
 	tables     = describe("tables", "Tables that do not simply stream, by state.", "pipeline", "state")
+	breaches   = describe("contract_breaches_total", "Events that broke the contract of their table, whatever became of them.", "pipeline", "table")
 	slotBytes  = describe("slot_retained_bytes", "Of the source's log that the slot keeps back.", "pipeline", "slot")
 	slotLeft   = describe("slot_left_bytes", "That the slot may keep back besides before the server invalidates it.", "pipeline", "slot")
 	slotAlarm  = describe("slot_alarm", "1 for the level that the slot is at: ok, warn, critical or lost.", "pipeline", "slot", "level")
@@ -59,7 +60,7 @@ var (
 	limit = describe("alert_threshold", "Of the file's monitoring.alerts.", "pipeline", "alert")
 	over  = describe("alert", "1 while what the alert is about has reached its threshold.", "pipeline", "alert")
 
-	all = []*prometheus.Desc{lagSeconds, lagBytes, captured, applied, filtered, duplicates, doubled, parked, letters, reread, circuit, buffered, phase, failed, tables,
+	all = []*prometheus.Desc{lagSeconds, lagBytes, captured, applied, filtered, duplicates, doubled, parked, letters, reread, circuit, buffered, phase, failed, tables, breaches,
 		slotBytes, slotLeft, slotAlarm, slotStatus, limit, over}
 )
 
@@ -84,6 +85,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	for state, n := range r.Status.Tables {
 		gauge(out, tables, float64(n), r.Pipeline, string(state))
+	}
+	for table, n := range r.Status.ContractBreaches {
+		count(out, breaches, n, []string{r.Pipeline, table})
 	}
 	if s := r.Status.Retained; s != nil {
 		collectSlot(out, r.Pipeline, s)
