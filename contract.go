@@ -136,6 +136,26 @@ type Leaser interface {
 	Lease(ctx context.Context) (release func(), err error)
 }
 
+// Noter is a Source that has something to remember which whoever takes over from
+// it has to know, too.
+type Noter interface {
+	// KeepNotes says where. It is called at most once, before anything else.
+	KeepNotes(n Notes)
+}
+
+// Notes are texts under names that are kept with a pipeline's state, where that is
+// seen by every process that may run the pipeline. Their methods may be called from
+// any goroutine while a session with the sink is open; at other times they may be
+// an error.
+type Notes interface {
+	// LoadNote returns a text, "" if there is none.
+	LoadNote(ctx context.Context, name string) (text string, err error)
+	// SaveNote returns when the text is durable; "" removes it. What a process saves
+	// that another one has taken over from is not seen by that one; it is the stop
+	// fenced where that is known.
+	SaveNote(ctx context.Context, name, text string) error
+}
+
 // Bounder is a Source that can end by itself.
 type Bounder interface {
 	// Until returns a copy of the source whose readers return io.EOF once
@@ -167,4 +187,13 @@ type Removal struct {
 	SQL string
 	// Do removes it. Removing what is gone already is no error.
 	Do func(ctx context.Context) error
+}
+
+// KeyStore remembers for a while which changes a sink has. It may be used from
+// several goroutines. What it forgets is delivered twice after a crash, nothing else.
+type KeyStore interface {
+	// Values returns for each key its value, empty for one that is not there.
+	Values(ctx context.Context, keys []string) ([]string, error)
+	// Keep sets the keys to their values, and returns when the server has them all.
+	Keep(ctx context.Context, keys, values []string) error
 }

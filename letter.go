@@ -41,3 +41,28 @@ type LetterKeeper interface {
 	// DropLetters removes those of the events. One that is not there is no error.
 	DropLetters(ctx context.Context, ids []string) error
 }
+
+// LetterHost is a [Sink] or [Log] at whose servers the dead letters of any sink can
+// be kept, in a place that the user names.
+type LetterHost interface {
+	// LetterBox checks the place; it does not dial.
+	LetterBox(in LetterPlace) (LetterBox, error)
+}
+
+// LetterPlace says where dead letters are kept, and whose.
+type LetterPlace struct {
+	// Name of the place, such as a topic's.
+	Name string
+	// Pipeline is whose letters they are. Others may keep theirs in the same place.
+	Pipeline string
+	// Deliveries of the pipeline, as far as they are known before it runs: see
+	// [LetterBox.Keeper].
+	Deliveries []string
+}
+
+// LetterBox is a place of dead letters. It may be used from several goroutines.
+type LetterBox interface {
+	// Keeper keeps the letters of one delivery of the pipeline: its name is that of
+	// the pipeline, or begins with that and a colon.
+	Keeper(delivery string) LetterKeeper
+}

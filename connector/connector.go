@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/entrainsync/entrain"
 )
@@ -52,6 +53,19 @@ type Spec struct {
 	Sink func(env Env, decode Decode) (entrain.Sink, error)
 	// Log builds a durable stream from the file's stream section.
 	Log func(env Env, decode Decode) (entrain.Log, error)
+	// Keys builds a store for deduplication. If it is an [io.Closer] it is closed
+	// when the process ends.
+	Keys func(cfg KeysConfig) (entrain.KeyStore, error)
+}
+
+// KeysConfig is how a store of keys is reached.
+type KeysConfig struct {
+	// URL of the server.
+	URL Secret
+	// CA, Cert and Key are PEM files for TLS; empty ones are left out.
+	CA, Cert, Key string
+	// TTL is how long a key is kept.
+	TTL time.Duration
 }
 
 // Registry is a list of connectors, in order of mention. It is a value: two
@@ -71,6 +85,11 @@ func (r Registry) Sink(typ string) (Spec, error) {
 // Log returns the connector that has the type and can be a stream.
 func (r Registry) Log(typ string) (Spec, error) {
 	return r.find(typ, "stream", func(s Spec) bool { return s.Log != nil })
+}
+
+// Keys returns the connector that has the type and can remember keys.
+func (r Registry) Keys(typ string) (Spec, error) {
+	return r.find(typ, "deduplication", func(s Spec) bool { return s.Keys != nil })
 }
 
 func (r Registry) find(typ, role string, fits func(Spec) bool) (Spec, error) {

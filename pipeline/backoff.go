@@ -20,6 +20,9 @@ type Retry struct {
 	First, Most time.Duration
 	// Steady leaves out the jitter, which is up to half of a wait.
 	Steady bool
+	// Attempt bounds one Write of the sink; 0, the default, is no bound. A sink that
+	// takes longer is opened anew.
+	Attempt time.Duration
 }
 
 // The first waits and the longest ones: a server that went away needs longer

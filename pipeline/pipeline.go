@@ -50,6 +50,10 @@ type Options struct {
 	// DeadLetters, if set, let the pipeline go on without events that the sink
 	// refuses.
 	DeadLetters *DeadLetters
+	// Circuit, if set, has the pipeline pause when the sink fails again and again.
+	Circuit *Circuit
+	// Dedup, if set, takes changes out that the sink has already.
+	Dedup *Dedup
 	// Contracts, if set, are what events are held to, before Transform sees them.
 	Contracts *Contracts
 	// Retry says how long to wait before a new session.
@@ -107,6 +111,7 @@ type Pipeline struct {
 	tables       *tables        // the life of single tables
 	shapes       shapes         // that tables had
 	letters      *desk          // events that were taken out
+	seen         *sieve         // changes that the sink has
 	contracts    *judge         // of events
 
 	mu    sync.Mutex
@@ -139,6 +144,8 @@ func New(o Options) (*Pipeline, error) {
 	p := &Pipeline{opt: o, log: o.Log}
 	p.tables = newTables(p)
 	p.letters = newDesk(p, o.DeadLetters)
+	p.seen = &sieve{opt: o.Dedup, p: p}
+	p.shareNotes()
 	var err error
 	p.contracts, err = newJudge(p, o.Contracts)
 	return p, err
@@ -155,8 +162,12 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	}
 	delays := backoff{rules: p.opt.Retry}
 	defer p.unguard()
+	defer p.seen.close()
 	for {
 		p.guard(ctx)
+		if p.rest(ctx) != nil {
+			return p.become(phaseStopped, nil)
+		}
 		err := p.session(ctx, &delays)
 		switch {
 		case err == nil || errors.Is(err, errCopied) || ctx.Err() != nil && interrupted(err):
@@ -168,8 +179,10 @@ func (p *Pipeline) Run(ctx context.Context) error {
 			continue
 		case ctx.Err() == nil && (p.meetsNew(ctx, err) || p.letters.refuse(err) || p.tables.survive(ctx, err) || p.renew(ctx, err)):
 		case ctx.Err() != nil || !entrain.IsRetryable(err) || !p.wasUp() && !p.opt.Standby:
+			p.count(err)
 			return errors.Join(err, p.become(phaseFailed, err))
 		}
+		p.count(err)
 		wait := delays.next(err, rand.Float64())
 		p.log.Warn("session ended, will start again", "error", err, "in", wait.Round(time.Millisecond))
 		if err := p.become(phaseConnecting, err); err != nil {

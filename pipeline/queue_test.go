@@ -129,7 +129,7 @@ func TestTrackerInvariants(t *testing.T) {
 				if rapid.Bool().Draw(t, "complete") {
 					b.Through = entrain.Position{Offset: "x"}
 				}
-				if err := tr.noteWritten(n, b, 0); err != nil {
+				if err := tr.noteWritten(n, b, outs{}); err != nil {
 					t.Fatal(err)
 				}
 			},
@@ -145,7 +145,7 @@ func TestTrackerInvariants(t *testing.T) {
 
 func TestTrackerRefusesMoreThanRead(t *testing.T) {
 	var tr tracker
-	if err := tr.noteWritten(1, whole(1), 0); err == nil {
+	if err := tr.noteWritten(1, whole(1), outs{}); err == nil {
 		t.Error("a batch that was never read counts as written")
 	}
 	tr.acked = 1

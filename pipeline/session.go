@@ -51,7 +51,7 @@ func (p *Pipeline) session(ctx context.Context, delays *backoff) error {
 	}
 	writer, err := p.opt.Sink.Open(ctx)
 	if err != nil {
-		return fmt.Errorf("open sink: %w", err)
+		return fromSink(fmt.Errorf("open sink: %w", err))
 	}
 	defer closeQuietly(p, "sink", writer)
 	from, err := p.restore(ctx, writer)
@@ -100,7 +100,8 @@ func (p *Pipeline) session(ctx context.Context, delays *backoff) error {
 // restore asks whoever keeps the position where to go on.
 func (p *Pipeline) restore(ctx context.Context, w entrain.Writer) (entrain.Position, error) {
 	if positioner, ok := w.(entrain.Positioner); ok {
-		return p.takeOver(ctx, positioner)
+		at, err := p.takeOver(ctx, positioner)
+		return at, fromSink(err)
 	}
 	if p.opt.Store == nil {
 		return entrain.Position{}, errors.New("the sink keeps no position and there is no store")
@@ -162,6 +163,9 @@ func (p *Pipeline) takeOver(ctx context.Context, sink entrain.Positioner) (entra
 // reading ends as it should, what was read is still written.
 func (s *session) run(ctx, work context.Context) error {
 	if err := s.p.letters.begin(ctx); err != nil {
+		return err
+	}
+	if err := s.p.seen.begin(ctx, s.writer); err != nil {
 		return err
 	}
 	reading, stopReading := context.WithCancel(ctx)
@@ -301,7 +305,11 @@ func (s *session) saveTimer() <-chan time.Time {
 
 // deliverQueued delivers what belongs in one write and frees it.
 func (s *session) deliverQueued(work context.Context) error {
-	s.parts = s.queue.take(s.p.opt.BatchBytes, s.parts[:0])
+	limit := s.p.opt.BatchBytes
+	if s.p.opt.Circuit.probes() {
+		limit = 1 // one batch is the probe
+	}
+	s.parts = s.queue.take(limit, s.parts[:0])
 	if len(s.parts) == 0 { // the queue was closed meanwhile: the end of what was there will not come
 		return nil
 	}
@@ -338,20 +346,33 @@ func (s *session) deliver(work context.Context, b *entrain.Batch) error {
 	if err != nil {
 		return err
 	}
+	pass, doubled, err := s.p.seen.pass(work, pass)
+	if err != nil {
+		return err
+	}
 	s.p.writing(time.Now())
-	err = s.writer.Write(work, pass)
+	err = s.attempt(work, pass)
 	s.p.writing(time.Time{})
 	if err != nil {
-		return fmt.Errorf("write to sink after %s: %w", s.position(), errors.Join(err, causeOf(work)))
+		return fromSink(fmt.Errorf("write to sink after %s: %w", s.position(), errors.Join(err, causeOf(work))))
 	}
+	s.p.seen.accepted(doubled)
 	s.p.mu.Lock()
-	err = s.fed.noteWritten(uint64(len(s.parts)), b, parked)
+	err = s.fed.noteWritten(uint64(len(s.parts)), b, outs{parked, doubled})
 	s.p.mu.Unlock()
 	s.within = b.Through.IsZero() && (s.within || len(b.Events) > 0)
 	if err != nil || b.Through.IsZero() {
 		return err
 	}
+	return s.durable(work, b)
+}
+
+// durable is what follows once the sink has everything durably up to the end of a
+// batch.
+func (s *session) durable(work context.Context, b *entrain.Batch) error {
+	s.p.reached()
 	s.p.letters.durable()
+	forgotten := s.p.seen.durable(work)
 	if n := len(b.Events); n > 0 {
 		s.p.committed(b.Events[n-1].Tx.CommitTime)
 	}
@@ -367,10 +388,13 @@ func (s *session) deliver(work context.Context, b *entrain.Batch) error {
 	}
 	s.owed = b.Through
 	_, kept := s.writer.(entrain.Positioner)
-	if !kept && time.Since(s.saved) < saveEvery {
+	if !kept && forgotten == nil && time.Since(s.saved) < saveEvery {
 		return nil
 	}
-	return s.settle(work)
+	if err := s.settle(work); err != nil {
+		return err
+	}
+	return forgotten // behind a position that is saved it comes again no more
 }
 
 // settle saves the position that is owed and then tells the source.

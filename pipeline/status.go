@@ -82,7 +82,7 @@ type Status struct {
 	BufferedBytes int `json:"buffered_bytes"`
 	// Captured counts the events read from the source, Applied those durable
 	// at the sink whose position is saved, Filtered those that a transform or a snapshot left
-	// out on the way to there, Parked those that became dead letters, Reread those that a broken session had read but
+	// out on the way to there, or that the sink had already, Parked those that became dead letters, Reread those that a broken session had read but
 	// not brought that far, and which were read again. At rest captured =
 	// applied + filtered + parked + reread (P1).
 	Captured int64 `json:"captured"`
@@ -92,6 +92,11 @@ type Status struct {
 	Reread   int64 `json:"reread"`
 	// DeadLetters are stored now: parked ones less those that were replayed or dropped.
 	DeadLetters int `json:"dead_letters"`
+	// Duplicates are the filtered ones that the sink had already, counted when they
+	// were recognised, and DuplicateRate is their part, 0 to 1, of the changes of the
+	// last minute. Both are 0 without deduplication.
+	Duplicates    int64   `json:"duplicates,omitempty"`
+	DuplicateRate float64 `json:"duplicate_rate,omitempty"`
 	// Snapshot is the progress of copying existing rows, nil if this run has
 	// copied none.
 	Snapshot *SnapshotStatus `json:"snapshot,omitempty"`
@@ -103,6 +108,8 @@ type Status struct {
 	ContractBreaches map[string]int64 `json:"contract_breaches,omitempty"`
 	// Tables counts the tables by state that are not simply streaming.
 	Tables map[TableState]int `json:"tables,omitempty"`
+	// Circuit is the breaker, nil if there is none.
+	Circuit *CircuitStatus `json:"circuit,omitempty"`
 	// Counts of the source and the sink by name.
 	Counts map[string]int64 `json:"counts"`
 	// Error that ended the last session, "" if none did.
@@ -208,7 +215,7 @@ func (p *Pipeline) totals() counts {
 
 // Status returns the pipeline's state now.
 func (p *Pipeline) Status() Status {
-	tables, letters, breaches := p.tables.count(), int(p.letters.letters.Load()), p.contracts.breaches()
+	tables, letters, doubles, breaches := p.tables.count(), int(p.letters.letters.Load()), p.seen.rate(time.Now()), p.contracts.breaches()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
@@ -216,10 +223,15 @@ func (p *Pipeline) Status() Status {
 	st := Status{
 		Phase: string(p.state.phase), LagBytes: -1,
 		Captured: c.captured, Applied: c.applied, Filtered: c.filtered, Parked: c.parked, DeadLetters: letters, Tables: tables, Counts: c.extra,
+		Duplicates: p.seen.found.Load(), DuplicateRate: doubles,
 		ContractBreaches: breaches,
 	}
 	if st.Phase == "" {
 		st.Phase = string(phaseNew)
+	}
+	if p.opt.Circuit != nil {
+		c := p.opt.Circuit.Status(now)
+		st.Circuit = &c
 	}
 	if p.state.lastErr != nil {
 		st.Error = p.state.lastErr.Error()

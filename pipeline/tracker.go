@@ -27,16 +27,20 @@ func (t *tracker) noteRead(b *entrain.Batch) {
 	t.events.read += int64(len(b.Events) + b.Filtered)
 }
 
+// outs are the events of a write that the sink was not given: those that became dead
+// letters, and those that it had already.
+type outs struct{ parked, doubled int }
+
 // noteWritten counts batches that the sink accepted with one write, but for the events
-// that were parked; they are durable if the write had a position.
-func (t *tracker) noteWritten(batches uint64, b *entrain.Batch, parked int) error {
+// that were taken out; they are durable if the write had a position.
+func (t *tracker) noteWritten(batches uint64, b *entrain.Batch, out outs) error {
 	if t.written+batches > t.read {
 		return fmt.Errorf("%d batches written of %d read", t.written+batches, t.read)
 	}
 	t.written += batches
 	t.open += int64(len(b.Events) + b.Filtered)
-	t.filtered.open += int64(b.Filtered)
-	t.parked.open += int64(parked)
+	t.filtered.open += int64(b.Filtered + out.doubled)
+	t.parked.open += int64(out.parked)
 	if b.Through.IsZero() {
 		return nil
 	}

@@ -86,7 +86,10 @@ func (p *program) check(ctx context.Context, l *loaded, o checkOptions) error {
 	for _, end := range l.sinks {
 		parts = append(parts, examine(ctx, part{name: end.part()}, end.sink, checkInput{delivered, o.timeout}))
 	}
-	parts = append(parts, part{name: "host", report: entrain.Report{Server: "this machine", Findings: append(rules, checkHost(l)...)}})
+	if l.letters != nil {
+		parts = append(parts, examine(ctx, part{name: "dead letters"}, l.letters, checkInput{timeout: o.timeout}))
+	}
+	parts = append(parts, part{name: "host", report: entrain.Report{Server: "this machine", Findings: slices.Concat(rules, l.checkPattern(), checkHost(l))}})
 	for i := range parts {
 		parts[i].keep(o.only)
 		at := p.place.get()

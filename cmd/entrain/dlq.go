@@ -1,14 +1,12 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -311,29 +309,4 @@ func own(ctx context.Context, e *pipeline.Pipeline, ids []string) (mine []string
 		}
 	}
 	return mine, nil
-}
-
-// deadLetters is where a delivery into the sink keeps its dead letters; nil if the
-// file has none. folder is that of its state.
-func (l *loaded) deadLetters(sink entrain.Sink, folder string) *pipeline.DeadLetters {
-	d := l.file.DeadLetter
-	if !d.On() {
-		return nil
-	}
-	rules := parking.Rules{Attempts: l.file.Retry.MaxAttempts}
-	if d.Unit == "event" {
-		rules.Unit = parking.Events
-	}
-	keeper, ok := sink.(entrain.LetterKeeper)
-	if path := d.File; path != "" || !ok {
-		keeper = letters.NewFile(cmp.Or(path, filepath.Join(folder, "dead_letters.jsonl")))
-	}
-	return &pipeline.DeadLetters{Store: letters.In(keeper), Rules: rules, Alert: d.AlertThreshold}
-}
-
-// retry is the file's section as the engine takes it.
-func (l *loaded) retry() pipeline.Retry {
-	r := l.file.Retry
-	return pipeline.Retry{First: time.Duration(r.BackoffBaseMS) * time.Millisecond, Most: time.Duration(r.BackoffMaxMS) * time.Millisecond,
-		Steady: r.Jitter != nil && !*r.Jitter}
 }

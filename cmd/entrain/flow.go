@@ -89,6 +89,7 @@ func (p *program) fanoutSinks(l *loaded) []fanout.Sink {
 		if l.only != "" && l.only != end.section.Name {
 			continue
 		}
+		circuits := map[stream.Partition]*pipeline.Circuit{} // of this sink
 		sinks = append(sinks, fanout.Sink{
 			Name: end.section.Name, Cursor: l.cursor(end),
 			Deliver: func(ctx context.Context, at stream.Partition, source entrain.Source) (*fanout.Delivery, error) {
@@ -98,7 +99,10 @@ func (p *program) fanoutSinks(l *loaded) []fanout.Sink {
 				}
 				building.Lock()
 				defer building.Unlock()
-				d, err := p.delivery(l, end, at, source)
+				if circuits[at] == nil {
+					circuits[at] = l.circuit()
+				}
+				d, err := p.delivery(l, end, at, deliveryFrom{source, circuits[at]})
 				return of.explained(d), err
 			},
 		})
@@ -109,13 +113,24 @@ func (p *program) fanoutSinks(l *loaded) []fanout.Sink {
 // cursor is the sink's name in the stream.
 func (l *loaded) cursor(end sinkEnd) string { return l.file.Cursor(end.section) }
 
+// deliveryFrom is what a delivery goes on with: its partition, and the breaker of the
+// tries before it.
+type deliveryFrom struct {
+	source  entrain.Source
+	circuit *pipeline.Circuit
+}
+
 // delivery is a pipeline from a partition into a sink. What it has to remember is
 // in a folder of its own, whose lock keeps other processes of this machine out.
-func (p *program) delivery(l *loaded, end sinkEnd, at stream.Partition, source entrain.Source) (*fanout.Delivery, error) {
+func (p *program) delivery(l *loaded, end sinkEnd, at stream.Partition, from deliveryFrom) (*fanout.Delivery, error) {
 	env := end.env
 	env.Pipeline = deliveryName(l.file.Name, end.section.Name, at)
 	env.Log = p.log.With("sink", end.section.Name)
 	sink, err := end.build(env)
+	if err != nil {
+		return nil, err
+	}
+	dedup, err := l.dedup(env.Pipeline)
 	if err != nil {
 		return nil, err
 	}
@@ -124,9 +139,10 @@ func (p *program) delivery(l *loaded, end sinkEnd, at stream.Partition, source e
 		return nil, err
 	}
 	o := l.options(p, sink, nil)
-	o.Source, o.Transform, o.Contracts, o.Snapshot, o.OnTableError = source, nil, nil, pipeline.Snapshot{}, pipeline.TableErrorStop
+	o.Dedup, o.Circuit = dedup, from.circuit
+	o.Source, o.Transform, o.Contracts, o.Snapshot, o.OnTableError = from.source, nil, nil, pipeline.Snapshot{}, pipeline.TableErrorStop
 	o.Store, o.Log, o.Relayed = positions{state}, env.Log, true
-	o.DeadLetters = l.deadLetters(sink, state.Folder())
+	o.DeadLetters = l.deadLetters(letterOwner{sink, env.Pipeline, state.Folder()})
 	o.BufferBytes = min(o.BufferBytes, 2*o.BatchBytes) // the stream is the buffer
 	engine, err := pipeline.New(o)
 	if err != nil {
@@ -282,7 +298,7 @@ func (l *loaded) options(p *program, sink entrain.Sink, state *store.Store) pipe
 	if state != nil {
 		o.Store = state
 		if l.log == nil {
-			o.DeadLetters = l.deadLetters(sink, state.Folder())
+			o.DeadLetters = l.deadLetters(letterOwner{sink, l.file.Name, state.Folder()})
 		}
 	}
 	return o
@@ -299,6 +315,9 @@ func (l *loaded) ends() []any {
 	}
 	for _, end := range l.sinks {
 		ends = append(ends, end.sink)
+	}
+	if l.letters != nil {
+		ends = append(ends, l.letters)
 	}
 	return ends
 }

@@ -37,7 +37,7 @@ func TestAdviceOfADelivery(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := p.delivery(l, l.sinks[0], "shop", l.log.Read("shop.sink", "shop"))
+	d, err := p.delivery(l, l.sinks[0], "shop", deliveryFrom{source: l.log.Read("shop.sink", "shop")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"slices"
 
 	"github.com/entrainsync/entrain"
@@ -26,7 +25,8 @@ type loaded struct {
 	rules     *transform.Transform // the same
 	snapshot  pipeline.Snapshot
 	contracts []config.ContractFile
-	bounded   bool // the source ends by itself
+	bounded   bool              // the source ends by itself
+	letters   entrain.LetterBox // of dead_letter.topic; nil without one
 	half      half
 	only      string // the sink to deliver into; empty for all
 }
@@ -154,13 +154,13 @@ func (l *loaded) build(env connector.Env) (err error) {
 		if end.sink, err = end.build(end.env); err != nil {
 			return err
 		}
-		if _, keeps := end.sink.(entrain.LetterKeeper); l.file.DeadLetter.On() && l.file.External() && !keeps {
-			return s.Place(errors.New("dead_letter: several processes deliver from the stream, and this sink has no place for dead letters that all of them see"))
-		}
 		l.sinks = append(l.sinks, end)
 	}
 	l.nameCursors()
-	return nil
+	if _, err := l.dedup(env.Pipeline); err != nil {
+		return err
+	}
+	return l.buildLetters()
 }
 
 // nameCursors tells the stream of all sinks of the file, whoever delivers into

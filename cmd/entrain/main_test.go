@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -12,13 +13,14 @@ import (
 
 	"github.com/entrainsync/entrain/internal/kafkaserver/kafkatest"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
+	"github.com/entrainsync/entrain/internal/redisserver/redistest"
 )
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
-	pgtest.Main(m, kafkatest.Remove)
+	pgtest.Main(m, func() error { return errors.Join(kafkatest.Remove(), redistest.Remove()) })
 }
 
 // outcome is what a run of the command showed.

@@ -110,10 +110,17 @@ func (p *program) work(l *loaded, state *store.Store) (*work, error) {
 	if l.log != nil {
 		e, err = p.flow(l, state)
 	} else if err = l.wasStreamed(); err == nil {
-		e, err = pipeline.New(l.options(p, l.sinks[0].sink, state))
+		o := l.options(p, l.sinks[0].sink, state)
+		o.Circuit = l.circuit()
+		if o.Dedup, err = l.dedup(l.file.Name); err == nil {
+			e, err = pipeline.New(o)
+		}
 	}
 	if err != nil {
 		return nil, err
+	}
+	if why := l.patternWhy(); why != "" {
+		p.log.Warn("deduplication: " + why)
 	}
 	w := &work{engine: e, timeout: l.file.Pipeline.ShutdownTimeout}
 	if m := l.file.Monitoring; m != nil {

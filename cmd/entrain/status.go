@@ -99,6 +99,12 @@ func writeReport(out io.Writer, r admin.Report, now time.Time) error {
 	if letters := r.DeadLetters(); letters > 0 {
 		fmt.Fprintf(w, "dead letters\t%d   # which: entrain dlq list %s\n", letters, r.Pipeline)
 	}
+	if text := circuitText(st.Circuit); text != "" {
+		fmt.Fprintf(w, "circuit\t%s\n", text)
+	}
+	if st.Duplicates > 0 {
+		fmt.Fprintf(w, "duplicates\t%d of the filtered rows; %.1f %% of the last minute's changes\n", st.Duplicates, 100*st.DuplicateRate)
+	}
 	for _, table := range slices.Sorted(maps.Keys(st.ContractBreaches)) {
 		fmt.Fprintf(w, "contract broken\t%s: %d events   # how: entrain schema diff FILE\n", table, st.ContractBreaches[table])
 	}
@@ -133,8 +139,22 @@ func writeSink(w io.Writer, s pipeline.SinkStatus) {
 	if s.Failed != "" {
 		phase = "failed, will be tried again: " + firstLine(s.Failed)
 	}
+	if text := circuitText(st.Circuit); text != "" {
+		phase += "; circuit " + text
+	}
 	fmt.Fprintf(w, "sink %s\t%s; partition %s, at %s, %d applied, %.1f s behind\n",
 		s.Name, phase, s.Partition, st.Position, st.Applied, st.LagSeconds)
+}
+
+// circuitText says what a breaker that is not closed does; empty if there is none.
+func circuitText(c *pipeline.CircuitStatus) string {
+	if c == nil || c.State == "closed" {
+		return ""
+	}
+	if c.State == "open" {
+		return fmt.Sprintf("open after %d failures in a row, the next try is in %.0f s", c.Failures, c.Seconds)
+	}
+	return fmt.Sprintf("half open after %d failures in a row, one batch is tried", c.Failures)
 }
 
 // firstLine is the first line of a reason, and says where the others are.

@@ -31,7 +31,9 @@ type fakeProcess struct {
 
 func (f *fakeProcess) Letters(context.Context) ([]json.RawMessage, error) { return nil, nil }
 
-func (f *fakeProcess) Replay(context.Context, admin.Replay) (json.RawMessage, error) { return nil, f.err }
+func (f *fakeProcess) Replay(context.Context, admin.Replay) (json.RawMessage, error) {
+	return nil, f.err
+}
 
 func (f *fakeProcess) Report() admin.Report { return f.report }
 

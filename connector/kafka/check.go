@@ -163,7 +163,7 @@ func judgePartitions(p *production, f *facts) []entrain.Finding {
 		one := entrain.Finding{Status: entrain.FindingError, Object: "topic " + t.wanted.name,
 			Why: fmt.Sprintf("it has %d partitions and the file says %d: the partition of a key follows from their number, so that the pipeline "+
 				"stops (topic_partitions)", t.partitions, w)}
-		if t.use != usedState {
+		if !t.use.compacted() {
 			one.Fix = []entrain.Fix{{Where: "pipeline file", Config: fmt.Sprintf("%s:\n  partitions: %d\n", t.use.section(), t.partitions)}}
 		}
 		found = append(found, one)
@@ -191,7 +191,7 @@ func judgeCleanup(p *production, f *facts) []entrain.Finding {
 func judgeRetention(p *production, f *facts) []entrain.Finding {
 	var found []entrain.Finding
 	for _, t := range f.topics {
-		if t.use == usedState || t.settings == nil {
+		if t.use.compacted() || t.settings == nil {
 			continue
 		}
 		object := "topic " + t.wanted.name
@@ -305,6 +305,8 @@ func (t *topicFacts) cleanupWrong() string {
 		return ""
 	case t.use == usedStream && compacts:
 		return "it is compacted (cleanup.policy=" + policy + "): of a key only the last change would stay, and what has no key is refused"
+	case t.use == usedLetters && (!compacts || deletes):
+		return "it is not compacted only (cleanup.policy=" + policy + "): after its retention dead letters are removed, and their changes are lost"
 	case t.use == usedState && (!compacts || deletes):
 		return "it is not compacted only (cleanup.policy=" + policy + "): after its retention the pipeline's position is removed"
 	}

@@ -21,6 +21,7 @@ const (
 	usedEvents use = iota // of a sink: others read it, and may want it compacted
 	usedStream
 	usedState
+	usedLetters // dead letters of several pipelines
 )
 
 // section is the part of the pipeline file that is about the topic.
@@ -31,9 +32,13 @@ func (u use) section() string {
 	return "sink"
 }
 
+// compacted reports whether the topic is to keep the last record of each key, for
+// ever.
+func (u use) compacted() bool { return u == usedState || u == usedLetters }
+
 // cleanup is the cleanup.policy that loses nothing.
 func (u use) cleanup() string {
-	if u == usedState {
+	if u.compacted() {
 		return "compact"
 	}
 	return "delete"

@@ -158,13 +158,18 @@ func (p *production) removeState(state *kept) []entrain.Removal {
 		keys = append(keys, key)
 		records = append(records, &kgo.Record{Topic: name, Key: []byte(key)})
 	}
-	slices.Sort(keys)
 	return []entrain.Removal{{
 		What: fmt.Sprintf("records of %s in the topic %s, which entrain did not make and which stays", p.transactionalID, name),
-		SQL: fmt.Sprintf("printf %s | kafka-console-producer.sh %s --topic %s --property parse.key=true --property 'key.separator=|' --property null.marker=NULL",
-			quote(strings.Join(keys, `|NULL\n`)+`|NULL\n`), p.bootstrap(), quote(name)),
-		Do: func(ctx context.Context) error { return p.failure(p.put(ctx, records...)) },
+		SQL:  p.tombstones(name, keys),
+		Do:   func(ctx context.Context) error { return p.failure(p.put(ctx, records...)) },
 	}}
+}
+
+// tombstones is the command that removes what a compacted topic has under the keys.
+func (s *server) tombstones(topic string, keys []string) string {
+	slices.Sort(keys)
+	return fmt.Sprintf("printf %s | kafka-console-producer.sh %s --topic %s --property parse.key=true --property 'key.separator=|' --property null.marker=NULL",
+		quote(strings.ReplaceAll(strings.Join(keys, `|NULL\n`), "%", "%%")+`|NULL\n`), s.bootstrap(), quote(topic))
 }
 
 func (p *production) removeTopic(name string) entrain.Removal {

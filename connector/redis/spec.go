@@ -73,7 +73,7 @@ const defaultMaxBytes = 1 << 30
 // Spec describes the connector "redis". What it builds keeps the client library's
 // own log from standard error; what happens there comes back as errors.
 func Spec() connector.Spec {
-	return connector.Spec{Type: "redis", Log: specLog, Sink: specSink}
+	return connector.Spec{Type: "redis", Log: specLog, Sink: specSink, Keys: specKeys}
 }
 
 func specLog(env connector.Env, decode connector.Decode) (stream.Log, error) {

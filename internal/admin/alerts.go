@@ -31,11 +31,12 @@ func (l Limits) Alerts(r Report) []Alert {
 			list = append(list, Alert{Name: name, Limit: limit, Value: value, Over: value >= limit})
 		}
 	}
-	lag := 0.0
+	lag, doubles := 0.0, 0.0
 	for _, st := range r.stages() {
-		lag = max(lag, st.LagSeconds)
+		lag, doubles = max(lag, st.LagSeconds), max(doubles, st.DuplicateRate)
 	}
 	add("lag_critical", l.LagCritical, lag)
+	add("duplicate_rate_warning", l.DuplicateRateWarning, doubles)
 	add("deadletter_critical", l.DeadletterCritical, float64(r.DeadLetters()))
 	return list
 }

@@ -11,14 +11,14 @@ import (
 // TestAlerts: the worst lag and the sum of the letters count, each stage once.
 func TestAlerts(t *testing.T) {
 	r := Report{
-		Status: pipeline.Status{LagSeconds: 3, DeadLetters: 1},
+		Status: pipeline.Status{LagSeconds: 3, DeadLetters: 1, DuplicateRate: 0.5},
 		Sinks: []pipeline.SinkStatus{
 			{Status: pipeline.Status{LagSeconds: 30, DeadLetters: 5}},
 			{Status: pipeline.Status{LagSeconds: 7, DeadLetters: 4}},
 		},
 	}
-	limits := Limits{LagCritical: 30, DeadletterCritical: 11}
-	want := []Alert{{Name: "lag_critical", Limit: 30, Value: 30, Over: true}, {Name: "deadletter_critical", Limit: 11, Value: 10}}
+	limits := Limits{LagCritical: 30, DuplicateRateWarning: 0.4, DeadletterCritical: 11}
+	want := []Alert{{Name: "lag_critical", Limit: 30, Value: 30, Over: true}, {Name: "duplicate_rate_warning", Limit: 0.4, Value: 0.5, Over: true}, {Name: "deadletter_critical", Limit: 11, Value: 10}}
 	if diff := cmp.Diff(want, limits.Alerts(r)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

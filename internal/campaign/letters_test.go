@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/entrainsync/entrain/internal/admin"
+	"github.com/entrainsync/entrain/internal/kafkaserver/kafkatest"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
 
@@ -21,6 +22,7 @@ func TestDeadLetters(t *testing.T) {
 		"direct, table": {"dead_letter: {unit: transaction}"},
 		"direct, file":  {"dead_letter: {file: '%s/letters.jsonl', unit: event}", "retry: {max_attempts: 2, backoff_base_ms: 20, backoff_max_ms: 50}"},
 		"stream":        {"dead_letter: {alert_threshold: 3}", "stream: {type: embedded}"},
+		"kafka, topic":  {"dead_letter: {topic: 'letters.%b'}", "stream: {type: kafka, brokers: ['%k']}"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -37,12 +39,15 @@ func lettersCase(t *testing.T, lines []string) {
 	const table = "CREATE TABLE item (id int PRIMARY KEY, n int NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp())"
 	pgtest.Exec(t, source, table)
 	pgtest.Exec(t, target, table, "ALTER TABLE item ADD CONSTRAINT unlucky CHECK (n <> 13)")
-	dir := t.TempDir()
+	dir, name := t.TempDir(), pgtest.Name(t)
 	sections := []string{"source: " + fromPostgres(source), "snapshot: {mode: never}", "sink: " + intoPostgres(target)}
 	for _, l := range lines {
-		sections = append(sections, strings.Replace(l, "%s", dir, 1))
+		if strings.Contains(l, "%k") {
+			l = strings.Replace(l, "%k", kafkatest.Start(t).Addr(), 1)
+		}
+		sections = append(sections, strings.NewReplacer("%s", dir, "%b", name).Replace(l))
 	}
-	file := writeSections(t, pgtest.Name(t), sections...)
+	file := writeSections(t, name, sections...)
 	program := supervise(t, file)
 	file.until(t, "streaming", streaming)
 	unluckyLoad(t, rand.New(rand.NewPCG(seed, 5)), source, program)

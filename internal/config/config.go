@@ -61,6 +61,9 @@ type File struct {
 	DeadLetter *DeadLetter
 	// Retry says how what fails is tried again.
 	Retry Retry
+	// Deduplication says how changes are recognised that a sink has already; nil: they
+	// are not.
+	Deduplication *Deduplication
 	// Contracts says where the tables' contracts are; nil: nowhere.
 	Contracts *Contracts
 
@@ -143,6 +146,9 @@ type DeadLetter struct {
 	// Table keeps the letters in the sink's database. The name there is:
 	// entrain.dead_letter, which is the default where the sink is one.
 	Table string `yaml:"table"`
+	// Topic keeps the letters in a compacted topic of Kafka: at the brokers of the
+	// stream, else of the sink, else of the file's one sink of type kafka.
+	Topic string `yaml:"topic"`
 	// AlertThreshold is from how many letters on that is logged as an error; 0, the
 	// default, for never.
 	AlertThreshold int `yaml:"alert_threshold"`
@@ -168,6 +174,21 @@ type Retry struct {
 	// Jitter makes up to half of each wait random, so that many do not come back
 	// together. Default true.
 	Jitter *bool `yaml:"jitter"`
+	// AttemptTimeoutMS bounds one write of a sink, in milliseconds: one that takes
+	// longer is given up, and the sink is opened anew. Default 0: no bound.
+	AttemptTimeoutMS int `yaml:"attempt_timeout_ms"`
+	// CircuitBreaker has a delivery pause whose sink fails again and again. Default:
+	// none, the waits between tries alone.
+	CircuitBreaker *CircuitBreaker `yaml:"circuit_breaker"`
+}
+
+// CircuitBreaker is the circuit_breaker: section of retry.
+type CircuitBreaker struct {
+	// Failures of the sink in a row that open the circuit. Default 5.
+	Failures int `yaml:"failures"`
+	// OpenMS is for how long nothing is tried then, in milliseconds. Then one batch
+	// is tried. Default 30000.
+	OpenMS int `yaml:"open_ms"`
 }
 
 func (a Alerts) negative() bool {
@@ -223,6 +244,9 @@ type document struct {
 	Consumer   Consumer    `yaml:"consumer"`
 	DeadLetter *DeadLetter `yaml:"dead_letter"`
 	Retry      Retry       `yaml:"retry"`
+	// Deduplication recognises changes that a sink has already, for sinks that keep no
+	// position. Default: none.
+	Deduplication *Deduplication `yaml:"deduplication"`
 	// Contracts holds changes to what the owners of tables promise.
 	Contracts *Contracts `yaml:"contracts"`
 	OnError   string     `yaml:"on_error"`
@@ -365,13 +389,17 @@ func (d *document) file(root *node) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := d.checkDeduplication(root); err != nil {
+		return nil, err
+	}
 	if _, err := d.Snapshot.Tables.Matcher(); err != nil {
 		return nil, root.find("snapshot", "tables").errorf("%s", err)
 	}
 	f := &File{
 		Path: path, Name: d.Name, Snapshot: d.Snapshot, Transform: d.Transform, State: d.State,
 		Pipeline: d.Pipeline, Monitoring: d.Monitoring, OnError: d.OnError, OnTableError: d.OnTableError,
-		Consumer: d.Consumer, DeadLetter: d.DeadLetter, Retry: d.Retry, Contracts: d.Contracts, root: root, rules: root.get("transform"),
+		Consumer: d.Consumer, DeadLetter: d.DeadLetter, Retry: d.Retry, Deduplication: d.Deduplication, Contracts: d.Contracts,
+		root: root, rules: root.get("transform"),
 	}
 	return f, f.takeSections(d)
 }

@@ -1,5 +1,7 @@
 package config
 
+import "errors"
+
 // checkLetters checks what types alone cannot say of dead letters and retries.
 func (d *document) checkLetters(root *node) error {
 	if l := d.DeadLetter; l != nil {
@@ -12,6 +14,8 @@ func (d *document) checkLetters(root *node) error {
 		switch {
 		case l.Table != "" && l.File != "":
 			return root.find("dead_letter", "table").errorf("the letters are kept in one place: a file or a table")
+		case l.Topic != "" && l.Table+l.File != "":
+			return root.find("dead_letter", "topic").errorf("the letters are kept in one place: a topic, a file or a table")
 		case l.Table != "" && l.Table != letterTable:
 			return root.find("dead_letter", "table").errorf("expected %s, the table that entrain makes", letterTable)
 		case l.AlertThreshold < 0:
@@ -35,6 +39,41 @@ func (d *document) checkLetters(root *node) error {
 		return root.find("retry", "backoff_max_ms").errorf("expected at least backoff_base_ms, %d", r.BackoffBaseMS)
 	case r.BackoffMaxMS < 0:
 		return root.find("retry", "backoff_max_ms").errorf("expected milliseconds, such as 30000")
+	case r.AttemptTimeoutMS < 0:
+		return root.find("retry", "attempt_timeout_ms").errorf("expected milliseconds, such as 60000")
+	}
+	return r.CircuitBreaker.check(root)
+}
+
+// check completes and checks the section; none is well, too.
+func (c *CircuitBreaker) check(root *node) error {
+	if c == nil {
+		return nil
+	}
+	at := root.find("retry", "circuit_breaker")
+	if at.get("failures") == nil {
+		c.Failures = 5
+	}
+	if at.get("open_ms") == nil {
+		c.OpenMS = 30000
+	}
+	switch {
+	case c.Failures < 1:
+		return at.find("failures").errorf("expected 1 or more, such as 5")
+	case c.OpenMS < 1:
+		return at.find("open_ms").errorf("expected milliseconds, such as 30000")
 	}
 	return nil
+}
+
+// Place gives an error about one value of the file, which the keys lead to, its place
+// there.
+func (f *File) Place(err error, keys ...string) error {
+	var placed *Error
+	if err == nil || errors.As(err, &placed) {
+		return err
+	}
+	at := f.root.find(keys...).errorf("%s", err)
+	at.Err = err
+	return at
 }

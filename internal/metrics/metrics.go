@@ -40,10 +40,13 @@ var (
 	lagBytes   = describe("lag_bytes", "Of the log before this stage that are not delivered.", place...)
 	captured   = describe("captured_events_total", "Events read before this stage. At rest captured = applied + filtered + parked + reread.", place...)
 	applied    = describe("applied_events_total", "Events that are durable behind this stage.", place...)
-	filtered   = describe("filtered_events_total", "Events that rules, or a copy of existing rows, left out.", place...)
+	filtered   = describe("filtered_events_total", "Events that rules, or a copy of existing rows, left out, and those that the sink had already.", place...)
+	duplicates = describe("duplicate_events_total", "Of the filtered events, those that deduplication recognised.", place...)
+	doubled    = describe("duplicate_rate", "Part, 0 to 1, of the changes of the last minute that deduplication recognised.", place...)
 	parked     = describe("parked_events_total", "Events that became dead letters.", place...)
 	letters    = describe("deadletter_count", "Dead letters that are kept now.", place...)
 	reread     = describe("reread_events", "Events that a broken session had read and that were read again.", place...)
+	circuit    = describe("circuit_open", "1 from when the circuit breaker opens until the sink has taken a batch; missing without one.", place...)
 	buffered   = describe("buffered_bytes", "Read and not yet handed on.", place...)
 	phase      = describe("phase", "1 for the phase that the stage is in.", append(place, "phase")...)
 	failed     = describe("delivery_failed", "1 while a delivery is given up until the next try.", place...)
@@ -57,7 +60,7 @@ var (
 	limit = describe("alert_threshold", "Of the file's monitoring.alerts.", "pipeline", "alert")
 	over  = describe("alert", "1 while what the alert is about has reached its threshold.", "pipeline", "alert")
 
-	all = []*prometheus.Desc{lagSeconds, lagBytes, captured, applied, filtered, parked, letters, reread, buffered, phase, failed, tables, breaches,
+	all = []*prometheus.Desc{lagSeconds, lagBytes, captured, applied, filtered, duplicates, doubled, parked, letters, reread, circuit, buffered, phase, failed, tables, breaches,
 		slotBytes, slotLeft, slotAlarm, slotStatus, limit, over}
 )
 
@@ -108,9 +111,18 @@ func collectStage(out chan<- prometheus.Metric, st pipeline.Status, at ...string
 	count(out, captured, st.Captured, at)
 	count(out, applied, st.Applied, at)
 	count(out, filtered, st.Filtered, at)
+	count(out, duplicates, st.Duplicates, at)
+	gauge(out, doubled, st.DuplicateRate, at...)
 	count(out, parked, st.Parked, at)
 	gauge(out, letters, float64(st.DeadLetters), at...)
 	gauge(out, reread, float64(st.Reread), at...) // it falls when a session catches up
+	if c := st.Circuit; c != nil {
+		open := 1.0
+		if c.State == "closed" {
+			open = 0
+		}
+		gauge(out, circuit, open, at...)
+	}
 	gauge(out, buffered, float64(st.BufferedBytes), at...)
 	gauge(out, phase, 1, append(at, st.Phase)...)
 }
