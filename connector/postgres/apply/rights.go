@@ -28,6 +28,16 @@ var rightsOf = map[entrain.Op][]string{
 	entrain.OpRead:   {"SELECT", "INSERT", "UPDATE"},
 	entrain.OpUpdate: {"SELECT", "UPDATE"},
 	entrain.OpDelete: {"SELECT", "DELETE"},
+
+	entrain.OpTruncate: {"TRUNCATE"},
+}
+
+// rightsFor are those of an operation as the session does it.
+func (w *writer) rightsFor(op entrain.Op) []string {
+	if w.cfg.SoftDelete.Column != "" && (op == entrain.OpDelete || op == entrain.OpTruncate) {
+		op = entrain.OpUpdate
+	}
+	return rightsOf[op]
 }
 
 func (n *need) right(rights ...string) {
@@ -42,6 +52,9 @@ func (n *need) right(rights ...string) {
 // whatever shapes these have.
 func (w *writer) needs(events []entrain.Event) []*need {
 	list := []*need{{Schema: "entrain", Name: "position", Rights: []string{"SELECT", "UPDATE"}}}
+	for _, name := range w.gate.tables() {
+		list = append(list, &need{Schema: "entrain", Name: name, Rights: []string{"SELECT", "INSERT", "UPDATE", "DELETE"}})
+	}
 	byName := map[[2]string]*need{}
 	of := func(t *entrain.Table) *need {
 		name := [2]string{t.Schema, t.Name}
@@ -61,7 +74,7 @@ func (w *writer) needs(events []entrain.Event) []*need {
 			continue
 		}
 		if e.Table != nil && !e.Table.Shadow {
-			of(e.Table).right(rightsOf[e.Op]...)
+			of(e.Table).right(w.rightsFor(e.Op)...)
 			if t := w.catalog.tables[e.Table]; e.Op == entrain.OpUpdate && t != nil && t.always >= 0 {
 				of(e.Table).right("INSERT", "DELETE") // such a row is made anew
 			}
@@ -74,7 +87,7 @@ func (w *writer) needs(events []entrain.Event) []*need {
 		}
 		for _, t := range e.Truncate.Tables {
 			n := of(t)
-			n.right("TRUNCATE")
+			n.right(w.rightsFor(entrain.OpTruncate)...)
 			n.Owned = n.Owned || e.Truncate.RestartIdentity
 		}
 	}
