@@ -30,7 +30,7 @@ func benchBatches(n int, perTx int, event func(b *entrain.RowBuilder, buf []byte
 		}
 		var e entrain.Event
 		e, buf = event(&builder, buf, i)
-		e.Tx = current
+		e.Tx, e.Ordinal = current, uint64(i%perTx)
 		b.Events = append(b.Events, e)
 		if len(buf) < benchBatchBytes*9/10 && i < n-1 {
 			continue

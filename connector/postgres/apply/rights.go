@@ -78,6 +78,12 @@ func (w *writer) needs(events []entrain.Event) []*need {
 			if t := w.catalog.tables[e.Table]; e.Op == entrain.OpUpdate && t != nil && t.always >= 0 {
 				of(e.Table).right("INSERT", "DELETE") // such a row is made anew
 			}
+			if w.gate != nil && e.Op == entrain.OpUpdate {
+				of(e.Table).right("INSERT") // a row that lacks is stored
+				if len(e.Before) > 0 {
+					of(e.Table).right(w.rightsFor(entrain.OpDelete)...)
+				}
+			}
 			if e.Settling && e.Op == entrain.OpUpdate && len(e.Before) > 0 {
 				of(e.Table).right("INSERT", "DELETE") // if its key changes, it may lack, or be there twice
 			}

@@ -13,7 +13,7 @@ const (
   state "char" NOT NULL,
   key text COLLATE "C" NOT NULL,
   PRIMARY KEY (relation, key)
-) WITH (fillfactor = 80)`
+) WITH (fillfactor = 50)`
 
 	// TombstonesSQL makes the index by which tombstones are found.
 	TombstonesSQL = `CREATE INDEX IF NOT EXISTS row_version_deleted ON entrain.row_version (relation) WHERE state = 'd'`
