@@ -38,6 +38,8 @@ var (
 	applied    = describe("applied_events_total", "Events that are durable behind this stage.", place...)
 	filtered   = describe("filtered_events_total", "Events that rules, or a copy of existing rows, left out.", place...)
 	parked     = describe("parked_events_total", "Events that became dead letters.", place...)
+	late       = describe("gate_late_events_total", "Events that the sink's version gate compared one by one, since they came late.", place...)
+	queued     = describe("gate_queued_events_total", "Events that came too late to be applied, and are in the reconciliation queue.", place...)
 	letters    = describe("deadletter_count", "Dead letters that are kept now.", place...)
 	reread     = describe("reread_events", "Events that a broken session had read and that were read again.", place...)
 	buffered   = describe("buffered_bytes", "Read and not yet handed on.", place...)
@@ -49,7 +51,7 @@ var (
 	slotAlarm  = describe("slot_alarm", "1 for the level that the slot is at: ok, warn, critical or lost.", "pipeline", "slot", "level")
 	slotStatus = describe("slot_wal_status", "1 for the slot's wal_status.", "pipeline", "slot", "status")
 
-	all = []*prometheus.Desc{lagSeconds, lagBytes, captured, applied, filtered, parked, letters, reread, buffered, phase, failed, tables,
+	all = []*prometheus.Desc{lagSeconds, lagBytes, captured, applied, filtered, parked, late, queued, letters, reread, buffered, phase, failed, tables,
 		slotBytes, slotLeft, slotAlarm, slotStatus}
 )
 
@@ -94,6 +96,11 @@ func collectStage(out chan<- prometheus.Metric, st pipeline.Status, at ...string
 	count(out, applied, st.Applied, at)
 	count(out, filtered, st.Filtered, at)
 	count(out, parked, st.Parked, at)
+	for name, d := range map[string]*prometheus.Desc{"late": late, "queued": queued} {
+		if n, gated := st.Counts[name]; gated {
+			count(out, d, n, at)
+		}
+	}
 	gauge(out, letters, float64(st.DeadLetters), at...)
 	gauge(out, reread, float64(st.Reread), at...) // it falls when a session catches up
 	gauge(out, buffered, float64(st.BufferedBytes), at...)

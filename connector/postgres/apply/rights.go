@@ -40,6 +40,18 @@ func (w *writer) rightsFor(op entrain.Op) []string {
 	return rightsOf[op]
 }
 
+// lateRights are what a change takes besides if it comes late to a version gate: a row
+// that lacks is stored, and a new key is a delete and an insert.
+func (w *writer) lateRights(e *entrain.Event) []string {
+	switch {
+	case w.gate == nil || e.Op != entrain.OpUpdate:
+		return nil
+	case len(e.Before) == 0:
+		return []string{"INSERT"}
+	}
+	return append([]string{"INSERT"}, w.rightsFor(entrain.OpDelete)...)
+}
+
 func (n *need) right(rights ...string) {
 	for _, r := range rights {
 		if !slices.Contains(n.Rights, r) {
@@ -78,12 +90,7 @@ func (w *writer) needs(events []entrain.Event) []*need {
 			if t := w.catalog.tables[e.Table]; e.Op == entrain.OpUpdate && t != nil && t.always >= 0 {
 				of(e.Table).right("INSERT", "DELETE") // such a row is made anew
 			}
-			if w.gate != nil && e.Op == entrain.OpUpdate {
-				of(e.Table).right("INSERT") // a row that lacks is stored
-				if len(e.Before) > 0 {
-					of(e.Table).right(w.rightsFor(entrain.OpDelete)...)
-				}
-			}
+			of(e.Table).right(w.lateRights(e)...)
 			if e.Settling && e.Op == entrain.OpUpdate && len(e.Before) > 0 {
 				of(e.Table).right("INSERT", "DELETE") // if its key changes, it may lack, or be there twice
 			}
