@@ -32,7 +32,7 @@ type gate struct {
 	versions []versiongate.Version
 	rows     map[uint32]*rowVersions
 	buf      []byte
-	late     lateCalls
+	calls    lateCalls
 	body     *encoding.Native
 	sweeper  sweeper
 }
@@ -67,11 +67,11 @@ func (g *gate) apply(ctx context.Context, b *entrain.Batch) error {
 		return g.w.apply(ctx, b)
 	}
 	for i, run := range runs {
-		part := part{events: b.Events[run.From:run.To], versions: g.versions[run.From:run.To]}
+		part := part{way: run.Way, events: b.Events[run.From:run.To], versions: g.versions[run.From:run.To]}
 		if i == len(runs)-1 {
 			part.through = b.Through
 		}
-		if err := g.pass(ctx, run.Way, part); err != nil {
+		if err := g.pass(ctx, part); err != nil {
 			return err
 		}
 	}
@@ -84,6 +84,7 @@ func (g *gate) apply(ctx context.Context, b *entrain.Batch) error {
 
 // part is some of a batch's events, and their versions.
 type part struct {
+	way      versiongate.Way
 	events   []entrain.Event
 	versions []versiongate.Version
 	through  entrain.Position // zero unless the part ends the batch
@@ -91,9 +92,9 @@ type part struct {
 
 func (p *part) batch() *entrain.Batch { return &entrain.Batch{Events: p.events, Through: p.through} }
 
-func (g *gate) pass(ctx context.Context, way versiongate.Way, p part) error {
-	if way == versiongate.Late {
-		return g.oneByOne(ctx, p)
+func (g *gate) pass(ctx context.Context, p part) error {
+	if p.way == versiongate.Late {
+		return g.late(ctx, p)
 	}
 	w := g.w
 	err := w.attempt(ctx, func() error {
@@ -104,12 +105,32 @@ func (g *gate) pass(ctx context.Context, way versiongate.Way, p part) error {
 		return err
 	})
 	if errors.Is(err, errRowsLack) {
-		return g.oneByOne(ctx, p)
+		return g.late(ctx, p)
 	}
 	if err != nil {
 		return err
 	}
 	return g.record(ctx, p)
+}
+
+// late applies changes one by one, and once more if what the session knows of the
+// tables turns out to be out of date.
+func (g *gate) late(ctx context.Context, p part) error {
+	w := g.w
+	before := w.pending
+	one := func() error { return w.attempt(ctx, func() error { return g.oneByOne(ctx, p) }) }
+	err := one()
+	if !w.outdated(err) || w.final(err) {
+		return err
+	}
+	w.pending.ops, w.pending.late, w.pending.queued = before.ops, before.late, before.queued
+	w.forgetTables()
+	if err := w.learn(ctx, p.events); err != nil {
+		return err
+	}
+	w.relearnt = true
+	defer func() { w.relearnt = false }()
+	return one()
 }
 
 // number finds the versions of the batch's events.
@@ -173,11 +194,8 @@ func (g *gate) close(ctx context.Context) error {
 // refused turns what the server says of one change into a stop, as without a gate.
 func (g *gate) refused(events []entrain.Event, item applyplan.Item, err error) error {
 	w := g.w
-	if w.final(err) {
+	if w.final(err) || w.outdated(err) {
 		return err
-	}
-	if w.outdated(err) {
-		return entrain.Retryable(err) // a new session learns the tables anew
 	}
 	return w.stopRefused(&events[item.Event], item, err)
 }

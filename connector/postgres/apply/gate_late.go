@@ -32,7 +32,7 @@ func (g *gate) oneByOne(ctx context.Context, p part) error {
 	}
 	for i := 0; i < len(items); {
 		n := i
-		for n < len(items) && !versiongate.Gated(&p.events[items[n].Event]) {
+		for n < len(items) && !p.compares(&p.events[items[n].Event]) {
 			n++
 		}
 		if n > i {
@@ -56,6 +56,12 @@ func (g *gate) oneByOne(ctx context.Context, p part) error {
 	return w.checkLate(ctx)
 }
 
+// compares reports whether an event is compared when it goes one by one. In order, those
+// of tables whose rows are being copied may miss their rows, which are still to come.
+func (p *part) compares(e *entrain.Event) bool {
+	return versiongate.Gated(e) && (p.way == versiongate.Late || !e.Settling)
+}
+
 // ungated applies events that have no version.
 func (g *gate) ungated(ctx context.Context, events []entrain.Event) error {
 	if err := g.fly(ctx, events); err != nil {
@@ -77,7 +83,7 @@ func (g *gate) compare(ctx context.Context, p part, item applyplan.Item) error {
 	if err := l.add(item); err != nil {
 		return err
 	}
-	if len(g.late.calls) >= flightItems || g.late.bytes >= flightBytes {
+	if len(g.calls.calls) >= flightItems || g.calls.bytes >= flightBytes {
 		return g.fly(ctx, p.events)
 	}
 	return nil
@@ -85,7 +91,7 @@ func (g *gate) compare(ctx context.Context, p part, item applyplan.Item) error {
 
 // fly carries out what waits.
 func (g *gate) fly(ctx context.Context, events []entrain.Event) error {
-	l := &g.late
+	l := &g.calls
 	if len(l.calls) == 0 {
 		return nil
 	}
@@ -95,7 +101,7 @@ func (g *gate) fly(ctx context.Context, events []entrain.Event) error {
 		f.add(c)
 	}
 	at, err := f.land(func(call int, rows int64) error {
-		g.count(events[l.items[call].Event].Op, rows)
+		g.countCall(&events[l.items[call].Event], &l.items[call], rows)
 		return nil
 	})
 	w.exec.sent = f.sent
@@ -106,6 +112,18 @@ func (g *gate) fly(ctx context.Context, events []entrain.Event) error {
 	clear(l.items)
 	l.calls, l.items, l.bytes = l.calls[:0], l.items[:0], 0
 	return err
+}
+
+// countCall notes what became of a call. That of the old key, when a key changes, is
+// not an event.
+func (g *gate) countCall(e *entrain.Event, item *applyplan.Item, rows int64) {
+	half := item.Op == applyplan.Delete && e.Op == entrain.OpUpdate
+	switch {
+	case !half:
+		g.count(e.Op, rows)
+	case rows == versiongate.Queued:
+		g.w.pending.queued++
+	}
 }
 
 // count notes what became of a change.
@@ -143,7 +161,9 @@ func (c change) add(item applyplan.Item) error {
 		if !whole {
 			return c.park(item)
 		}
-		if err := c.delete(item); err != nil {
+		old := item
+		old.Op = applyplan.Delete
+		if err := c.delete(old); err != nil {
 			return err
 		}
 	}
@@ -256,9 +276,9 @@ func (c change) send(item applyplan.Item, key statementKey, sql func() string, c
 		}
 		values = append(values, v)
 	}
-	g.late.calls = append(g.late.calls, call{st: st, values: values})
-	g.late.items = append(g.late.items, item)
-	g.late.bytes += len(body) + len(item.Row)
+	g.calls.calls = append(g.calls.calls, call{st: st, values: values})
+	g.calls.items = append(g.calls.items, item)
+	g.calls.bytes += len(body) + len(item.Row)
 	return nil
 }
 
