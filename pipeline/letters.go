@@ -322,7 +322,7 @@ func (d *desk) replay(ctx context.Context, s *session, ids []string) (int, error
 			n++
 		}
 		part := letters[done:n]
-		if err := s.writer.Write(ctx, &entrain.Batch{Events: again(part), Through: s.position()}); err != nil {
+		if err := s.writer.Write(ctx, &entrain.Batch{Events: d.again(part), Through: s.position()}); err != nil {
 			return done, &replayError{err} // the session is over
 		}
 		if err := d.remove(ctx, part); err != nil {
@@ -343,12 +343,14 @@ func sameTransaction(a, b *entrain.Transaction) bool {
 }
 
 // again are the events of letters as they are delivered once more: what was changed
-// meanwhile may be there already.
-func again(letters []parking.Letter) []entrain.Event {
+// meanwhile may be there already, which a sink that compares versions sees by itself.
+func (d *desk) again(letters []parking.Letter) []entrain.Event {
+	keeper, ok := d.p.opt.Sink.(entrain.RowKeeper)
+	gated := ok && keeper.Gated()
 	events := make([]entrain.Event, len(letters))
 	for i := range letters {
 		events[i] = letters[i].Event
-		events[i].Settling = true
+		events[i].Settling = !gated
 		if t := events[i].Table; t != nil && t.Shadow {
 			own := *t
 			own.Shadow = false

@@ -72,7 +72,7 @@ func TestOtherForm(t *testing.T) {
 	file.until(t, "streaming", streaming)
 	formLoad(t, rng, source, program)
 	last := pgtest.QueryOne(t, source, "SELECT pg_current_wal_insert_lsn()")
-	pgtest.Eventually(t, 2*patience, "everything is in the topic, and delivered or parked", func() bool {
+	pgtest.Eventually(t, patience, "everything is in the topic, and delivered or parked", func() bool {
 		return pgtest.QueryOne(t, source, "SELECT confirmed_flush_lsn >= '"+last+"' FROM pg_replication_slots") == "t" && groupIsThere(t, broker)
 	})
 	refused, letters := listed(t, file)

@@ -57,7 +57,7 @@ func otherWords(root object) {
 	defaultType(root["sink"].(object))
 	registrySwitch(root["stream"].(object))
 	consumer := root["consumer"].(object)["properties"].(object)
-	for _, key := range []string{"retry", "dead_letter"} {
+	for _, key := range []string{"retry", "dead_letter", "deduplication"} {
 		consumer[key] = object{"$ref": "#/properties/" + key}
 	}
 }

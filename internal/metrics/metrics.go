@@ -44,6 +44,8 @@ var (
 	duplicates = describe("duplicate_events_total", "Of the filtered events, those that deduplication recognised.", place...)
 	doubled    = describe("duplicate_rate", "Part, 0 to 1, of the changes of the last minute that deduplication recognised.", place...)
 	parked     = describe("parked_events_total", "Events that became dead letters.", place...)
+	late       = describe("gate_late_events_total", "Events that the sink's version gate compared one by one, since they came late.", place...)
+	queued     = describe("gate_queued_events_total", "Events that came too late to be applied, and are in the reconciliation queue.", place...)
 	letters    = describe("deadletter_count", "Dead letters that are kept now.", place...)
 	reread     = describe("reread_events", "Events that a broken session had read and that were read again.", place...)
 	circuit    = describe("circuit_open", "1 from when the circuit breaker opens until the sink has taken a batch; missing without one.", place...)
@@ -60,7 +62,7 @@ var (
 	limit = describe("alert_threshold", "Of the file's monitoring.alerts.", "pipeline", "alert")
 	over  = describe("alert", "1 while what the alert is about has reached its threshold.", "pipeline", "alert")
 
-	all = []*prometheus.Desc{lagSeconds, lagBytes, captured, applied, filtered, duplicates, doubled, parked, letters, reread, circuit, buffered, phase, failed, tables, breaches,
+	all = []*prometheus.Desc{lagSeconds, lagBytes, captured, applied, filtered, duplicates, doubled, parked, late, queued, letters, reread, circuit, buffered, phase, failed, tables, breaches,
 		slotBytes, slotLeft, slotAlarm, slotStatus, limit, over}
 )
 
@@ -114,6 +116,11 @@ func collectStage(out chan<- prometheus.Metric, st pipeline.Status, at ...string
 	count(out, duplicates, st.Duplicates, at)
 	gauge(out, doubled, st.DuplicateRate, at...)
 	count(out, parked, st.Parked, at)
+	for name, d := range map[string]*prometheus.Desc{"late": late, "queued": queued} {
+		if n, gated := st.Counts[name]; gated {
+			count(out, d, n, at)
+		}
+	}
 	gauge(out, letters, float64(st.DeadLetters), at...)
 	gauge(out, reread, float64(st.Reread), at...) // it falls when a session catches up
 	if c := st.Circuit; c != nil {

@@ -26,7 +26,7 @@ func TestMetrics(t *testing.T) {
 	s, err := metrics.Listen("127.0.0.1:0", report{
 		Pipeline: "shop",
 		Status: pipeline.Status{
-			Phase: "streaming", LagSeconds: 1.5, LagBytes: 4096, Captured: 10, Applied: 7, Filtered: 2, Parked: 3, DeadLetters: 2, Reread: 1, BufferedBytes: 99,
+			Phase: "streaming", LagSeconds: 1.5, LagBytes: 4096, Captured: 10, Applied: 7, Filtered: 2, Parked: 3, Counts: map[string]int64{"late": 6, "queued": 5}, DeadLetters: 2, Reread: 1, BufferedBytes: 99,
 			Tables:   map[pipeline.TableState]int{pipeline.TablePaused: 2},
 			Retained: &entrain.Retained{Name: "entrain_shop", Bytes: 5000, Left: -1, Alarm: entrain.AlarmWarn, Status: "extended"},
 		},
@@ -43,6 +43,7 @@ func TestMetrics(t *testing.T) {
 	for _, want := range []string{
 		"sync_lag_seconds" + capture + "1.5", "sync_lag_bytes" + capture + "4096", "sync_captured_events_total" + capture + "10",
 		"sync_applied_events_total" + capture + "7", "sync_filtered_events_total" + capture + "2", "sync_reread_events" + capture + "1",
+		"sync_gate_late_events_total" + capture + "6", "sync_gate_queued_events_total" + capture + "5",
 		"sync_parked_events_total" + capture + "3", "sync_deadletter_count" + capture + "2",
 		"sync_buffered_bytes" + capture + "99", "sync_delivery_failed" + deliver + "1",
 		`sync_phase{partition="",phase="streaming",pipeline="shop",sink="",stage="capture"} 1`,

@@ -30,7 +30,7 @@ func benchBatches(n int, perTx int, event func(b *entrain.RowBuilder, buf []byte
 		}
 		var e entrain.Event
 		e, buf = event(&builder, buf, i)
-		e.Tx = current
+		e.Tx, e.Ordinal = current, uint64(i%perTx)
 		b.Events = append(b.Events, e)
 		if len(buf) < benchBatchBytes*9/10 && i < n-1 {
 			continue
@@ -55,7 +55,15 @@ func benchRow(b *entrain.RowBuilder, buf []byte, id, n int) (entrain.Row, []byte
 	return b.End()
 }
 
+// runBench runs without the version gate, then with it.
 func runBench(b *testing.B, setup string, batches func(t *entrain.Table) []*entrain.Batch) {
+	b.Run("plain", func(b *testing.B) { runBenchOf(b, setup, batches, newFeed) })
+	b.Run("gated", func(b *testing.B) { runBenchOf(b, setup, batches, gatedFeed) })
+}
+
+func gatedFeed(t testing.TB, url string) *feed { return newGateFeed(t, url, Config{}).feed }
+
+func runBenchOf(b *testing.B, setup string, batches func(t *entrain.Table) []*entrain.Batch, open func(testing.TB, string) *feed) {
 	srv := pgtest.Shared(b, 15)
 	events := 0
 	var spent time.Duration
@@ -68,7 +76,7 @@ func runBench(b *testing.B, setup string, batches func(t *entrain.Table) []*entr
 			pgtest.Exec(b, url, setup)
 		}
 		work := batches(describe(b, url, "public", "bench"))
-		f := newFeed(b, url)
+		f := open(b, url)
 		b.StartTimer()
 		start := time.Now()
 		for _, batch := range work {
@@ -116,11 +124,16 @@ func BenchmarkSinkOneTransaction(b *testing.B) {
 
 // BenchmarkSinkTip is a transaction of one row, as when nothing is behind.
 func BenchmarkSinkTip(b *testing.B) {
+	b.Run("plain", func(b *testing.B) { benchTip(b, newFeed) })
+	b.Run("gated", func(b *testing.B) { benchTip(b, gatedFeed) })
+}
+
+func benchTip(b *testing.B, open func(testing.TB, string) *feed) {
 	srv := pgtest.Shared(b, 15)
 	url := pgtest.CreateDatabase(b, srv)
 	pgtest.Exec(b, url, benchTable)
 	t := describe(b, url, "public", "bench")
-	f := newFeed(b, url)
+	f := open(b, url)
 	b.ReportAllocs()
 	var rb entrain.RowBuilder
 	var buf []byte

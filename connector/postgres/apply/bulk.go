@@ -21,7 +21,7 @@ func (w *writer) writeBulk(ctx context.Context, b *entrain.Batch) error {
 	if err := w.begin(ctx, b); err != nil {
 		return w.explain(ctx, err, b.Events)
 	}
-	if err := w.apply(ctx, b); err != nil {
+	if err := w.applyGated(ctx, b); err != nil {
 		return w.explain(ctx, err, b.Events)
 	}
 	w.tallyEvents(b.Events)

@@ -59,6 +59,7 @@ type targetTable struct {
 	// partitioned tables need more than ctid to tell rows apart.
 	partitioned bool
 	tied        ties
+	soft        softColumn
 }
 
 // catalog caches what the session has learnt about the target. It is emptied
@@ -66,6 +67,7 @@ type targetTable struct {
 type catalog struct {
 	conn   *pgconn.PgConn
 	role   string // ours, for messages
+	soft   string // the column that marks deleted rows; "" for none
 	makes  bool   // tables are made when their rows are copied; for messages
 	tables map[*entrain.Table]*targetTable
 	graph  *applyplan.Graph
@@ -313,6 +315,9 @@ func (c *catalog) described(ctx context.Context, t *entrain.Table, answers [][][
 		return nil, err
 	}
 	st.describeKey(answers[2])
+	if err := c.describeSoft(st, answers[1]); err != nil {
+		return nil, err
+	}
 	c.describeReferences(st, oid)
 	c.describeTies(st, oid, answers[2])
 	switch {

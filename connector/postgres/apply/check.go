@@ -8,6 +8,7 @@ import (
 	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/connector/postgres/dial"
 	"github.com/entrainsync/entrain/connector/postgres/preflight"
+	"github.com/entrainsync/entrain/connector/postgres/versiongate"
 )
 
 // Codes implements entrain.Checker.
@@ -26,8 +27,13 @@ func (s *Sink) Check(ctx context.Context, source *entrain.Report) (entrain.Repor
 	}
 	defer dial.Close(ctx, conn)
 	session.Backend = conn.PID()
+	position := []string{positionSchemaSQL, positionTableSQL, loadTableSQL}
+	tables := []string{"position", "load"}
+	if s.cfg.VersionGate {
+		position, tables = append(position, versiongate.Create...), append(tables, versiongate.Tables...)
+	}
 	x := preflight.Target{
-		Session: session, Position: []string{positionSchemaSQL, positionTableSQL, loadTableSQL},
+		Session: session, Position: position, Own: tables,
 		Copies: s.cfg.Copies, CreateTables: s.cfg.CreateTables, Pattern: connector.TablePattern, Pipeline: s.cfg.Pipeline, Source: s.cfg.Source,
 	}
 	return x.Examine(ctx, func(ctx context.Context, sql string, args ...string) ([][]string, error) {

@@ -86,6 +86,11 @@ func (w *writer) Position(ctx context.Context) (entrain.Position, error) {
 	if err != nil {
 		return entrain.Position{}, w.fail(err)
 	}
+	if w.gate != nil {
+		if err := w.gate.open(ctx); err != nil {
+			return entrain.Position{}, w.fail(err)
+		}
+	}
 	w.pos, w.opened = pos, true
 	w.lease.set(holder{owner: w.owner, fence: w.fence, role: w.catalog.role})
 	return pos, nil

@@ -28,6 +28,28 @@ var rightsOf = map[entrain.Op][]string{
 	entrain.OpRead:   {"SELECT", "INSERT", "UPDATE"},
 	entrain.OpUpdate: {"SELECT", "UPDATE"},
 	entrain.OpDelete: {"SELECT", "DELETE"},
+
+	entrain.OpTruncate: {"TRUNCATE"},
+}
+
+// rightsFor are those of an operation as the session does it.
+func (w *writer) rightsFor(op entrain.Op) []string {
+	if w.cfg.SoftDelete.Column != "" && (op == entrain.OpDelete || op == entrain.OpTruncate) {
+		op = entrain.OpUpdate
+	}
+	return rightsOf[op]
+}
+
+// lateRights are what a change takes besides if it comes late to a version gate: a row
+// that lacks is stored, and a new key is a delete and an insert.
+func (w *writer) lateRights(e *entrain.Event) []string {
+	switch {
+	case w.gate == nil || e.Op != entrain.OpUpdate:
+		return nil
+	case len(e.Before) == 0:
+		return []string{"INSERT"}
+	}
+	return append([]string{"INSERT"}, w.rightsFor(entrain.OpDelete)...)
 }
 
 func (n *need) right(rights ...string) {
@@ -42,6 +64,9 @@ func (n *need) right(rights ...string) {
 // whatever shapes these have.
 func (w *writer) needs(events []entrain.Event) []*need {
 	list := []*need{{Schema: "entrain", Name: "position", Rights: []string{"SELECT", "UPDATE"}}}
+	for _, name := range w.gate.tables() {
+		list = append(list, &need{Schema: "entrain", Name: name, Rights: []string{"SELECT", "INSERT", "UPDATE", "DELETE"}})
+	}
 	byName := map[[2]string]*need{}
 	of := func(t *entrain.Table) *need {
 		name := [2]string{t.Schema, t.Name}
@@ -61,10 +86,11 @@ func (w *writer) needs(events []entrain.Event) []*need {
 			continue
 		}
 		if e.Table != nil && !e.Table.Shadow {
-			of(e.Table).right(rightsOf[e.Op]...)
+			of(e.Table).right(w.rightsFor(e.Op)...)
 			if t := w.catalog.tables[e.Table]; e.Op == entrain.OpUpdate && t != nil && t.always >= 0 {
 				of(e.Table).right("INSERT", "DELETE") // such a row is made anew
 			}
+			of(e.Table).right(w.lateRights(e)...)
 			if e.Settling && e.Op == entrain.OpUpdate && len(e.Before) > 0 {
 				of(e.Table).right("INSERT", "DELETE") // if its key changes, it may lack, or be there twice
 			}
@@ -74,7 +100,7 @@ func (w *writer) needs(events []entrain.Event) []*need {
 		}
 		for _, t := range e.Truncate.Tables {
 			n := of(t)
-			n.right("TRUNCATE")
+			n.right(w.rightsFor(entrain.OpTruncate)...)
 			n.Owned = n.Owned || e.Truncate.RestartIdentity
 		}
 	}

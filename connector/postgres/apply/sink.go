@@ -23,6 +23,14 @@ type Config struct {
 	// Parallel is up to how many sessions apply transactions side by side that
 	// do not depend on each other; 0 and 1 mean one after the other.
 	Parallel int `yaml:"parallel"`
+	// VersionGate keeps the version of each row and lets no older change overwrite it:
+	// what comes late is compared, what is stale goes to entrain.reconciliation.
+	VersionGate bool `yaml:"version_gate"`
+	// ConflictStrategy says which of two changes of a row counts; source_lsn_priority,
+	// the only one, is what VersionGate does, and turns it on.
+	ConflictStrategy string `yaml:"conflict_strategy"`
+	// SoftDelete marks rows as deleted instead of deleting them.
+	SoftDelete SoftDelete `yaml:"soft_delete"`
 	// SchemaChanges says what to do when the shape of a table changes at the
 	// source.
 	SchemaChanges SchemaChanges `yaml:"schema_changes"`
@@ -74,6 +82,9 @@ func NewSink(cfg Config) (*Sink, error) {
 	}
 	if cfg.Parallel < 0 || cfg.Parallel > mostParallel {
 		return nil, fmt.Errorf("sink: parallel is %d; expected 1 to %d", cfg.Parallel, mostParallel)
+	}
+	if err := cfg.gated(); err != nil {
+		return nil, fmt.Errorf("sink: %w", err)
 	}
 	if cfg.Source == "" {
 		cfg.Source = "source"
@@ -153,6 +164,10 @@ func (s *Sink) openWriter(ctx context.Context) (*writer, error) {
 	}
 	w.catalog = newCatalog(conn)
 	w.catalog.makes = s.cfg.CreateTables
+	w.catalog.soft = s.cfg.SoftDelete.Column
+	if s.cfg.VersionGate {
+		w.gate = newGate(w)
+	}
 	return w, nil
 }
 

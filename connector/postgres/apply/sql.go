@@ -79,7 +79,7 @@ func rowStatement(t *targetTable, item *applyplan.Item) *statement {
 		}
 		return b.update(item)
 	case applyplan.Delete:
-		return b.statement("DELETE FROM " + t.only + " AS t WHERE " + b.match(item.Key))
+		return b.statement(t.deleting() + "WHERE " + b.match(item.Key))
 	default:
 		return b.update(item)
 	}
@@ -140,6 +140,9 @@ func (t *targetTable) onConflictSet(key keyColumns) string {
 		if !col.omit && !col.always && (key == setKey || !t.key[i]) {
 			set = append(set, col.name+" = EXCLUDED."+col.name)
 		}
+	}
+	if t.soft.name != "" {
+		set = append(set, t.soft.clear())
 	}
 	if len(set) == 0 {
 		return "DO NOTHING"
@@ -291,7 +294,11 @@ func updateSet(t *targetTable, row entrain.Row) setSQL {
 func deleteSet(t *targetTable) setSQL {
 	var s setSQL
 	where, names := s.matchSet(t)
-	s.sql = "DELETE FROM " + t.only + " AS t USING " + s.unnest(names) + " WHERE " + where
+	from := "USING "
+	if t.soft.name != "" {
+		from = "FROM "
+	}
+	s.sql = t.deleting() + from + s.unnest(names) + " WHERE " + where
 	return s
 }
 
@@ -344,6 +351,9 @@ func copied(t *targetTable) string {
 // the statement at the source reached by CASCADE or by inheritance is named in
 // the event, if it is captured.
 func truncateSQL(tr *entrain.Truncate, find func(*entrain.Table) *targetTable) string {
+	if find(tr.Tables[0]).soft.name != "" {
+		return truncateSoftly(tr, find)
+	}
 	names := make([]string, len(tr.Tables))
 	for i, t := range tr.Tables {
 		names[i] = find(t).only

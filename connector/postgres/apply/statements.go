@@ -91,7 +91,7 @@ func (c *statements) row(t *targetTable, item *applyplan.Item) *statement {
 		c.shape = appendStates(c.shape[:0], item.Key, len(t.columns))
 		key.form += string(c.shape)
 	}
-	if item.Op == applyplan.Rekey && (item.Settling || c.again) {
+	if item.Op == applyplan.Rekey && (item.Settling || c.again || t.soft.name != "" && t.carries(item.Row)) {
 		key.form = "settling key change"
 		settling := *item
 		settling.Settling = true

@@ -150,7 +150,7 @@ func (w *writer) final(err error) bool {
 	}
 	if !errors.As(err, &pgErr) {
 		return !errors.As(err, &item) && !errors.Is(err, errTooManyRows) &&
-			!errors.Is(err, errNotCanonical) && !errors.Is(err, errTypesChanged)
+			!errors.Is(err, errNotCanonical) && !errors.Is(err, errTypesChanged) && !errors.Is(err, errRowsLack)
 	}
 	return entrain.IsRetryable(dial.Classify(err)) || pgErr.Code == dial.StateNoPrivilege
 }

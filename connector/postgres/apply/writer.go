@@ -39,6 +39,7 @@ type writer struct {
 	turns *turns // of the sink, likewise
 	turn  bool   // the batch is applied in turn
 
+	gate  *gate // nil without
 	ahead ahead // what is applied behind pos
 	side  *side // the sessions beside this one; nil without
 
@@ -72,6 +73,7 @@ type writer struct {
 type tally struct {
 	ops                [entrain.OpSchema + 1]int64
 	missing, stepdowns int64
+	late, queued       int64 // compared by the gate, and found too old to be applied
 	missingAt          map[*entrain.Table]int64
 }
 
@@ -129,7 +131,7 @@ func (w *writer) write(ctx context.Context, b *entrain.Batch) error {
 			return err
 		}
 	}
-	if !w.inTx && !w.turn && !b.Through.IsZero() && len(b.Events) <= tipEvents {
+	if w.gate == nil && !w.inTx && !w.turn && !b.Through.IsZero() && len(b.Events) <= tipEvents {
 		done, err := w.writeTip(ctx, b)
 		if done || err != nil {
 			return err
@@ -188,6 +190,10 @@ func (w *writer) count(through entrain.Position) {
 	}
 	w.counts["missing"] += t.missing
 	w.counts["stepdowns"] += t.stepdowns
+	if w.gate != nil {
+		w.counts["late"] += t.late
+		w.counts["queued"] += t.queued
+	}
 	*t = tally{}
 }
 

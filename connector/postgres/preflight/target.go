@@ -124,7 +124,7 @@ func (f *targetFacts) keepsPosition() bool {
 func (f *targetFacts) ownSchema() []entrain.Fix {
 	role := sqltext.Ident(f.role)
 	return f.fixes(databaseOwner, append(slices.Clone(f.cfg.Position), "GRANT USAGE, CREATE ON SCHEMA entrain TO "+role,
-		"GRANT SELECT, INSERT, UPDATE, DELETE ON entrain.position, entrain.load TO "+role)...)
+		"GRANT SELECT, INSERT, UPDATE, DELETE ON entrain."+strings.Join(f.cfg.Own, ", entrain.")+" TO "+role)...)
 }
 
 // judgeSameDatabase: changes would be captured and applied again for ever.

@@ -17,6 +17,8 @@ type Target struct {
 	// Position are the statements that make the schema and the tables of the
 	// position and of loads.
 	Position []string
+	// Own are the names of those tables.
+	Own []string
 	// Copies: existing rows are to be copied, unless the position says that they
 	// were. CreateTables: tables that are missing are made for it.
 	Copies, CreateTables bool
