@@ -136,6 +136,26 @@ type Leaser interface {
 	Lease(ctx context.Context) (release func(), err error)
 }
 
+// Noter is a Source that has something to remember which whoever takes over from
+// it has to know, too.
+type Noter interface {
+	// KeepNotes says where. It is called at most once, before anything else.
+	KeepNotes(n Notes)
+}
+
+// Notes are texts under names that are kept with a pipeline's state, where that is
+// seen by every process that may run the pipeline. Their methods may be called from
+// any goroutine while a session with the sink is open; at other times they may be
+// an error.
+type Notes interface {
+	// LoadNote returns a text, "" if there is none.
+	LoadNote(ctx context.Context, name string) (text string, err error)
+	// SaveNote returns when the text is durable; "" removes it. What a process saves
+	// that another one has taken over from is not seen by that one; it is the stop
+	// fenced where that is known.
+	SaveNote(ctx context.Context, name, text string) error
+}
+
 // Bounder is a Source that can end by itself.
 type Bounder interface {
 	// Until returns a copy of the source whose readers return io.EOF once
@@ -143,6 +163,14 @@ type Bounder interface {
 	// when the first reader opens, or an offset in the source's own notation.
 	// A target that cannot be read is an error.
 	Until(target string) (Source, error)
+}
+
+// RowKeeper is a Sink that holds rows rather than events: a change that comes again,
+// late, would put an old row in the place of a newer one.
+type RowKeeper interface {
+	// Gated reports whether the sink compares versions, and so takes changes in any
+	// order.
+	Gated() bool
 }
 
 // Teardowner is a Source or Sink that left something at its server.

@@ -1,6 +1,9 @@
 package entrain
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Log is a durable stream. Its methods may be called from several goroutines;
 // writers and readers are for one goroutine each, as everywhere.
@@ -26,7 +29,8 @@ type Log interface {
 	// Events are as they were written, with their transactions and versions; a
 	// batch ends where a source transaction does, or is a part of one.
 	// Acknowledged positions are kept in the log under the cursor's name, for
-	// retention and for people: what a sink has is for the sink to say.
+	// retention and for people: what a sink has is for the sink to say. A source without
+	// a cursor leaves nothing in the log, and is not to be acknowledged.
 	Read(cursor string, p Partition) Source
 }
 
@@ -65,6 +69,16 @@ type Beginner interface {
 	// delivered behind that. Until the first row of a table comes, the cursor's changes of
 	// it are as those of a table that is being copied. It needs an open writer.
 	Begin(ctx context.Context, cursor string, tables []ChunkTable) error
+}
+
+// Rewinder is a Log that can be read once more. Its sources are [Bounder]s that end at
+// one of their positions, too, by its offset.
+type Rewinder interface {
+	// Rewind returns a position behind which all of the partition's events are that were
+	// written at t or later, of those that it still has; the zero time is for all of
+	// them. It may be much earlier than t. It is whole if none of them was removed; else
+	// nobody knows.
+	Rewind(ctx context.Context, p Partition, t time.Time) (from Position, whole bool, err error)
 }
 
 // Tracer is a Log whose positions tell what the source's position was there.

@@ -117,6 +117,7 @@ var streamCases = []streamCase{
 	{name: "every-kind-of-event", run: streamKinds},
 	{name: "definitions", run: streamDefinitions},
 	{name: "replay-from-any-position", run: streamReplay},
+	{name: "rewind", run: streamRewind},
 	{name: "cursors-at-their-own-pace", run: streamCursors},
 	{name: "reader-comes-first", run: streamReaderFirst},
 	{name: "many-transactions-in-one-batch", run: streamManyInBatch},

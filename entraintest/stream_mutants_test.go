@@ -89,6 +89,17 @@ type badLog struct {
 	open   func(ctx context.Context) (entrain.Writer, error)
 	read   func(cursor string, p stream.Partition) entrain.Source
 	define func(ctx context.Context, t entrain.ChunkTable) error
+	// ahead: it goes back to the end.
+	ahead bool
+}
+
+// Rewind implements [stream.Rewinder].
+func (b *badLog) Rewind(ctx context.Context, p stream.Partition, t time.Time) (entrain.Position, bool, error) {
+	at, whole, err := b.Log.(stream.Rewinder).Rewind(ctx, p, t)
+	if b.ahead {
+		at.Offset = "2"
+	}
+	return at, whole, err
 }
 
 func (b *badLog) Open(ctx context.Context) (entrain.Writer, error) {
@@ -308,6 +319,7 @@ var streamMutants = []streamMutant{
 	{name: "keeps-what-it-read", fails: "large-transaction", wrap: streamReaders(keepAll), rows: 60_000},
 	{name: "positions-within-transactions", fails: "many-transactions-in-one-batch", wrap: streamReaders(halves)},
 	{name: "cursors-are-one", fails: "cursors-at-their-own-pace", wrap: oneCursor()},
+	{name: "rewinds-too-little", fails: "rewind", wrap: func(l stream.Log) stream.Log { return &badLog{Log: l, ahead: true} }},
 	{name: "begins-at-the-end", fails: "replay-from-any-position", wrap: func(l stream.Log) stream.Log {
 		return &badLog{Log: l, read: func(cursor string, p stream.Partition) entrain.Source {
 			src := l.Read(cursor, p)

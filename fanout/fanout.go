@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/entrainsync/entrain"
@@ -28,6 +29,9 @@ type Options struct {
 	// Bounded: the capture ends by itself, and Run ends when the sinks have
 	// what the log has then.
 	Bounded bool
+	// Pauses remembers which deliveries stand still. It may be nil: then nothing is
+	// remembered beyond the process.
+	Pauses PauseStore
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -60,6 +64,11 @@ type Fanout struct {
 	opt   Options
 	log   *slog.Logger
 	sinks []*sink
+
+	pausing sync.Mutex // held while pauses are saved
+	paused  []Pause    // guarded by mu
+	mu      sync.Mutex
+	changed chan struct{} // closed when paused changes; guarded by mu
 }
 
 // New checks the options. It neither dials nor starts anything.
@@ -77,7 +86,12 @@ func New(o Options) (*Fanout, error) {
 	for _, s := range o.Sinks {
 		f.sinks = append(f.sinks, &sink{Sink: s, f: f, log: o.Log.With("sink", s.Name), parts: map[stream.Partition]*part{}})
 	}
-	return f, nil
+	if o.Pauses == nil {
+		return f, nil
+	}
+	var err error
+	f.paused, err = o.Pauses.Load()
+	return f, err
 }
 
 // Run captures and delivers until ctx ends or the capture does. What ends the

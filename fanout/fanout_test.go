@@ -262,9 +262,9 @@ func TestRefusingSinkIsTriedAgain(t *testing.T) {
 func TestFencedDeliveryEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, rigConfig{})
-		tries := 0
+		var tries atomic.Int64
 		fenced := func(context.Context) error {
-			tries++
+			tries.Add(1)
 			return &entrain.Stop{Code: "fenced", What: "another session"}
 		}
 		f := r.fanout(r.sink("good", well), r.sink("taken", fenced))
@@ -274,8 +274,8 @@ func TestFencedDeliveryEnds(t *testing.T) {
 		want := history(r.source, 0, 10)
 		<-time.After(5 * time.Minute)
 		r.expect("good", want)
-		if tries != 1 {
-			t.Errorf("%d tries", tries)
+		if n := tries.Load(); n != 1 {
+			t.Errorf("%d tries", n)
 		}
 		stop()
 		if err := <-done; err != nil {

@@ -101,9 +101,16 @@ func (s *sink) deliver(ctx context.Context, p stream.Partition) error {
 	defer s.forget(p)
 	var said string
 	for {
-		err := s.once(ctx, p, s.f.opt.Stream.Read(s.Cursor, p))
-		if ctx.Err() != nil {
+		running, stood := s.running(ctx, p)
+		if running == nil {
 			return nil
+		}
+		err := s.once(running, p, s.f.opt.Stream.Read(s.Cursor, p))
+		if stood(); ctx.Err() != nil {
+			return nil
+		}
+		if running.Err() != nil && err == nil {
+			continue // it is to stand still
 		}
 		if err == nil {
 			err = errors.New("the stream ended")
@@ -134,6 +141,9 @@ func (s *sink) drain(ctx context.Context) error {
 		return fmt.Errorf("sink %s: %w", s.Name, err)
 	}
 	for _, p := range partitions {
+		if s.f.stands(s.Name, p) {
+			return fmt.Errorf("sink %s stands still and does not have everything: entrain sink resume FILE %s", s.Name, s.Name)
+		}
 		bounder, ok := s.f.opt.Stream.Read(s.Cursor, p).(entrain.Bounder)
 		if !ok {
 			return fmt.Errorf("sink %s: this kind of stream has no end", s.Name)
@@ -241,7 +251,7 @@ func (s *sink) status() []pipeline.SinkStatus {
 	defer s.mu.Unlock()
 	var all []pipeline.SinkStatus
 	for name, p := range s.parts {
-		one := pipeline.SinkStatus{Name: s.Name, Partition: name}
+		one := pipeline.SinkStatus{Name: s.Name, Partition: name, Paused: s.f.stands(s.Name, name)}
 		if p.engine != nil {
 			one.Status = p.engine.Status()
 		}

@@ -306,9 +306,9 @@ func (c *copying) storePart(ctx context.Context, load entrain.TableLoad, l *load
 	return nil
 }
 
-// transformed applies the pipeline's rules to the rows, if there are any.
+// transformed applies the pipeline's rules and contracts to the rows, if there are any.
 func (c *copying) transformed(rows *countedRows) entrain.RowReader {
-	if c.p.opt.Transform != nil {
+	if c.p.opt.Transform != nil || c.p.contracts.covers(c.tables[rows.table].Table) {
 		return &transformedRows{RowReader: rows, p: c.p}
 	}
 	return rows.unread()
@@ -327,7 +327,7 @@ func (r *transformedRows) Read(ctx context.Context) (*entrain.Batch, error) {
 	}
 	r.p.transforming.Lock()
 	defer r.p.transforming.Unlock()
-	return r.p.transform(b)
+	return r.p.held(b, nil)
 }
 
 // countedRows shows its rows in the progress while a part is on its way.

@@ -32,3 +32,13 @@ func (p *Pipeline) unguard() {
 		p.unguarded = nil
 	}
 }
+
+// shareNotes gives the source a place for its notes, where the store has one that
+// other processes see.
+func (p *Pipeline) shareNotes() {
+	noter, has := p.opt.Source.(entrain.Noter)
+	notes, keeps := p.opt.Store.(entrain.Notes)
+	if has && keeps {
+		noter.KeepNotes(notes)
+	}
+}

@@ -121,6 +121,14 @@ func (d *desk) refuse(err error) bool {
 	return d.lot.Refuse(err, time.Now())
 }
 
+// condemn notes that an event is to be taken out, because it breaks its contract. It
+// is called before the event is queued.
+func (d *desk) condemn(e *entrain.Event, reason string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lot.Condemn(e, parking.Letter{Reason: reason, Class: codeContract, First: time.Now()})
+}
+
 // sort takes out of a batch what is not to be delivered, and stores it: behind
 // that it may become durable that the batch is done (P1). It returns how many
 // events it took out.
@@ -146,7 +154,7 @@ func (d *desk) sort(ctx context.Context, b *entrain.Batch) (*entrain.Batch, int,
 	return pass, len(b.Events) - len(pass.Events), nil
 }
 
-// log tells of those that the sink refused itself.
+// log tells of those that were refused themselves.
 func (d *desk) log(letters []parking.Letter) {
 	refused := slices.IndexFunc(letters, func(l parking.Letter) bool { return l.Reason != "" })
 	if refused < 0 {
@@ -154,6 +162,11 @@ func (d *desk) log(letters []parking.Letter) {
 		return
 	}
 	l := letters[refused]
+	if l.Class == codeContract {
+		d.p.log.Error("an event breaks its contract: it is a dead letter, and the others go on", "event", l.Event.ID(), "table", l.Event.Table.String(),
+			"with", len(letters)-1, "breach", l.Reason)
+		return
+	}
 	d.p.log.Error("the sink refuses an event: it is a dead letter, and the others go on", "event", l.Event.ID(), "table", l.Event.Table.String(),
 		"with", len(letters)-1, "attempts", l.Attempts, "error", l.Reason)
 }
@@ -225,17 +238,23 @@ func (p *Pipeline) onLetters(ctx context.Context, do func(ctx context.Context, s
 	if p.letters.opt == nil {
 		return 0, errNoLetters
 	}
-	a := ask{done: make(chan error, 1)}
-	a.do = func(ctx context.Context, s *session) (failed error) {
+	err = p.ask(ctx, func(ctx context.Context, s *session) (failed error) {
 		n, failed = do(ctx, s)
 		return failed
-	}
+	})
+	return n, err
+}
+
+// ask has the writing goroutine do something between two transactions, and waits for
+// it.
+func (p *Pipeline) ask(ctx context.Context, do func(ctx context.Context, s *session) error) error {
+	a := ask{do: do, done: make(chan error, 1)}
 	select {
 	case p.letters.asks <- a:
 	case <-ctx.Done():
-		return 0, fmt.Errorf("the pipeline does not deliver at the moment: %w", ctx.Err()) // no session, or a large transaction
+		return fmt.Errorf("the pipeline does not deliver at the moment: %w", ctx.Err()) // no session, or a large transaction
 	}
-	return n, <-a.done
+	return <-a.done
 }
 
 // chosen are the stored letters that ids name, in the order of their events.

@@ -12,70 +12,6 @@ import (
 	"github.com/entrainsync/entrain/pipeline/backfill"
 )
 
-// Verb is what a person wants done.
-type Verb string
-
-// The verbs of an [Order].
-const (
-	// OrderAdd captures a further table and copies its rows.
-	OrderAdd Verb = "add"
-	// OrderPause leaves the table's changes out from now on.
-	OrderPause Verb = "pause"
-	// OrderResume resyncs a paused table, or reads on for one that was held.
-	OrderResume Verb = "resume"
-	// OrderResync reads the table anew into a double, which takes its place.
-	OrderResync Verb = "resync"
-	// OrderRefresh delivers the table's rows once more, in place.
-	OrderRefresh Verb = "refresh"
-	// OrderHold reads no further chunk of the table's rows until it is resumed.
-	OrderHold Verb = "hold"
-	// OrderCancel gives the copying of the table's rows up.
-	OrderCancel Verb = "cancel"
-	// OrderReplay delivers dead letters once more, OrderDrop removes them for good.
-	OrderReplay Verb = "replay"
-	OrderDrop   Verb = "drop"
-)
-
-// command is the verb as it is typed.
-func (v Verb) command() string {
-	switch v {
-	case OrderRefresh:
-		return "snapshot start"
-	case OrderHold:
-		return "snapshot pause"
-	case OrderCancel:
-		return "snapshot cancel"
-	case OrderReplay, OrderDrop:
-		return "dlq " + string(v)
-	case OrderAdd, OrderPause, OrderResume, OrderResync:
-		return "table " + string(v)
-	}
-	return string(v)
-}
-
-// Order is what a person wants done with a table while the pipeline runs.
-type Order struct {
-	Do Verb `json:"do"`
-	// Table is schema.table as the source has it. Hold, resume and cancel take an
-	// empty one for all tables whose rows are being copied.
-	Table string `json:"table"`
-	// With are further tables of a resync, which begins for all of them before the first
-	// is put in place: those that references tie together need that.
-	With []string `json:"with,omitempty"`
-	// Where restricts the rows of a refresh by a condition in the source's own
-	// language.
-	Where string `json:"where,omitempty"`
-	// Held, of a refresh: no row is read before an [OrderResume].
-	Held bool `json:"held,omitempty"`
-	// Sink, for a refresh without a table behind a stream, is the sink that begins with
-	// the rows of all tables; where changes go through a stream only.
-	// For dead letters behind a stream it is the sink whose letters are meant.
-	Sink string `json:"sink,omitempty"`
-	// Letters, of a replay or a drop, are ids of dead letters, or of their transactions
-	// (with a / at the end); none for all.
-	Letters []string `json:"letters,omitempty"`
-}
-
 // TableStatus is where a table is in its life.
 type TableStatus struct {
 	Table string     `json:"table"`
@@ -102,6 +38,9 @@ type TableStatus struct {
 func (p *Pipeline) Do(ctx context.Context, o Order) error {
 	if o.Do == OrderReplay || o.Do == OrderDrop {
 		return p.doLetters(ctx, o)
+	}
+	if o.Do == OrderStand || o.Do == OrderGo {
+		return errors.New("without a stream no sink stands still by itself: end the process, and the source keeps its log")
 	}
 	t := p.tables
 	if t.store == nil {

@@ -54,6 +54,8 @@ type Options struct {
 	Circuit *Circuit
 	// Dedup, if set, takes changes out that the sink has already.
 	Dedup *Dedup
+	// Contracts, if set, are what events are held to, before Transform sees them.
+	Contracts *Contracts
 	// Retry says how long to wait before a new session.
 	Retry Retry
 	// OnTableError is what becomes of a table of which the sink refuses something.
@@ -110,6 +112,7 @@ type Pipeline struct {
 	shapes       shapes         // that tables had
 	letters      *desk          // events that were taken out
 	seen         *sieve         // changes that the sink has
+	contracts    *judge         // of events
 
 	mu    sync.Mutex
 	state state
@@ -142,7 +145,10 @@ func New(o Options) (*Pipeline, error) {
 	p.tables = newTables(p)
 	p.letters = newDesk(p, o.DeadLetters)
 	p.seen = &sieve{opt: o.Dedup, p: p}
-	return p, nil
+	p.shareNotes()
+	var err error
+	p.contracts, err = newJudge(p, o.Contracts)
+	return p, err
 }
 
 // Run moves changes until a bounded source is done or ctx ends, and returns

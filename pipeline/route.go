@@ -402,7 +402,7 @@ func (s *session) put(ctx context.Context, b *entrain.Batch, f *flight) error {
 	b, err := s.p.transform(b)
 	s.p.transforming.Unlock()
 	if err != nil {
-		return err
+		return s.located(err)
 	}
 	if more := s.p.tables.redirect(b, f); more > 0 {
 		s.p.mu.Lock()
@@ -417,6 +417,15 @@ func (s *session) put(ctx context.Context, b *entrain.Batch, f *flight) error {
 		return errDraining
 	}
 	return nil
+}
+
+// located adds to a stop of a contract where the sink is.
+func (s *session) located(err error) error {
+	var stop *entrain.Stop
+	if errors.As(err, &stop) && stop.Code == codeContract {
+		stop.What += fmt.Sprintf("; the sink stands before it, at position %s or later", s.position())
+	}
+	return err
 }
 
 // launch notes a flight that is about to be queued.

@@ -264,20 +264,6 @@ func (s *session) watched(ctx context.Context, b *entrain.Batch) error {
 	return nil
 }
 
-// transform passes a batch through the hook, if there is one; after an error
-// the batch is freed.
-func (p *Pipeline) transform(b *entrain.Batch) (*entrain.Batch, error) {
-	if p.opt.Transform == nil {
-		return b, nil
-	}
-	out, err := p.opt.Transform(b)
-	if err != nil {
-		free(b)
-		return nil, fmt.Errorf("transform: %w", err)
-	}
-	return out, nil
-}
-
 // saveEvery is how often the position of a sink that cannot keep it is saved: a
 // save costs a sync of its own. A crash in between repeats what a marker cuts
 // off, and what any other sink has to recognise by its id.

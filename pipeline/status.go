@@ -103,6 +103,9 @@ type Status struct {
 	// Retained is what the source's server keeps back for the pipeline, nil if that
 	// is not known.
 	Retained *entrain.Retained `json:"retained,omitempty"`
+	// ContractBreaches counts, by table at the source, events that broke the table's
+	// contract, whatever became of them; those that were read again once more.
+	ContractBreaches map[string]int64 `json:"contract_breaches,omitempty"`
 	// Tables counts the tables by state that are not simply streaming.
 	Tables map[TableState]int `json:"tables,omitempty"`
 	// Circuit is the breaker, nil if there is none.
@@ -212,7 +215,7 @@ func (p *Pipeline) totals() counts {
 
 // Status returns the pipeline's state now.
 func (p *Pipeline) Status() Status {
-	tables, letters, doubles := p.tables.count(), int(p.letters.letters.Load()), p.seen.rate(time.Now())
+	tables, letters, doubles, breaches := p.tables.count(), int(p.letters.letters.Load()), p.seen.rate(time.Now()), p.contracts.breaches()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
@@ -221,6 +224,7 @@ func (p *Pipeline) Status() Status {
 		Phase: string(p.state.phase), LagBytes: -1,
 		Captured: c.captured, Applied: c.applied, Filtered: c.filtered, Parked: c.parked, DeadLetters: letters, Tables: tables, Counts: c.extra,
 		Duplicates: p.seen.found.Load(), DuplicateRate: doubles,
+		ContractBreaches: breaches,
 	}
 	if st.Phase == "" {
 		st.Phase = string(phaseNew)
@@ -293,6 +297,8 @@ type SinkStatus struct {
 	// Failed is why the delivery was given up, until the next try; empty if it
 	// runs.
 	Failed string `json:"failed,omitempty"`
+	// Paused: a person has it stand still.
+	Paused bool `json:"paused,omitempty"`
 	// Status of the pipeline that delivers, or of the last one. Its position is the
 	// log's.
 	Status Status `json:"status"`

@@ -84,9 +84,9 @@ const (
 // the full name, as the strategy of the configuration says.
 func (c *Client) SubjectName(topic, record string, part Part) string {
 	switch c.strategy {
-	case recordName:
+	case RecordName:
 		return record
-	case topicRecordName:
+	case TopicRecordName:
 		return topic + "-" + record
 	}
 	return topic + "-" + string(part)

@@ -72,17 +72,17 @@ const (
 	Both   = "both"
 )
 
-// The strategies that name subjects.
+// The strategies that name subjects: by the topic, by the record, by both.
 const (
-	topicName       = "topic_name"
-	recordName      = "record_name"
-	topicRecordName = "topic_record_name"
+	TopicName       = "topic_name"
+	RecordName      = "record_name"
+	TopicRecordName = "topic_record_name"
 )
 
 const defaultTimeout = 10 * time.Second
 
 var (
-	strategies = []string{topicName, recordName, topicRecordName}
+	strategies = []string{TopicName, RecordName, TopicRecordName}
 	places     = []string{"", Prefix, Header, Both}
 	levels     = map[string]sr.CompatibilityLevel{
 		"none": sr.CompatNone, "backward": sr.CompatBackward, "backward_transitive": sr.CompatBackwardTransitive,
@@ -107,7 +107,7 @@ type settings struct {
 func (c Config) check() (*settings, error) {
 	s := &settings{
 		user: c.User, password: c.Password.Reveal(), token: c.Token.Reveal(), timeout: cmp.Or(c.Timeout, defaultTimeout),
-		strategy: cmp.Or(c.Subject, topicName), register: c.Register == nil || *c.Register,
+		strategy: cmp.Or(c.Subject, TopicName), register: c.Register == nil || *c.Register,
 	}
 	known := false
 	if s.level, known = levels[strings.ToLower(cmp.Or(c.Compatibility, "backward"))]; !known {

@@ -21,6 +21,8 @@ type (
 	Cursorer = entrain.Cursorer
 	// Beginner is [entrain.Beginner].
 	Beginner = entrain.Beginner
+	// Rewinder is [entrain.Rewinder].
+	Rewinder = entrain.Rewinder
 	// Tracer is [entrain.Tracer].
 	Tracer = entrain.Tracer
 	// Milestoner is [entrain.Milestoner].

@@ -23,14 +23,25 @@ func (p *program) configCommand() *cobra.Command {
 			return err
 		},
 	})
-	config.AddCommand(&cobra.Command{
+	config.AddCommand(p.configSchemaCommand())
+	return config
+}
+
+func (p *program) configSchemaCommand() *cobra.Command {
+	var contract bool
+	cmd := &cobra.Command{
 		Use:   "schema",
-		Short: "Print the JSON Schema of pipeline files, for editors",
+		Short: "Print the JSON Schema of pipeline files, or of contracts, for editors",
 		Args:  exactly(0),
 		RunE: func(*cobra.Command, []string) error {
-			_, err := p.stdout.Write(schema.Schema())
+			text := schema.Schema()
+			if contract {
+				text = schema.ContractSchema()
+			}
+			_, err := p.stdout.Write(text)
 			return err
 		},
-	})
-	return config
+	}
+	cmd.Flags().BoolVar(&contract, "contract", false, "that of contract files: docs/contracts.md")
+	return cmd
 }

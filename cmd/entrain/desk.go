@@ -24,6 +24,7 @@ type desk struct {
 
 	mu     sync.Mutex
 	engine engine // the one that was put last
+	limits admin.Limits
 	taking *taking
 }
 
@@ -45,6 +46,13 @@ func (d *desk) put(ctx context.Context, e engine) {
 	d.engine, d.taking = e, t
 }
 
+// watch sets the thresholds that the report tells of.
+func (d *desk) watch(limits admin.Limits) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.limits = limits
+}
+
 // retire ends what the engine was asked for and waits for its end. Afterwards
 // only the status is answered, until another engine is put.
 func (d *desk) retire() {
@@ -61,7 +69,7 @@ func (d *desk) retire() {
 // Report implements admin.Engine.
 func (d *desk) Report() admin.Report {
 	d.mu.Lock()
-	e := d.engine
+	e, limits := d.engine, d.limits
 	d.mu.Unlock()
 	st := e.Status()
 	st.Error = d.at.fillText(st.Error)
@@ -72,6 +80,7 @@ func (d *desk) Report() admin.Report {
 			r.Sinks[i].Failed = d.at.fillText(r.Sinks[i].Failed)
 		}
 	}
+	r.Alerts = limits.Alerts(r)
 	return r
 }
 
@@ -110,6 +119,22 @@ func (d *desk) Letters(ctx context.Context) (views []json.RawMessage, err error)
 		return err
 	})
 	return views, err
+}
+
+// Replay implements admin.Engine.
+func (d *desk) Replay(ctx context.Context, r admin.Replay) (done json.RawMessage, err error) {
+	err = d.with(ctx, func(ctx context.Context, e engine) error {
+		f, ok := e.(*flow)
+		if !ok {
+			return stopNoStream()
+		}
+		all, err := f.replay(ctx, r)
+		if err == nil {
+			done, err = json.Marshal(all)
+		}
+		return err
+	})
+	return done, err
 }
 
 // with calls ask with the engine at work; the context ends with it.

@@ -42,7 +42,7 @@ func comment(text string) string { return strings.Join(strings.Fields(text), " "
 var draftTemplate = template.Must(template.New("pipeline").Funcs(template.FuncMap{
 	"yaml": yamlText, "comment": comment,
 }).Parse(`# yaml-language-server: $schema=` + schemaFile + `
-# Written by entrain init. Every key is in README.md, docs/postgres.md, docs/snapshots.md, docs/tables.md or docs/transform.md; an unknown one is an error.
+# Written by entrain init. Every key is in README.md, docs/postgres.md, docs/snapshots.md, docs/tables.md, docs/transform.md or docs/contracts.md; an unknown one is an error.
 
 name: {{yaml .Name}}
 

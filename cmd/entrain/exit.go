@@ -82,7 +82,7 @@ func exitCode(err error) int {
 		return exitEnvironment
 	case errors.As(err, &placed), errors.As(err, &usage):
 		return exitUsage
-	case errors.Is(err, demo.ErrDiffer), errors.Is(err, errFindings), errors.Is(err, errDiffer):
+	case errors.Is(err, demo.ErrDiffer), errors.Is(err, errFindings), errors.Is(err, errDiffer), errors.Is(err, errContracts):
 		return exitDiffer
 	case entrain.IsRetryable(err), errors.Is(err, os.ErrPermission):
 		return exitEnvironment

@@ -47,16 +47,20 @@ type flow struct {
 	out     *fanout.Fanout
 	log     stream.Log
 	cursors map[string]string // of the file's sinks, by their names
+	keepers map[string]entrain.RowKeeper
 }
 
 // flow makes the engine that captures into the file's stream, delivers from it, or
 // both. state is the capture's.
 func (p *program) flow(l *loaded, state *store.Store) (*flow, error) {
-	f := &flow{log: l.log, cursors: map[string]string{}}
+	f := &flow{log: l.log, cursors: map[string]string{}, keepers: map[string]entrain.RowKeeper{}}
 	for _, end := range l.sinks {
 		f.cursors[end.section.Name] = l.cursor(end)
+		if keeper, ok := end.sink.(entrain.RowKeeper); ok {
+			f.keepers[end.section.Name] = keeper
+		}
 	}
-	o := fanout.Options{Stream: l.log, Bounded: l.bounded, Log: p.log}
+	o := fanout.Options{Stream: l.log, Bounded: l.bounded, Log: p.log, Pauses: pauses(state.Folder())}
 	if l.half != deliverOnly && l.source != nil {
 		captures := l.options(p, l.log, state)
 		captures.Standby = l.half == captureOnly
@@ -107,7 +111,7 @@ func (p *program) fanoutSinks(l *loaded) []fanout.Sink {
 }
 
 // cursor is the sink's name in the stream.
-func (l *loaded) cursor(end sinkEnd) string { return l.file.Name + "." + end.section.Name }
+func (l *loaded) cursor(end sinkEnd) string { return l.file.Cursor(end.section) }
 
 // deliveryFrom is what a delivery goes on with: its partition, and the breaker of the
 // tries before it.
@@ -136,7 +140,7 @@ func (p *program) delivery(l *loaded, end sinkEnd, at stream.Partition, from del
 	}
 	o := l.options(p, sink, nil)
 	o.Dedup, o.Circuit = dedup, from.circuit
-	o.Source, o.Transform, o.Snapshot, o.OnTableError = from.source, nil, pipeline.Snapshot{}, pipeline.TableErrorStop
+	o.Source, o.Transform, o.Contracts, o.Snapshot, o.OnTableError = from.source, nil, nil, pipeline.Snapshot{}, pipeline.TableErrorStop
 	o.Store, o.Log, o.Relayed = positions{state}, env.Log, true
 	o.DeadLetters = l.deadLetters(letterOwner{sink, env.Pipeline, state.Folder()})
 	o.BufferBytes = min(o.BufferBytes, 2*o.BatchBytes) // the stream is the buffer
@@ -260,6 +264,12 @@ func (f *flow) Do(ctx context.Context, o pipeline.Order) error {
 	if o.Do == pipeline.OrderReplay || o.Do == pipeline.OrderDrop {
 		return f.onLetters(ctx, o)
 	}
+	switch pause := (fanout.Pause{Sink: o.Sink, Partition: o.Partition}); o.Do {
+	case pipeline.OrderStand:
+		return f.out.Pause(pause)
+	case pipeline.OrderGo:
+		return f.out.Resume(pause)
+	}
 	if f.capture == nil {
 		return stopDelivers()
 	}
@@ -283,7 +293,7 @@ func (l *loaded) options(p *program, sink entrain.Sink, state *store.Store) pipe
 	o := pipeline.Options{
 		Source: l.source, Transform: l.transform, Sink: sink, Snapshot: l.snapshot, Log: p.log,
 		BufferBytes: int(l.file.Pipeline.Buffer), BatchBytes: int(l.file.Pipeline.Batch),
-		OnTableError: l.onTableError(), ShutdownTimeout: l.file.Pipeline.ShutdownTimeout, Retry: l.retry(),
+		Contracts: l.promises(), OnTableError: l.onTableError(), ShutdownTimeout: l.file.Pipeline.ShutdownTimeout, Retry: l.retry(),
 	}
 	if state != nil {
 		o.Store = state

@@ -7,6 +7,7 @@ import (
 	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/connector/all"
 	"github.com/entrainsync/entrain/internal/config"
+	"github.com/entrainsync/entrain/internal/metrics"
 	"github.com/entrainsync/entrain/internal/store"
 	"github.com/entrainsync/entrain/pipeline"
 	"github.com/entrainsync/entrain/stream"
@@ -23,6 +24,7 @@ type loaded struct {
 	transform func(*entrain.Batch) (*entrain.Batch, error)
 	rules     *transform.Transform // the same
 	snapshot  pipeline.Snapshot
+	contracts []config.ContractFile
 	bounded   bool              // the source ends by itself
 	letters   entrain.LetterBox // of dead_letter.topic; nil without one
 	keys      entrain.KeyStore  // of deduplication, to be examined; nil without
@@ -43,6 +45,15 @@ func (p *program) load(path string) (*loaded, error) { return p.loadAs(path, bot
 
 // loadAs is load for a process that does one half of what the file says.
 func (p *program) loadAs(path string, h half) (*loaded, error) {
+	l, err := p.loadEnds(path, h)
+	if err != nil {
+		return nil, err
+	}
+	return l, l.readContracts()
+}
+
+// loadEnds is loadAs without the contracts of tables.
+func (p *program) loadEnds(path string, h half) (*loaded, error) {
 	file, err := p.loadFile(path)
 	if err != nil {
 		return nil, err
@@ -112,7 +123,7 @@ func (p *program) loadFile(path string) (*config.File, error) {
 		return nil, err
 	}
 	p.place.set(place{file: path, state: store.Folder(file.State.Dir, file.Name)})
-	return file, nil
+	return file, file.CheckMetrics(metrics.Known)
 }
 
 // build makes the ends that the file describes.

@@ -21,7 +21,7 @@ type reloader struct {
 // log says, and why.
 func (r *reloader) again() *work {
 	next, err := r.read()
-	if err == nil && next.file.Same(r.now.file) {
+	if err == nil && next.file.Same(r.now.file) && next.samePromises(r.now) {
 		r.p.log.Info("SIGHUP: the configuration has not changed", "file", r.now.file.Path)
 		return nil
 	}

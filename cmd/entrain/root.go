@@ -59,6 +59,8 @@ func (p *program) rootCommand() *cobra.Command {
 		p.tableCommand(),
 		p.snapshotCommand(),
 		p.dlqCommand(),
+		p.replayCommand(),
+		p.sinkCommand(),
 		p.verifyCommand(),
 		p.sequencesCommand(),
 		p.schemaCommand(),

@@ -77,6 +77,7 @@ func (p *program) runPipeline(ctx context.Context, l *loaded) error {
 	}
 	d := &desk{name: l.file.Name, at: p.place.get(), started: time.Now()}
 	d.put(ctx, w.engine)
+	d.watch(w.limits)
 	server, err := admin.Listen(state.Folder(), d)
 	if err != nil {
 		return errors.Join(err, state.Close())
@@ -121,7 +122,11 @@ func (p *program) work(l *loaded, state *store.Store) (*work, error) {
 	if why := l.patternWhy(); why != "" {
 		p.log.Warn("deduplication: " + why)
 	}
-	return &work{engine: e, timeout: l.file.Pipeline.ShutdownTimeout}, nil
+	w := &work{engine: e, timeout: l.file.Pipeline.ShutdownTimeout}
+	if m := l.file.Monitoring; m != nil {
+		w.limits = admin.Limits(m.Alerts)
+	}
+	return w, nil
 }
 
 // onTableError is the file's word as the engine takes it.
@@ -149,5 +154,6 @@ func (p *program) runEngines(ctx context.Context, d *desk, w *work, s *superviso
 		p.log.Info("pipeline starts anew", "pipeline", d.name)
 		w = next
 		d.put(ctx, w.engine)
+		d.watch(w.limits)
 	}
 }

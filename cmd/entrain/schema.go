@@ -21,11 +21,11 @@ import (
 func (p *program) schemaCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "schema",
-		Short: "The shapes that tables had at the source",
+		Short: "The shapes that tables had at the source, and the contracts about them",
 		Args:  cobra.ArbitraryArgs,
 		RunE:  group,
 	}
-	cmd.AddCommand(p.schemaHistoryCommand())
+	cmd.AddCommand(p.schemaHistoryCommand(), p.schemaExportCommand(), p.schemaDiffCommand(), p.schemaCheckCommand())
 	return cmd
 }
 

@@ -96,7 +96,7 @@ func writeReport(out io.Writer, r admin.Report, now time.Time) error {
 	if held := st.Retained; held != nil {
 		fmt.Fprintf(w, "slot\t%s holds back %s of the source's log: %s (%s)\n", held.Name, sizeText(held.Bytes), held.Alarm, held.Status)
 	}
-	if letters := deadLettersOf(r); letters > 0 {
+	if letters := r.DeadLetters(); letters > 0 {
 		fmt.Fprintf(w, "dead letters\t%d   # which: entrain dlq list %s\n", letters, r.Pipeline)
 	}
 	if text := circuitText(st.Circuit); text != "" {
@@ -104,6 +104,9 @@ func writeReport(out io.Writer, r admin.Report, now time.Time) error {
 	}
 	if st.Duplicates > 0 {
 		fmt.Fprintf(w, "duplicates\t%d of the filtered rows; %.1f %% of the last minute's changes\n", st.Duplicates, 100*st.DuplicateRate)
+	}
+	for _, table := range slices.Sorted(maps.Keys(st.ContractBreaches)) {
+		fmt.Fprintf(w, "contract broken\t%s: %d events   # how: entrain schema diff FILE\n", table, st.ContractBreaches[table])
 	}
 	writeSnapshot(w, st.Snapshot)
 	for _, state := range slices.Sorted(maps.Keys(st.Tables)) {
@@ -118,25 +121,21 @@ func writeReport(out io.Writer, r admin.Report, now time.Time) error {
 	for _, s := range r.Sinks {
 		writeSink(w, s)
 	}
+	for _, a := range r.Alerts {
+		if a.Over {
+			fmt.Fprintf(w, "alert\t%s: %.3g has reached %.3g\n", a.Name, a.Value, a.Limit)
+		}
+	}
 	return w.Flush()
-}
-
-// deadLettersOf counts those of all stages.
-func deadLettersOf(r admin.Report) int {
-	n := 0
-	if !r.DeliversOnly { // else the status is that of a sink
-		n = r.Status.DeadLetters
-	}
-	for _, s := range r.Sinks {
-		n += s.Status.DeadLetters
-	}
-	return n
 }
 
 // writeSink prints how a delivery from the stream is.
 func writeSink(w io.Writer, s pipeline.SinkStatus) {
 	st := s.Status
 	phase := st.Phase + waiting(st.Waiting, st.WaitingSeconds)
+	if s.Paused {
+		phase = "paused; it goes on with: entrain sink resume"
+	}
 	if s.Failed != "" {
 		phase = "failed, will be tried again: " + firstLine(s.Failed)
 	}

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/entrainsync/entrain/internal/admin"
 	"github.com/entrainsync/entrain/pipeline"
 	"github.com/entrainsync/entrain/pipeline/parking"
 )
@@ -53,6 +54,7 @@ func (s *supervisor) close() { signal.Stop(s.signals) }
 type work struct {
 	engine  engine
 	timeout time.Duration // of its drain
+	limits  admin.Limits
 	// streaming, if set, is called once when it first streams; its context ends
 	// before the engine does.
 	streaming func(context.Context)

@@ -31,6 +31,10 @@ type fakeProcess struct {
 
 func (f *fakeProcess) Letters(context.Context) ([]json.RawMessage, error) { return nil, nil }
 
+func (f *fakeProcess) Replay(context.Context, admin.Replay) (json.RawMessage, error) {
+	return nil, f.err
+}
+
 func (f *fakeProcess) Report() admin.Report { return f.report }
 
 func (f *fakeProcess) Tables(context.Context) ([]pipeline.TableStatus, error) { return f.tables, f.err }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector"
+	"github.com/entrainsync/entrain/registry"
 	"github.com/entrainsync/entrain/stream"
 )
 
@@ -48,6 +49,10 @@ type LogConfig struct {
 	// Retention of the topic if it is made; 0, the default: as the broker says. A
 	// sink that is behind for longer has a gap, and stops.
 	Retention time.Duration `yaml:"retention"`
+
+	// SchemaRegistry, if given, has a JSON Schema of each table's records; the ids are
+	// in headers. Subjects are called topic_record_name unless it says otherwise.
+	SchemaRegistry *registry.Config `yaml:"schema_registry"`
 
 	// Compression: lz4 (default), zstd, snappy, gzip or none.
 	Compression string `yaml:"compression"`
@@ -118,7 +123,8 @@ func NewLog(cfg LogConfig) (*Log, error) {
 	if cfg.SessionTimeout < 0 {
 		err = errors.Join(err, fmt.Errorf("session_timeout: %s is negative", cfg.SessionTimeout))
 	}
-	if err != nil {
+	schemas, wrong := logRegistry(cfg.SchemaRegistry)
+	if err = errors.Join(err, wrong); err != nil {
 		return nil, fmt.Errorf("kafka stream: %w", err)
 	}
 	no := false
@@ -127,6 +133,7 @@ func NewLog(cfg LogConfig) (*Log, error) {
 		Partitions: cfg.Partitions, ReplicationFactor: cfg.ReplicationFactor, Retention: cfg.Retention,
 		Tombstones: &no, Compression: cfg.Compression, Partitioner: cfg.Partitioner, Linger: cfg.Linger,
 		MaxMessageBytes: cfg.MaxMessageBytes, TransactionalID: cfg.TransactionalID, TransactionTimeout: cfg.TransactionTimeout,
+		SchemaRegistry: schemas,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("kafka stream: %w", errors.Unwrap(err))
@@ -134,6 +141,21 @@ func NewLog(cfg LogConfig) (*Log, error) {
 	sink.shape.log, sink.uncompacted = true, true
 	return &Log{sink: sink, name: cfg.Topic, protocol: protocol, session: cmp.Or(cfg.SessionTimeout, defaultSession),
 		members: map[string]*kgo.Client{}}, nil
+}
+
+// logRegistry completes and checks what a log needs of a registry: all tables are in
+// one topic, and who reads values expects JSON from their first byte on.
+func logRegistry(cfg *registry.Config) (*registry.Config, error) {
+	if cfg == nil {
+		return nil, nil
+	}
+	own := *cfg
+	own.Subject = cmp.Or(own.Subject, registry.TopicRecordName)
+	own.SchemaID = cmp.Or(own.SchemaID, registry.Header)
+	if own.SchemaID != registry.Header {
+		return nil, fmt.Errorf("schema_registry: schema_id: %q is not for a stream, whose records have the ids in headers", own.SchemaID)
+	}
+	return &own, nil
 }
 
 // specLog builds a log from the file's stream section.

@@ -31,6 +31,7 @@ type reader struct {
 	next    int64            // offset behind what was delivered
 	last    int64            // where the partition ended when the session began
 	end     int64            // where a bounded session ends; -1: nowhere
+	until   int64            // if not 0, nothing from this offset on is handed out
 	queue   []*kgo.Record    // that were got and not delivered
 	shapes  *shapes
 	stream  *entrain.Stream // of the last event
@@ -91,7 +92,11 @@ func (r *reader) poll(ctx context.Context) error {
 	if failed != nil {
 		return r.log.explain(fmt.Errorf("read partition %d of %s at offset %d: %w", r.number, r.log.name, r.next, failed))
 	}
-	fetches.EachRecord(func(rec *kgo.Record) { r.queue = append(r.queue, rec) })
+	fetches.EachRecord(func(rec *kgo.Record) {
+		if r.until == 0 || rec.Offset < r.until {
+			r.queue = append(r.queue, rec)
+		}
+	})
 	r.mu.Lock()
 	r.heard = time.Now()
 	r.mu.Unlock()
@@ -178,7 +183,7 @@ func (r *reader) run(from, limit int) (n int, whole bool) {
 			return n + 1, false // full looks at no more than these
 		}
 	}
-	return n, false
+	return n, r.until > 0 && r.queue[from+n-1].Offset+1 >= r.until
 }
 
 // full reports whether so much of a transaction is there that it is delivered

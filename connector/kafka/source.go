@@ -22,8 +22,10 @@ type source struct {
 	log       *Log
 	cursor    string
 	partition stream.Partition
-	// bounded: it ends where the log does when it is opened.
+	// bounded: it ends where the log does when it is opened, or at until, if that is
+	// not 0.
 	bounded bool
+	until   int64
 }
 
 var _ entrain.Bounder = (*source)(nil)
@@ -35,14 +37,50 @@ const (
 	pollRecords = 20_000
 )
 
-// Until implements [entrain.Bounder]; "now" is the only end.
+// Until implements [entrain.Bounder]: "now", or the offset of a position.
 func (s *source) Until(target string) (entrain.Source, error) {
-	if target != "now" {
-		return nil, fmt.Errorf("the end %q of a stream is not known: only now is", target)
-	}
 	until := *s
 	until.bounded = true
+	if target == "now" {
+		return &until, nil
+	}
+	number, err := s.log.number(s.partition)
+	if err != nil {
+		return nil, err
+	}
+	if until.until, err = parseOffset(target, number); err != nil {
+		return nil, fmt.Errorf("a stream ends now or at a position: %w", err)
+	}
 	return &until, nil
+}
+
+// clocks is by how much the clocks of sources, of captures and of brokers may differ.
+const clocks = 5 * time.Minute
+
+// Rewind implements [stream.Rewinder], by the records' time stamps.
+func (l *Log) Rewind(ctx context.Context, p stream.Partition, t time.Time) (from entrain.Position, whole bool, err error) {
+	number, err := l.number(p)
+	if err != nil {
+		return from, false, err
+	}
+	err = l.admin(ctx, func(ctx context.Context, _ *kgo.Client, adm *kadm.Client) error {
+		topic, err := l.ensureTopic(ctx, adm)
+		if err != nil {
+			return err
+		}
+		first, err := oneOffset(adm.ListStartOffsets(ctx, l.name))(l.name, number)
+		at := first
+		if err == nil && !t.IsZero() {
+			at, err = oneOffset(adm.ListOffsetsAfterMilli(ctx, t.Add(-clocks).UnixMilli(), l.name))(l.name, number)
+		}
+		from = entrain.Position{Incarnation: idText(topic.id), Offset: offsetText(number, at)}
+		whole = first == 0 || at > first
+		return err
+	})
+	if err != nil {
+		err = fmt.Errorf("rewind partition %s: %w", p, err)
+	}
+	return from, whole, err
 }
 
 // offsetText is a position's offset: the partition and the next offset.
@@ -77,6 +115,9 @@ func (s *source) Open(ctx context.Context, from entrain.Position) (entrain.Reade
 	}
 	if s.bounded {
 		r.end = r.last
+	}
+	if s.until > 0 {
+		r.end, r.until = min(r.last, s.until), s.until
 	}
 	opts, err := s.log.sink.options()
 	if err != nil {

@@ -23,8 +23,8 @@ type backend struct {
 	maxBytes int64
 	url      string // for people
 	dial     func(ctx context.Context, more ...natsgo.Option) (*natsgo.Conn, error)
-	// room, if not nil, is asked before messages are appended.
-	room func() error
+	// room, if not nil, is asked before anything is written, whether there is so much.
+	room func(least int64) error
 	// withoutBatches: messages are appended one by one, as on a server before 2.12.
 	withoutBatches bool
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -33,9 +34,11 @@ type EmbeddedConfig struct {
 const (
 	// startTimeout is how long the server may take to look through its folder.
 	startTimeout = 5 * time.Minute
-	// leastSpace has to stay free on the disk: NATS does not recover by itself from
-	// one that is full.
+	// leastSpace has to stay free on the disk, so that there is room for what is stored
+	// beside the messages, and for their removal, which writes first.
 	leastSpace = 64 << 20
+	// leastBeside has to be free for that.
+	leastBeside = 16 << 20
 	// lockName is the file in the folder that one process at a time has locked.
 	lockName = "entrain.lock"
 )
@@ -78,11 +81,19 @@ type embedded struct {
 	mu     sync.Mutex
 	server *server.Server // nil: not running
 	lock   *os.File       // held while it runs
+	watch  *watch         // while it runs
 	begun  *beginning     // nil: it does not start at the moment
 	closed bool
 
 	looked time.Time // when the disk's room was looked at
-	full   error
+	free   int64     // what it was
+}
+
+// started is a server that has just been started, and what belongs to it.
+type started struct {
+	server *server.Server
+	lock   *os.File
+	watch  *watch
 }
 
 // beginning is a start of the server, which goes on whoever waits for it.
@@ -133,10 +144,10 @@ func (e *embedded) running(ctx context.Context) (*server.Server, error) {
 
 // begin starts the server.
 func (e *embedded) begin(b *beginning) {
-	s, lock, err := e.start()
+	s, err := e.start()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.server, e.lock = s, lock
+	e.server, e.lock, e.watch = s.server, s.lock, s.watch
 	if err != nil || e.closed {
 		e.stop()
 	}
@@ -145,33 +156,64 @@ func (e *embedded) begin(b *beginning) {
 }
 
 // start returns what stop ends, also with an error.
-func (e *embedded) start() (*server.Server, *os.File, error) {
+func (e *embedded) start() (at started, err error) {
 	if err := os.MkdirAll(e.dir, 0o700); err != nil {
-		return nil, nil, fmt.Errorf("make the folder of the stream: %w", err)
+		return at, fmt.Errorf("make the folder of the stream: %w", err)
 	}
-	lock, err := e.take()
-	if err != nil {
-		return nil, nil, err
+	if at.lock, err = e.take(); err != nil {
+		return at, err
 	}
 	s, err := server.NewServer(&server.Options{
 		ServerName: "entrain", DontListen: true, JetStream: true, StoreDir: e.dir, SyncAlways: true, NoSigs: true,
 		MaxPayload: messageBytes + 2*headerBytes, JetStreamMaxMemory: 16 << 20, JetStreamMaxStore: 1 << 50,
 	})
 	if err != nil {
-		return nil, lock, fmt.Errorf("set the embedded stream up: %w", err)
+		return at, fmt.Errorf("set the embedded stream up: %w", err)
 	}
-	says := &quiet{log: e.log}
+	at.server = s
+	says := &quiet{log: e.log, trouble: make(chan struct{}, 1)}
 	says.starting.Store(true)
 	s.SetLoggerV2(says, false, false, false)
 	s.Start()
 	if !s.ReadyForConnections(startTimeout) || !s.JetStreamEnabled() {
-		return s, lock, entrain.Retryable(fmt.Errorf("the embedded stream in %s does not start; the log says why", e.dir))
+		return at, entrain.Retryable(fmt.Errorf("the embedded stream in %s does not start; the log says why", e.dir))
 	}
 	says.starting.Store(false)
 	if n := says.warnings.Load(); n > 0 {
 		e.log.Info("the embedded stream was not closed before; it has been looked through", "folder", e.dir, "findings", n)
 	}
-	return s, lock, nil
+	at.watch = e.watchOver(s, says.trouble)
+	return at, nil
+}
+
+// watch ends a server that cannot write any more: a disk that failed once, since it
+// was full, say, is never written to again by the same server, which does not answer
+// either. Sessions end with it, and the next one starts a new one.
+type watch struct{ quit, done chan struct{} }
+
+func (e *embedded) watchOver(s *server.Server, trouble <-chan struct{}) *watch {
+	w := &watch{quit: make(chan struct{}), done: make(chan struct{})}
+	go func() {
+		defer close(w.done)
+		for {
+			select {
+			case <-trouble:
+			case <-w.quit:
+				return
+			}
+			if health := s.Healthz(nil); health.Error != "" && s.Running() {
+				e.log.Error("the embedded stream cannot write and is started again", "folder", e.dir, "error", health.Error)
+				s.Shutdown()
+				return
+			}
+		}
+	}()
+	return w
+}
+
+func (w *watch) end() {
+	close(w.quit)
+	<-w.done
 }
 
 // take makes sure that no other process has the folder.
@@ -216,6 +258,10 @@ func (e *embedded) stop() {
 		e.server.WaitForShutdown()
 		e.server = nil
 	}
+	if e.watch != nil {
+		e.watch.end()
+		e.watch = nil
+	}
 	if e.lock != nil {
 		e.lock.Close()
 		e.lock = nil
@@ -234,17 +280,21 @@ func (e *embedded) close() error {
 	return nil
 }
 
-// room says whether the disk has room for messages; it looks once a second.
-func (e *embedded) room() error {
+// room says whether the disk has so many bytes left; it looks once a second.
+func (e *embedded) room(least int64) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if now := time.Now(); now.Sub(e.looked) >= time.Second {
-		e.looked, e.full = now, nil
-		if free, err := connector.FreeSpace(e.dir); err == nil && free < leastSpace {
-			e.full = fmt.Errorf("%w: the disk of %s has %d MB left", packed.ErrFull, e.dir, free>>20)
+		e.looked, e.free = now, math.MaxInt64
+		if free, err := connector.FreeSpace(e.dir); err == nil {
+			e.free = int64(free)
 		}
 	}
-	return e.full
+	if e.free < least {
+		return entrain.Retryable(fmt.Errorf("%w: the disk of %s has %d MB left, of which %d MB are to stay free",
+			packed.ErrFull, e.dir, e.free>>20, least>>20))
+	}
+	return nil
 }
 
 // quiet passes on what the server says if it is about trouble.
@@ -252,6 +302,8 @@ type quiet struct {
 	log      *slog.Logger
 	starting atomic.Bool  // it looks through its folder, where warnings are usual after a kill
 	warnings atomic.Int64 // while it did
+
+	trouble chan struct{} // has one element when something went wrong
 }
 
 func (q *quiet) Noticef(string, ...any) {}
@@ -269,6 +321,10 @@ func (q *quiet) Warnf(format string, v ...any) {
 
 func (q *quiet) Errorf(format string, v ...any) {
 	q.log.Error("embedded stream", "message", fmt.Sprintf(format, v...))
+	select {
+	case q.trouble <- struct{}{}:
+	default:
+	}
 }
 
 func (q *quiet) Fatalf(format string, v ...any) { q.Errorf(format, v...) }

@@ -27,7 +27,15 @@ type sequence struct {
 	beside         string // what subjects of values begin with
 	id             string
 	atomic         bool // batches are
-	room           func() error
+	room           func(least int64) error
+}
+
+// roomFor is an error if there is not so much room.
+func (s *sequence) roomFor(least int64) error {
+	if s.room == nil {
+		return nil
+	}
+	return s.room(least)
 }
 
 // The headers of batches.
@@ -64,10 +72,8 @@ const appendTimeout = time.Minute
 
 // Append implements [packed.Tail].
 func (s *sequence) Append(ctx context.Context, after uint64, messages [][]byte) (n int, last uint64, err error) {
-	if s.room != nil {
-		if err := s.room(); err != nil {
-			return 0, 0, err
-		}
+	if err := s.roomFor(leastSpace); err != nil {
+		return 0, 0, err
 	}
 	if len(messages) > 1 && s.atomic {
 		return s.appendBatch(ctx, after, messages)
@@ -149,6 +155,9 @@ func (s *sequence) Remove(ctx context.Context, after, before uint64) error {
 
 // Trim implements [packed.History].
 func (s *sequence) Trim(ctx context.Context, through uint64) error {
+	if err := s.roomFor(leastBeside); err != nil {
+		return err
+	}
 	return mark(ctx, s.stream.Purge(ctx, jetstream.WithPurgeSequence(through+1)))
 }
 
@@ -187,6 +196,9 @@ func (s *sequence) Values(ctx context.Context) (map[string][]byte, error) {
 
 // Store implements [packed.State].
 func (s *sequence) Store(ctx context.Context, name string, value []byte) error {
+	if err := s.roomFor(leastBeside); err != nil {
+		return err
+	}
 	subject := s.beside + token(name)
 	if value == nil {
 		return mark(ctx, s.values.Purge(ctx, jetstream.WithPurgeSubject(subject)))

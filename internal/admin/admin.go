@@ -36,6 +36,7 @@ const (
 	schemasPath = "/schemas"
 	lettersPath = "/letters"
 	ordersPath  = "/orders"
+	replaysPath = "/replays"
 )
 
 // Report is the answer to GET /status.
@@ -53,6 +54,8 @@ type Report struct {
 	// Sinks tells how the deliveries from the pipeline's stream are; empty without
 	// a stream.
 	Sinks []pipeline.SinkStatus `json:"sinks,omitempty"`
+	// Alerts are the thresholds of the file's monitoring section.
+	Alerts []Alert `json:"alerts,omitempty"`
 }
 
 // socketPath returns where to listen. If the folder's name is too long for a

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/pipeline"
 )
 
@@ -60,6 +61,27 @@ func Letters(ctx context.Context, folder string) (all []json.RawMessage, err err
 	defer cancel()
 	err = call(ctx, folder, request{method: http.MethodGet, path: lettersPath, into: &all})
 	return all, err
+}
+
+// Replay is a stretch of the pipeline's stream that a sink is to get once more.
+type Replay struct {
+	// Sink by its name; Partition is empty for all.
+	Sink      string            `json:"sink"`
+	Partition entrain.Partition `json:"partition,omitempty"`
+	// From and To are moments as people write them; To may be empty.
+	From string `json:"from"`
+	To   string `json:"to,omitempty"`
+	// Tables are patterns over schema.table; none for all.
+	Tables []string `json:"tables,omitempty"`
+	// DryRun only counts.
+	DryRun bool `json:"dry_run,omitempty"`
+}
+
+// Rerun has that pipeline replay a stretch, and reads what it has done into done; or
+// [ErrNotRunning]. Only ctx ends it, and then the replay. Errors are as those of
+// [Tables].
+func Rerun(ctx context.Context, folder string, r Replay, done any) error {
+	return call(ctx, folder, request{method: http.MethodPost, path: replaysPath, body: r, into: done})
 }
 
 // Do has that pipeline carry out an order, and returns when it is written down,

@@ -30,6 +30,11 @@ func (f *fake) Schemas() []pipeline.SchemaHistory { return f.schemas }
 
 func (f *fake) Letters(context.Context) ([]json.RawMessage, error) { return f.letters, f.err }
 
+func (f *fake) Replay(_ context.Context, r Replay) (json.RawMessage, error) {
+	done, _ := json.Marshal(r)
+	return done, f.err
+}
+
 func (f *fake) Do(ctx context.Context, o pipeline.Order) error {
 	f.mu.Lock()
 	f.orders = append(f.orders, o)

@@ -27,6 +27,9 @@ type Engine interface {
 	Schemas() []pipeline.SchemaHistory
 	// Letters is the answer to GET /letters: dead letters, a JSON object each.
 	Letters(ctx context.Context) ([]json.RawMessage, error)
+	// Replay carries out what was sent to POST /replays and returns what it has done,
+	// as JSON. It may take long.
+	Replay(ctx context.Context, r Replay) (json.RawMessage, error)
 	// Do carries out what was sent to POST /orders. It may take long.
 	Do(ctx context.Context, o pipeline.Order) error
 }
@@ -97,12 +100,21 @@ func handler(e Engine) http.Handler {
 		}
 		answer(w, http.StatusOK, append([]json.RawMessage{}, all...))
 	})
+	mux.HandleFunc("POST "+replaysPath, func(w http.ResponseWriter, r *http.Request) {
+		var wish Replay
+		if !understood(w, r, &wish) {
+			return
+		}
+		done, err := e.Replay(r.Context(), wish)
+		if err != nil {
+			refuse(w, err)
+			return
+		}
+		answer(w, http.StatusOK, done)
+	})
 	mux.HandleFunc("POST "+ordersPath, func(w http.ResponseWriter, r *http.Request) {
 		var o pipeline.Order
-		dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxOrder))
-		dec.DisallowUnknownFields() // a wish that this version does not know must not get lost
-		if err := dec.Decode(&o); err != nil {
-			answer(w, http.StatusBadRequest, failure{Error: "no order: " + err.Error()})
+		if !understood(w, r, &o) {
 			return
 		}
 		if err := e.Do(r.Context(), o); err != nil {
@@ -112,6 +124,17 @@ func handler(e Engine) http.Handler {
 		w.WriteHeader(http.StatusNoContent)
 	})
 	return mux
+}
+
+// understood reads what is wanted; false if it has answered that it cannot.
+func understood(w http.ResponseWriter, r *http.Request, into any) bool {
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxOrder))
+	dec.DisallowUnknownFields() // a wish that this version does not know must not get lost
+	err := dec.Decode(into)
+	if err != nil {
+		answer(w, http.StatusBadRequest, failure{Error: "no order: " + err.Error()})
+	}
+	return err == nil
 }
 
 // refuse answers with an error: a named stop is what the pipeline's state

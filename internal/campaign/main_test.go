@@ -14,6 +14,7 @@ import (
 	"github.com/entrainsync/entrain/internal/kafkaserver/kafkatest"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 	"github.com/entrainsync/entrain/internal/redisserver/redistest"
+	"github.com/entrainsync/entrain/internal/registryserver/registrytest"
 )
 
 // binaryFolder holds the program once it is built.
@@ -38,7 +39,7 @@ var binary = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	err := errors.Join(kafkatest.Remove(), redistest.Remove(), os.RemoveAll(binaryFolder))
+	err := errors.Join(kafkatest.Remove(), redistest.Remove(), registrytest.Remove(), os.RemoveAll(binaryFolder))
 	if err == nil && code == 0 {
 		err = goleak.Find()
 	}

@@ -24,7 +24,7 @@ import (
 type File struct {
 	// Path is where the file was read from.
 	Path string
-	// Name of the pipeline: name:, else the file's name without its extension.
+	// Name of the pipeline: name:, else the file's name up to its first dot.
 	Name string
 	// Snapshot says whether existing rows are copied first.
 	Snapshot Snapshot
@@ -54,6 +54,8 @@ type File struct {
 	// that captures into one.
 	Sinks []*Section
 
+	// Consumer is about who reads the stream.
+	Consumer Consumer
 	// DeadLetter says what becomes of events that a sink refuses; nil: the pipeline
 	// stops.
 	DeadLetter *DeadLetter
@@ -62,6 +64,8 @@ type File struct {
 	// Deduplication says how changes are recognised that a sink has already; nil: they
 	// are not.
 	Deduplication *Deduplication
+	// Contracts says where the tables' contracts are; nil: nowhere.
+	Contracts *Contracts
 
 	root  *node
 	rules *node // of Transform; nil if the file has none
@@ -187,11 +191,38 @@ type CircuitBreaker struct {
 	OpenMS int `yaml:"open_ms"`
 }
 
+func (a Alerts) negative() bool {
+	return a.LagCritical < 0 || a.DuplicateRateWarning < 0 || a.DuplicateRateWarning > 1 || a.DeadletterCritical < 0
+}
+
+// Consumer is the consumer: section, about who reads the stream for the sinks.
+type Consumer struct {
+	// GroupID names the sinks' cursors in the stream, and so Kafka's consumer groups:
+	// GROUP_ID for a sink without a name, GROUP_ID.NAME for one with. Default:
+	// PIPELINE.NAME.
+	GroupID string `yaml:"group_id"`
+}
+
 // Monitoring is the monitoring: section. With it, a pipeline that runs answers
 // GET /metrics in Prometheus' text format.
 type Monitoring struct {
 	// Listen is where, host:port. Default 127.0.0.1:9464.
 	Listen string `yaml:"listen"`
+	// Metrics are the names of some that must be there; a name that there is no
+	// metric of is a mistake. All are shown in any case.
+	Metrics []string `yaml:"metrics"`
+	// Alerts are thresholds that metrics and status report.
+	Alerts Alerts `yaml:"alerts"`
+}
+
+// Alerts is monitoring.alerts. Each is 0, the default, for none.
+type Alerts struct {
+	// LagCritical is a lag in seconds.
+	LagCritical float64 `yaml:"lag_critical"`
+	// DuplicateRateWarning is a share of events that were there already, 0 to 1.
+	DuplicateRateWarning float64 `yaml:"duplicate_rate_warning"`
+	// DeadletterCritical is a number of dead letters.
+	DeadletterCritical float64 `yaml:"deadletter_critical"`
 }
 
 // defaultListen is the port that OpenTelemetry's exporters for Prometheus use.
@@ -210,12 +241,15 @@ type document struct {
 	Pipeline  Pipeline         `yaml:"pipeline"`
 	// Monitoring shows metrics to Prometheus. Default: none are.
 	Monitoring *Monitoring `yaml:"monitoring"`
+	Consumer   Consumer    `yaml:"consumer"`
 	DeadLetter *DeadLetter `yaml:"dead_letter"`
 	Retry      Retry       `yaml:"retry"`
 	// Deduplication recognises changes that a sink has already, for sinks that keep no
 	// position. Default: none.
 	Deduplication *Deduplication `yaml:"deduplication"`
-	OnError       string         `yaml:"on_error"`
+	// Contracts holds changes to what the owners of tables promise.
+	Contracts *Contracts `yaml:"contracts"`
+	OnError   string     `yaml:"on_error"`
 	// OnTableError is what becomes of a table of which the sink refuses something.
 	// "stop", the default, ends the pipeline. "resync" leaves the table's changes
 	// out from then on, until "entrain table resync" is typed; the other tables
@@ -244,6 +278,8 @@ var tableErrors = []string{"stop", "resync"}
 // mostParallel bounds the sessions that a snapshot takes at each end.
 const mostParallel = 64
 
+var validGroup = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
+
 var validName = regexp.MustCompile(`^[a-z0-9_-]{1,40}$`)
 
 // Load reads the pipeline file at path. lookup gives the variables for ${VAR}
@@ -258,11 +294,14 @@ func Load(path string, lookup func(string) (string, bool)) (*File, error) {
 }
 
 func parse(path string, text []byte, lookup func(string) (string, bool)) (*File, error) {
-	root, err := parseTree(path, text)
+	root, err := parseTree(pipelineForm, path, text)
 	if err != nil {
 		return nil, err
 	}
 	if err := expand(root, lookup); err != nil {
+		return nil, err
+	}
+	if err := reform(root); err != nil {
 		return nil, err
 	}
 	doc := document{
@@ -280,6 +319,24 @@ func parse(path string, text []byte, lookup func(string) (string, bool)) (*File,
 	return doc.file(root)
 }
 
+// CheckMetrics reports the first name under monitoring.metrics that there is no
+// metric of.
+func (f *File) CheckMetrics(known func(name string) bool) error {
+	if f.Monitoring == nil {
+		return nil
+	}
+	for i, name := range f.Monitoring.Metrics {
+		if !known(name) {
+			at := f.root.find("monitoring", "metrics")
+			if item := at.item(i); item != nil {
+				at = item
+			}
+			return at.errorf("there is no metric of this name; docs/metrics.md has those that there are, such as sync_lag_seconds")
+		}
+	}
+	return nil
+}
+
 // validAddress reports whether text is host:port.
 func validAddress(text string) bool {
 	_, port, err := net.SplitHostPort(text)
@@ -291,7 +348,7 @@ func validAddress(text string) bool {
 func (d *document) file(root *node) (*File, error) {
 	path := root.src.path
 	if d.Name == "" {
-		d.Name = strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
+		d.Name, _, _ = strings.Cut(filepath.Base(path), ".")
 		if !validName.MatchString(d.Name) {
 			return nil, &Error{Path: path, Message: "the file's name is not fit to be the pipeline's name: " + nameRule,
 				Hint: "add a line at the top: name: shop"}
@@ -316,12 +373,20 @@ func (d *document) file(root *node) (*File, error) {
 		return nil, root.find("pipeline", "buffer").errorf("too small: expected at least %s, such as 16MB", leastBuffer)
 	case d.Pipeline.Batch < leastBatch:
 		return nil, root.find("pipeline", "batch").errorf("too small: expected at least %s, such as 4MB", leastBatch)
+	case d.Monitoring != nil && d.Monitoring.Alerts.negative():
+		return nil, root.find("monitoring", "alerts").errorf("thresholds are above zero: lag_critical in seconds, duplicate_rate_warning as a share up to 1, deadletter_critical as a number")
 	case d.Monitoring != nil && !validAddress(d.Monitoring.Listen):
 		return nil, root.find("monitoring", "listen").errorf("expected host:port, such as %s", defaultListen)
+	case d.Consumer.GroupID != "" && !validGroup.MatchString(d.Consumer.GroupID):
+		return nil, root.find("consumer", "group_id").errorf("not fit to be a group's name: 1 to 100 of letters, digits, . _ and -")
 	case d.Pipeline.ShutdownTimeout <= 0:
 		return nil, root.find("pipeline", "shutdown_timeout").errorf("expected a duration above zero, such as 20s")
 	}
-	if err := d.checkLetters(root); err != nil {
+	err := d.checkLetters(root)
+	if err == nil {
+		err = d.checkContracts(root)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if err := d.checkDeduplication(root); err != nil {
@@ -332,8 +397,9 @@ func (d *document) file(root *node) (*File, error) {
 	}
 	f := &File{
 		Path: path, Name: d.Name, Snapshot: d.Snapshot, Transform: d.Transform, State: d.State,
-		Pipeline: d.Pipeline, Monitoring: d.Monitoring, OnError: d.OnError, OnTableError: d.OnTableError, DeadLetter: d.DeadLetter, Retry: d.Retry,
-		Deduplication: d.Deduplication, root: root, rules: root.get("transform"),
+		Pipeline: d.Pipeline, Monitoring: d.Monitoring, OnError: d.OnError, OnTableError: d.OnTableError,
+		Consumer: d.Consumer, DeadLetter: d.DeadLetter, Retry: d.Retry, Deduplication: d.Deduplication, Contracts: d.Contracts,
+		root: root, rules: root.get("transform"),
 	}
 	return f, f.takeSections(d)
 }

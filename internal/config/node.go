@@ -27,14 +27,16 @@ type node struct {
 	entries []entry
 	items   []*node
 
-	secret bool     // it stands under a key that names a credential
-	from   []string // the ${…} names its text was built from; nil if none
+	assumed bool     // it is not in the file
+	secret  bool     // it stands under a key that names a credential
+	from    []string // the ${…} names its text was built from; nil if none
 }
 
 type entry struct{ key, value *node }
 
 // source is the file that nodes come from.
 type source struct {
+	form  form
 	path  string
 	lines []string
 }

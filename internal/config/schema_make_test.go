@@ -14,6 +14,7 @@ import (
 
 	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/connector/all"
+	"github.com/entrainsync/entrain/contract"
 )
 
 // object is a part of a JSON Schema.
@@ -27,12 +28,13 @@ type schemaMaker struct {
 
 // configFolders are where the types of the configuration are.
 var configFolders = []string{".", "../../connector/postgres/capture", "../../connector/postgres/apply", "../../connector/file",
-	"../../connector/nats", "../../connector/kafka", "../../connector/redis", "../../encoding", "../../transform"}
+	"../../connector/nats", "../../connector/kafka", "../../connector/redis", "../../encoding", "../../transform", "../../contract"}
 
 // choices are the words that a field takes.
 var choices = map[string][]any{
 	"config.Snapshot.Mode":                         {"initial", "never", "only", "when_needed"},
 	"capture.SlotGuard.Policy":                     {"protect_data", "protect_source"},
+	"config.Contracts.Validation":                  {"off", "warn", "dead_letter", "stop"},
 	"config.document.OnError":                      {"stop"},
 	"config.document.OnTableError":                 {"stop", "resync"},
 	"transform.Rule.OldUnknown":                    {"stop", "replace"},
@@ -84,6 +86,24 @@ func (m *schemaMaker) document() object {
 	properties["stream"] = m.section("the durable stream between source and sinks", func(s connector.Spec) any { return configOf(s.Log) })
 	streams := properties["stream"].(object)["properties"].(object)["type"].(object)
 	streams["enum"] = append([]any{streamNone}, streams["enum"].([]any)...)
+	otherWords(properties)
+	return root
+}
+
+// contractWords are the words that a field of a contract takes, where nothing comes
+// from elsewhere.
+var contractWords = map[string][]any{
+	"contract.Contract.Status":         {"proposed", "active", "deprecated", "retired"},
+	"contract.Contract.Compatibility":  {"backward", "forward", "full", "none"},
+	"contract.Contract.Classification": {"public", "internal", "confidential", "pii"},
+	"contract.Column.Classification":   {"public", "internal", "confidential", "pii"},
+}
+
+// contract makes the schema of a contract file.
+func (m *schemaMaker) contract() object {
+	root := m.structure(reflect.TypeFor[contract.Contract](), "contract.Contract")
+	root["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+	root["title"] = "entrain contract"
 	return root
 }
 
@@ -115,7 +135,7 @@ func (m *schemaMaker) section(what string, configOf func(connector.Spec) any) ob
 		part := m.structure(t, t.String())
 		part["properties"].(object)["type"] = object{"const": spec.Type}
 		cases = append(cases, object{
-			"if":   object{"properties": object{"type": object{"const": spec.Type}}},
+			"if":   object{"properties": object{"type": object{"const": spec.Type}}, "required": []any{"type"}},
 			"then": part,
 		})
 		types = append(types, spec.Type)
@@ -152,6 +172,9 @@ func (m *schemaMaker) value(t reflect.Type, path string) object {
 	if words := choices[path]; words != nil {
 		return object{"anyOf": []any{object{"enum": words}, variable}}
 	}
+	if words := contractWords[path]; words != nil {
+		return object{"enum": words}
+	}
 	switch t {
 	case sizeType:
 		return object{"type": []any{"string", "integer"}, "pattern": `^ *[0-9]+ *([kKmMgGtT]?[bB])? *$|\$\{`}
@@ -171,6 +194,8 @@ func (m *schemaMaker) value(t reflect.Type, path string) object {
 		return object{"type": "object", "additionalProperties": m.value(t.Elem(), path+"{}")}
 	case reflect.Bool:
 		return object{"anyOf": []any{object{"type": "boolean"}, variable}}
+	case reflect.Float64:
+		return object{"anyOf": []any{object{"type": "number"}, variable}}
 	case reflect.Int:
 		return object{"anyOf": []any{object{"type": "integer"}, variable}}
 	case reflect.String:

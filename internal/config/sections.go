@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/entrainsync/entrain/connector"
 )
@@ -25,14 +26,23 @@ const (
 	streamEmbedded = "embedded"
 )
 
-// defaultSink is the name of a sink that has none in the file.
-const defaultSink = "sink"
+// defaultSink is the name of a sink that has none in the file, defaultSinkType what
+// one is that has no type.
+const (
+	defaultSink     = "sink"
+	defaultSinkType = "postgres"
+)
 
 // Decode fills the connector's configuration, strictly: it is a
 // [connector.Decode]. Its errors are [*Error] values.
 func (s *Section) Decode(into any) error {
 	s.into = into
-	return decode(s.node.without("type"), into)
+	err := decode(s.node.without("type"), into)
+	var mistake *Error
+	if s.node.find("type").assumed && errors.As(err, &mistake) {
+		mistake.Hint = strings.TrimPrefix(mistake.Hint+"\nthe sink has no type, which makes it one of type "+defaultSinkType, "\n")
+	}
+	return err
 }
 
 var _ connector.Decode = (*Section)(nil).Decode
@@ -64,6 +74,18 @@ func (s *Section) decodeNode(n *node) error {
 // External reports whether the file's stream is one that other processes reach,
 // too.
 func (f *File) External() bool { return f.Stream != nil && f.Stream.Type != streamEmbedded }
+
+// Cursor names the cursor of a sink in the file's stream.
+func (f *File) Cursor(sink *Section) string {
+	switch group := f.Consumer.GroupID; {
+	case group == "":
+		return f.Name + "." + sink.Name
+	case sink.Name == defaultSink:
+		return group
+	default:
+		return group + "." + sink.Name
+	}
+}
 
 // takeSections checks how source, stream and sinks fit together.
 func (f *File) takeSections(d *document) error {

@@ -29,9 +29,17 @@ func (f *File) Show() string {
 	if f.Stream != nil {
 		w.section("stream", f.Stream)
 	}
+	w.section("consumer", f.Consumer)
 	w.sinks(f)
+	if f.DeadLetter != nil {
+		w.section("dead_letter", *f.DeadLetter)
+	}
+	w.section("retry", f.Retry)
 	w.section("state", f.State)
 	w.section("pipeline", f.Pipeline)
+	if f.Contracts != nil {
+		w.section("contracts", *f.Contracts)
+	}
 	if f.Monitoring != nil {
 		w.section("monitoring", *f.Monitoring)
 	}
@@ -50,16 +58,18 @@ func (w *shower) line(text string) {
 	w.out.WriteString(strings.Repeat("  ", w.indent) + text + "\n")
 }
 
+// section writes a part of the file, if there is something in it.
 func (w *shower) section(key string, value any) {
-	w.line(key + ":")
-	w.indent++
-	defer func() { w.indent-- }()
-	s, ok := value.(*Section)
-	if !ok {
-		w.fields(reflect.ValueOf(value), nil)
-		return
+	below := &shower{indent: w.indent + 1}
+	if s, ok := value.(*Section); ok {
+		below.connector(s)
+	} else {
+		below.fields(reflect.ValueOf(value), nil)
 	}
-	w.connector(s)
+	if below.out.Len() > 0 {
+		w.line(key + ":")
+		w.out.WriteString(below.out.String())
+	}
 }
 
 // sinks writes a sink as sink:, one with a name of its own as an item of sinks:.

@@ -44,6 +44,8 @@ snapshot:
 sink:
   type: file
   format: "***" # ${NONE}
+retry:
+  max_attempts: 1
 state:
   dir: /var/lib/entrain
 pipeline:

@@ -18,10 +18,23 @@ const (
 	maxBrackets = 1000 // the parser's time grows with the square of open ones
 )
 
+// form is a kind of file, in the words of its mistakes.
+type form struct {
+	name    string // with its article
+	needs   string // what it has at least
+	example string // of a line
+}
+
+var (
+	pipelineForm = form{"a pipeline file", "source: and sink:", "name: shop"}
+	contractForm = form{"a contract", "table: and columns:", "table: public.orders"}
+)
+
 // parseTree parses one YAML document into nodes.
-func parseTree(path string, text []byte) (*node, error) {
+func parseTree(of form, path string, text []byte) (*node, error) {
 	plain := strings.TrimPrefix(string(text), "\ufeff")
 	src := newSource(path, plain)
+	src.form = of
 	if err := src.checkSize(plain); err != nil {
 		return nil, err
 	}
@@ -38,7 +51,7 @@ func parseTree(path string, text []byte) (*node, error) {
 		return nil, err
 	}
 	if root.kind != mapping {
-		return nil, root.errorf("expected keys and values such as \"name: shop\", found %s", root.describe())
+		return nil, root.errorf("expected keys and values such as %q, found %s", of.example, root.describe())
 	}
 	return root, nil
 }
@@ -46,7 +59,7 @@ func parseTree(path string, text []byte) (*node, error) {
 func (s *source) checkSize(text string) error {
 	switch {
 	case len(text) > maxFile:
-		return &Error{Path: s.path, Message: fmt.Sprintf("%d bytes are too many for a pipeline file, at most %d", len(text), maxFile)}
+		return &Error{Path: s.path, Message: fmt.Sprintf("%d bytes are too many for %s, at most %d", len(text), s.form.name, maxFile)}
 	case !utf8.ValidString(text):
 		return &Error{Path: s.path, Message: "the file is not UTF-8 text"}
 	case strings.Count(text, "[")+strings.Count(text, "{") > maxBrackets:
@@ -98,12 +111,12 @@ func (s *source) onlyDocument(file *ast.File) (ast.Node, error) {
 			continue
 		}
 		if body != nil {
-			return nil, s.refuse(doc.Body, "a pipeline file holds one document; put the next one into a file of its own")
+			return nil, s.refuse(doc.Body, s.form.name+" holds one document; put the next one into a file of its own")
 		}
 		body = doc.Body
 	}
 	if body == nil {
-		return nil, &Error{Path: s.path, Message: "the file is empty: it needs at least source: and sink:"}
+		return nil, &Error{Path: s.path, Message: "the file is empty: it needs at least " + s.form.needs}
 	}
 	return body, nil
 }

@@ -26,7 +26,8 @@ var directions = []direction{
 	{dir: "connector", may: []string{""}},
 	{dir: "stream", may: []string{""}},
 	{dir: "fanout", may: []string{"", "stream", "pipeline"}},
-	{dir: "pipeline", may: []string{"", "pipeline/backfill", "pipeline/dedup", "pipeline/parking"}},
+	{dir: "contract", may: []string{""}}, // pure
+	{dir: "pipeline", may: []string{"", "contract", "pipeline/backfill", "pipeline/dedup", "pipeline/parking"}},
 	{dir: "pipeline", may: []string{""}, deep: true}, // what is below it is pure
 	{dir: "encoding", may: []string{"", "encoding"}, deep: true},
 }
@@ -56,7 +57,7 @@ var walls = []wall{
 }
 
 // wrongWay finds imports that go up or sideways: the root imports nothing,
-// engine and encodings only the root, no connector another one and no room of
+// engine and encodings only the root and what is pure, no connector another one and no room of
 // the PostgreSQL connector one behind a wall.
 func wrongWay(t tree) []string {
 	var found []string

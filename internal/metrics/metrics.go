@@ -27,7 +27,11 @@ import (
 // the stream into a sink.
 var place = []string{"pipeline", "stage", "sink", "partition"}
 
+// names are those of all metrics of ours.
+var names = map[string]bool{}
+
 func describe(name, help string, labels ...string) *prometheus.Desc {
+	names["sync_"+name] = true
 	return prometheus.NewDesc("sync_"+name, help, labels, nil)
 }
 
@@ -47,13 +51,17 @@ var (
 	phase      = describe("phase", "1 for the phase that the stage is in.", append(place, "phase")...)
 	failed     = describe("delivery_failed", "1 while a delivery is given up until the next try.", place...)
 	tables     = describe("tables", "Tables that do not simply stream, by state.", "pipeline", "state")
+	breaches   = describe("contract_breaches_total", "Events that broke the contract of their table, whatever became of them.", "pipeline", "table")
 	slotBytes  = describe("slot_retained_bytes", "Of the source's log that the slot keeps back.", "pipeline", "slot")
 	slotLeft   = describe("slot_left_bytes", "That the slot may keep back besides before the server invalidates it.", "pipeline", "slot")
 	slotAlarm  = describe("slot_alarm", "1 for the level that the slot is at: ok, warn, critical or lost.", "pipeline", "slot", "level")
 	slotStatus = describe("slot_wal_status", "1 for the slot's wal_status.", "pipeline", "slot", "status")
 
-	all = []*prometheus.Desc{lagSeconds, lagBytes, captured, applied, filtered, duplicates, doubled, parked, letters, reread, circuit, buffered, phase, failed, tables,
-		slotBytes, slotLeft, slotAlarm, slotStatus}
+	limit = describe("alert_threshold", "Of the file's monitoring.alerts.", "pipeline", "alert")
+	over  = describe("alert", "1 while what the alert is about has reached its threshold.", "pipeline", "alert")
+
+	all = []*prometheus.Desc{lagSeconds, lagBytes, captured, applied, filtered, duplicates, doubled, parked, letters, reread, circuit, buffered, phase, failed, tables, breaches,
+		slotBytes, slotLeft, slotAlarm, slotStatus, limit, over}
 )
 
 // Reporter is what the metrics are read from; Report does not block.
@@ -78,8 +86,15 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	for state, n := range r.Status.Tables {
 		gauge(out, tables, float64(n), r.Pipeline, string(state))
 	}
+	for table, n := range r.Status.ContractBreaches {
+		count(out, breaches, n, []string{r.Pipeline, table})
+	}
 	if s := r.Status.Retained; s != nil {
 		collectSlot(out, r.Pipeline, s)
+	}
+	for _, a := range r.Alerts {
+		gauge(out, limit, a.Limit, r.Pipeline, a.Name)
+		gauge(out, over, bit[a.Over], r.Pipeline, a.Name)
 	}
 	for _, s := range r.Sinks {
 		at := []string{r.Pipeline, "deliver", s.Name, string(s.Partition)}
@@ -118,14 +133,13 @@ func collectSlot(out chan<- prometheus.Metric, name string, s *entrain.Retained)
 		gauge(out, slotLeft, float64(s.Left), name, s.Name)
 	}
 	for level := entrain.AlarmOK; level <= entrain.AlarmLost; level++ {
-		at := 0.0
-		if level == s.Alarm {
-			at = 1
-		}
-		gauge(out, slotAlarm, at, name, s.Name, level.String())
+		gauge(out, slotAlarm, bit[level == s.Alarm], name, s.Name, level.String())
 	}
 	gauge(out, slotStatus, 1, name, s.Name, s.Status)
 }
+
+// bit is how Prometheus has what is or is not.
+var bit = map[bool]float64{true: 1}
 
 func gauge(out chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ...string) {
 	out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, texts(labels)...)
@@ -157,6 +171,9 @@ func texts(names []string) []string {
 	}
 	return valid
 }
+
+// Known reports whether there is a metric of the name.
+func Known(name string) bool { return names[name] }
 
 // Server answers until it is closed.
 type Server struct {

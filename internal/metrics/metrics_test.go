@@ -30,7 +30,8 @@ func TestMetrics(t *testing.T) {
 			Tables:   map[pipeline.TableState]int{pipeline.TablePaused: 2},
 			Retained: &entrain.Retained{Name: "entrain_shop", Bytes: 5000, Left: -1, Alarm: entrain.AlarmWarn, Status: "extended"},
 		},
-		Sinks: []pipeline.SinkStatus{{Name: "lake", Partition: "shop", Failed: "no room", Status: pipeline.Status{Phase: "failed", LagBytes: -1}}},
+		Alerts: []admin.Alert{{Name: "lag_critical", Limit: 30, Value: 31, Over: true}, {Name: "deadletter_critical", Limit: 100, Value: 2}},
+		Sinks:  []pipeline.SinkStatus{{Name: "lake", Partition: "shop", Failed: "no room", Status: pipeline.Status{Phase: "failed", LagBytes: -1}}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -47,6 +48,8 @@ func TestMetrics(t *testing.T) {
 		`sync_phase{partition="",phase="streaming",pipeline="shop",sink="",stage="capture"} 1`,
 		`sync_tables{pipeline="shop",state="paused"} 2`, `sync_slot_retained_bytes{pipeline="shop",slot="entrain_shop"} 5000`,
 		`sync_slot_alarm{level="warn",pipeline="shop",slot="entrain_shop"} 1`, `sync_slot_alarm{level="ok",pipeline="shop",slot="entrain_shop"} 0`,
+		`sync_alert_threshold{alert="lag_critical",pipeline="shop"} 30`, `sync_alert{alert="lag_critical",pipeline="shop"} 1`,
+		`sync_alert{alert="deadletter_critical",pipeline="shop"} 0`,
 		`sync_slot_wal_status{pipeline="shop",slot="entrain_shop",status="extended"} 1`, "go_goroutines ", "process_resident_memory_bytes ",
 	} {
 		if !strings.Contains(text, want) {

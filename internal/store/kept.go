@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/pipeline"
 	"github.com/entrainsync/entrain/stream"
 )
@@ -30,10 +31,15 @@ var (
 	_ pipeline.LedgerStore = (*Kept)(nil)
 	_ pipeline.TableStore  = (*Kept)(nil)
 	_ pipeline.SchemaStore = (*Kept)(nil)
+	_ entrain.Notes        = (*Kept)(nil)
 )
 
-// keptSchema begins the keys of the histories of shapes.
-const keptSchema = "schema/"
+// What the keys of the histories of shapes begin with, and those of the source's
+// notes.
+const (
+	keptSchema = "schema/"
+	keptNote   = "note/"
+)
 
 // Load implements [pipeline.Store].
 func (k *Kept) Load(ctx context.Context) (c pipeline.Checkpoint, err error) {
@@ -102,6 +108,17 @@ func (k *Kept) SaveSchemas(ctx context.Context, tables []pipeline.SchemaHistory)
 	return k.save(ctx, values)
 }
 
+// LoadNote implements [entrain.Notes].
+func (k *Kept) LoadNote(ctx context.Context, name string) (text string, err error) {
+	err = k.load(ctx, keptNote+name, &text)
+	return text, err
+}
+
+// SaveNote implements [entrain.Notes]. A text that is removed stays as an empty one.
+func (k *Kept) SaveNote(ctx context.Context, name, text string) error {
+	return k.save(ctx, map[string]any{keptNote + name: text})
+}
+
 // with is a value, and the checkpoint if there is one.
 func with(c *pipeline.Checkpoint, key string, v any) map[string]any {
 	values := map[string]any{key: v}
@@ -135,6 +152,7 @@ func (k *Kept) save(ctx context.Context, values map[string]any) error {
 			text, err = k.savePieces(ctx, key, text)
 		}
 		if err != nil {
+			clear(k.turns) // pieces of another value may have been saved, which nothing leads to
 			return err
 		}
 		texts[key] = text

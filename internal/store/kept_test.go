@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -68,6 +69,54 @@ func TestKept(t *testing.T) {
 	}
 	if diff := cmp.Diff([]any{at, ledger, lives, shapes}, []any{gotAt, gotLedger, gotLives, gotShapes}); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestKeptNotes: another process finds the source's notes; they are no shapes.
+func TestKeptNotes(t *testing.T) {
+	ctx := t.Context()
+	v := &values{all: map[string][]byte{}, left: -1}
+	k, other := store.In(v), store.In(v)
+	for _, want := range []string{"", "a note", "", "another"} {
+		if err := k.SaveNote(ctx, "n", want); err != nil {
+			t.Fatal(err)
+		}
+		got, err := other.LoadNote(ctx, "n")
+		if none, err2 := other.LoadNote(ctx, "m"); got != want || none != "" || errors.Join(err, err2) != nil {
+			t.Errorf("%q, want %q, and %q: %v", got, want, none, errors.Join(err, err2))
+		}
+	}
+	if shapes, err := other.LoadSchemas(ctx); len(shapes) > 0 || err != nil {
+		t.Errorf("shapes: %v, %v", shapes, err)
+	}
+}
+
+// TestKeptLargeTwice: where one of two large values could not be saved, saving the
+// other again does not write over the pieces that count.
+func TestKeptLargeTwice(t *testing.T) {
+	ctx := t.Context()
+	v := &values{all: map[string][]byte{}, left: -1}
+	large := func(name string) pipeline.SchemaHistory {
+		return pipeline.SchemaHistory{Schema: "s", Name: name, Shapes: []pipeline.Shape{{Columns: []entrain.Column{{Name: strings.Repeat("x", 600<<10)}}}}}
+	}
+	k := store.In(v)
+	first := []pipeline.SchemaHistory{large("t"), large("u")}
+	for range 8 { // the order of a map's keys differs
+		if err := k.SaveSchemas(ctx, first); err != nil {
+			t.Fatal(err)
+		}
+		v.left = 1 // one value's pieces
+		if err := k.SaveSchemas(ctx, first); err == nil {
+			t.Fatal("no failure")
+		}
+		v.left = 1 // pieces again, and the process dies
+		if err := k.SaveSchemas(ctx, []pipeline.SchemaHistory{{Schema: "s", Name: "t", Shapes: append(large("t").Shapes, pipeline.Shape{})}}); err == nil {
+			t.Fatal("no failure")
+		}
+		v.left = -1
+		if got, err := store.In(v).LoadSchemas(ctx); err != nil || len(got) != 2 || len(got[0].Shapes)+len(got[1].Shapes) != 2 {
+			t.Fatalf("%d shapes: %v", len(got), err)
+		}
 	}
 }
 

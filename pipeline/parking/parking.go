@@ -170,6 +170,22 @@ func (l *Lot) Refuse(err error, now time.Time) bool {
 	return true
 }
 
+// Condemn notes that an event, which is to come yet, is to be taken out; why has
+// reason, class and time. It is said before a part of the event's transaction is
+// sorted, or the next Sort of one returns [ErrAgain]. An event that is a letter
+// already is none once more.
+func (l *Lot) Condemn(e *entrain.Event, why Letter) {
+	id := e.ID()
+	if _, known := l.letters[id]; known {
+		return
+	}
+	unit := l.unit(id, e.Op)
+	if r := l.refused[unit]; r != nil && r.times >= l.rules.Attempts && r.reason != "" {
+		return // its transaction is taken out because of another event
+	}
+	l.refused[unit] = &refusal{event: id, reason: why.Reason, class: why.Class, times: l.rules.Attempts, first: why.First}
+}
+
 // unit is the id under which a refusal is kept: an event's, or its transaction's.
 // Rows that were there before the stream are no transaction.
 func (l *Lot) unit(event string, op entrain.Op) string {

@@ -148,6 +148,13 @@ func (s *store) park(letters []Letter) error {
 // the next one begins behind what is durable. Now and then the process ends, too.
 func run(t *testing.T, r *rand.Rand, h *history, rules Rules) (*target, *store) {
 	t.Helper()
+	return runAs(t, history{batches: h.batches}, rules, &session{r: r})
+}
+
+// runAs is run with sessions that are like one.
+func runAs(t *testing.T, h history, rules Rules, like *session) (*target, *store) {
+	t.Helper()
+	r := like.r
 	sink := &target{rows: map[string]string{}}
 	letters := &store{fails: func() bool { return r.IntN(10) == 0 }}
 	lot := New(rules)
@@ -158,14 +165,14 @@ func run(t *testing.T, r *rand.Rand, h *history, rules Rules) (*target, *store) 
 		}
 		lot.Begin()
 		working := &target{rows: maps.Clone(written.rows), taken: slices.Clone(written.taken)}
-		play := &session{r: r, lot: lot, letters: letters, sink: working, durable: func(n int) {
+		play := &session{r: r, condemns: like.condemns, lot: lot, letters: letters, sink: working, durable: func(n int) {
 			durable += n
 			written = &target{rows: maps.Clone(working.rows), taken: slices.Clone(working.taken)}
 		}}
 		err := play.run(h.batches[durable:])
 		switch {
 		case err == nil:
-		case lot.Refuse(err, time.Unix(1, 0)):
+		case !like.condemns && lot.Refuse(err, time.Unix(1, 0)):
 		case errors.Is(err, ErrAgain) || err.Error() == "the store is away" || err.Error() == "killed":
 		default:
 			t.Fatal(err)
@@ -184,11 +191,29 @@ type session struct {
 	letters *store
 	sink    *target
 	durable func(n int) // batches are
+
+	condemns bool // the poison is seen when it is read, some batches before it is sorted
+}
+
+// condemn condemns the poison of the batches.
+func (s *session) condemn(batches []*entrain.Batch) {
+	for _, b := range batches {
+		for i := range b.Events {
+			if e := &b.Events[i]; e.After != nil && cell(e.After, valueColumn()) == poison {
+				s.lot.Condemn(e, Letter{Reason: "poison", Class: "condemned", First: time.Unix(1, 0)})
+			}
+		}
+	}
 }
 
 func (s *session) run(batches []*entrain.Batch) error {
-	behind := 0
-	for _, b := range batches {
+	behind, read := 0, 0
+	for n, b := range batches {
+		if s.condemns {
+			ahead := min(len(batches), max(read, n+1+s.r.IntN(3)))
+			s.condemn(batches[read:ahead])
+			read = ahead
+		}
 		behind++
 		pass, out, err := s.lot.Sort(b, time.Unix(1, 0))
 		if err != nil {
@@ -235,6 +260,42 @@ func TestNothingIsLost(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestCondemned: what is known to be bad before the sink sees it is taken out without
+// the sink, and nothing is lost either; the letter says why.
+func TestCondemned(t *testing.T) {
+	for _, rules := range []Rules{{Unit: Transactions, Attempts: 1}, {Unit: Transactions, Attempts: 3}, {Unit: Events, Attempts: 1}} {
+		reasons := 0
+		for seed := range uint64(3000) {
+			r := rand.New(rand.NewPCG(seed, 7))
+			h := newHistory(r)
+			sink, letters := runAs(t, history{batches: h.batches}, rules, &session{r: r, condemns: true})
+			reasons += condemned(t, letters)
+			if text := judge(h, sink, letters, rules); text != "" {
+				t.Fatalf("unit %d, seed %d: %s", rules.Unit, seed, text)
+			}
+		}
+		if reasons < 1000 {
+			t.Errorf("only %d letters with a reason", reasons)
+		}
+	}
+}
+
+// condemned counts the letters with a reason, which has to be the right one.
+func condemned(t *testing.T, letters *store) (n int) {
+	t.Helper()
+	for i := range letters.letters {
+		l := &letters.letters[i]
+		if l.Reason == "" {
+			continue
+		}
+		n++
+		if l.Reason != "poison" || l.Class != "condemned" || l.Behind != "" || cell(l.Event.After, valueColumn()) != poison {
+			t.Fatalf("a letter that says %+v", l)
+		}
+	}
+	return n
 }
 
 func judge(h *history, sink *target, letters *store, rules Rules) string {

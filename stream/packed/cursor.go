@@ -116,7 +116,7 @@ func (r *reader) storeCursor(ctx context.Context) error {
 			return err
 		}
 	}
-	if e.number == r.stored {
+	if e.number == r.stored || r.src.cursor == "" {
 		return nil
 	}
 	text, err := json.Marshal(marked{Number: e.number, At: time.Now()})

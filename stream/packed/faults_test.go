@@ -404,7 +404,7 @@ func TestRetention(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- s.w.Write(t.Context(), s.batch(500)) }()
 		<-time.After(95 * time.Second)
-		if n := strings.Count(text.String(), "the stream is full"); n != 4 {
+		if n := strings.Count(text.String(), `msg="the stream is full`); n != 4 {
 			t.Errorf("in 95 seconds it was mentioned %d times that the stream is full:\n%s", n, text.String())
 		}
 		s.read(src, at, 3)

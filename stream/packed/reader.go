@@ -21,7 +21,8 @@ type source struct {
 	log       *Log
 	cursor    string
 	partition stream.Partition
-	bounded   bool // readers end at what is finished when they open
+	bounded   bool   // readers end: at what is finished when they open, or
+	until     *place // there, if it is set
 
 	mu   sync.Mutex
 	void []span // what markers said about messages that may still be there
@@ -52,7 +53,7 @@ func (s *source) addVoid(v span) {
 
 // Open implements [entrain.Source].
 func (s *source) Open(ctx context.Context, from entrain.Position) (entrain.Reader, error) {
-	if !cursorName.MatchString(s.cursor) {
+	if s.cursor != "" && !cursorName.MatchString(s.cursor) {
 		return nil, fmt.Errorf("the cursor's name %q has other characters than letters, digits and any of ._-", s.cursor)
 	}
 	if err := ctx.Err(); err != nil {
@@ -92,8 +93,8 @@ func (s *source) open(ctx context.Context, seq *Sequence, from entrain.Position)
 	}
 	r := &reader{src: s, seq: seq, follower: f, from: from, read: after, finished: after, solid: after, begins: begins}
 	if s.bounded {
-		if r.last, err = lastFinished(ctx, seq); err != nil {
-			return nil, errors.Join(fmt.Errorf("find the end of the stream of %s: %w", s.partition, err), f.Close())
+		if r.last, err = s.end(ctx, seq); err != nil {
+			return nil, errors.Join(err, f.Close())
 		}
 	}
 	r.handed.acked.number = after

@@ -77,7 +77,7 @@ func (r *room) wait(ctx context.Context, err error) error {
 	if !errors.Is(err, ErrFull) {
 		return err
 	}
-	freed := r.noteFull()
+	freed := r.noteFull(err)
 	t := time.NewTimer(r.log.cfg.Every)
 	defer t.Stop()
 	select {
@@ -89,7 +89,7 @@ func (r *room) wait(ctx context.Context, err error) error {
 	return r.measure(ctx)
 }
 
-func (r *room) noteFull() <-chan struct{} {
+func (r *room) noteFull(err error) <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
@@ -100,8 +100,8 @@ func (r *room) noteFull() <-chan struct{} {
 		r.logged = now
 		cursors, _ := r.log.readers()
 		r.log.cfg.Log.Warn("the stream is full: capture waits and the source keeps its log; nothing is lost",
-			"stream", r.log.cfg.Producer, "bytes", r.used, "max_bytes", r.log.cfg.MaxBytes, "waiting", now.Sub(r.since).Round(time.Second),
-			"readers", cursors, "next", "see which sink is behind (entrain status FILE), or raise stream.max_bytes and restart")
+			"stream", r.log.cfg.Producer, "error", err, "bytes", r.used, "max_bytes", r.log.cfg.MaxBytes, "waiting", now.Sub(r.since).Round(time.Second),
+			"readers", cursors, "next", "see which sink is behind (entrain status FILE); make room on its disk if that is full, or raise stream.max_bytes and restart")
 	}
 	return r.freed
 }

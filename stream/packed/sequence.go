@@ -93,7 +93,8 @@ type State interface {
 	// Values returns what was stored under names, by name.
 	Values(ctx context.Context) (map[string][]byte, error)
 	// Store stores a small value under a name of letters, digits and any of
-	// "._-" durably; nil removes it. It works in a sequence that is full, too.
+	// "._-" durably; nil removes it. It works in a sequence that is full, too; where
+	// even for that there is no room, on a disk, say, the error wraps [ErrFull].
 	Store(ctx context.Context, name string, value []byte) error
 }
 

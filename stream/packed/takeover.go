@@ -33,7 +33,7 @@ func (w *writer) Position(ctx context.Context) (entrain.Position, error) {
 	if err := w.takeOver(ctx); err != nil {
 		return entrain.Position{}, w.end(fmt.Errorf("take the stream of %s over: %w", w.log.cfg.Producer, err))
 	}
-	if err := w.seq.State.Store(ctx, ownsName, []byte(strconv.FormatUint(w.marker, 10))); err != nil {
+	if err := w.storeText(ctx, ownsName, []byte(strconv.FormatUint(w.marker, 10))); err != nil {
 		return entrain.Position{}, w.end(fmt.Errorf("take the stream of %s over: %w", w.log.cfg.Producer, err))
 	}
 	w.taken = true
@@ -185,7 +185,7 @@ func (w *writer) forget(ctx context.Context) error {
 		cursor, isCursor := strings.CutPrefix(name, cursorPrefix)
 		gone := isCursor && known && !slices.Contains(cursors, cursor)
 		if gone || strings.HasPrefix(name, idlePrefix) && name != idleName(w.marker) {
-			if err := w.seq.State.Store(ctx, name, nil); err != nil {
+			if err := w.storeText(ctx, name, nil); err != nil {
 				return fmt.Errorf("forget %s: %w", name, err)
 			}
 		}
@@ -206,7 +206,21 @@ func (w *writer) store(ctx context.Context, name string, value any) error {
 	if err != nil {
 		return err
 	}
-	return w.seq.State.Store(ctx, name, text)
+	return w.storeText(ctx, name, text)
+}
+
+// storeText stores a value, for which there is room in a log that is full, but not on
+// a disk that is: then it waits.
+func (w *writer) storeText(ctx context.Context, name string, text []byte) error {
+	for {
+		err := w.seq.State.Store(ctx, name, text)
+		if err == nil {
+			return w.room.found()
+		}
+		if err := w.room.wait(ctx, err); err != nil {
+			return err
+		}
+	}
 }
 
 // owner is which process wrote last, for people.

@@ -148,9 +148,7 @@ func (w *slotWatch) enough(ctx context.Context) {
 		return
 	}
 	m := mark{Slot: w.cfg.Slot, Held: now.Bytes, Limit: int64(g.Limit), Time: time.Now().UTC()}
-	if err := w.src.writeMark(m); err != nil {
-		w.cfg.Log.Error("the slot holds back more than slot_guard.limit, and that it is given up cannot be noted: it stays",
-			"slot", w.cfg.Slot, "held", connector.ByteSize(now.Bytes).String(), "error", err)
+	if !w.mayGiveUp(ctx, m) {
 		return
 	}
 	w.cfg.Log.Error("the slot holds back more than slot_guard.limit: it is given up to protect the source; all tables have to be copied anew",
@@ -163,6 +161,40 @@ func (w *slotWatch) enough(ctx context.Context) {
 		w.cfg.Log.Error("the slot that was given up is not dropped yet: the next session tries again", "slot", w.cfg.Slot, "error", err)
 		w.hangUp(ctx)
 	}
+}
+
+// mayGiveUp reports whether the slot is ours to give up and this is noted.
+func (w *slotWatch) mayGiveUp(ctx context.Context, m mark) bool {
+	held := connector.ByteSize(m.Held).String()
+	if others, err := w.src.others(ctx, w.conn); others || err != nil {
+		w.cfg.Log.Debug("the slot holds back more than slot_guard.limit: whoever reads it is to give it up", "slot", m.Slot, "held", held, "error", err)
+		w.hangUp(ctx) // with a lease that was perhaps taken
+		return false
+	}
+	err := w.src.writeMark(m)
+	if err == nil && w.src.notes != nil {
+		err = w.share(ctx, m)
+	}
+	if err != nil {
+		w.cfg.Log.Error("the slot holds back more than slot_guard.limit, and that it is given up cannot be noted: it stays",
+			"slot", m.Slot, "held", held, "error", err)
+	}
+	return err == nil
+}
+
+// share notes the mark where others see it. Who cannot reach that place protects the
+// source all the same: others find the slot missing. Who was taken over from has
+// nothing to give up.
+func (w *slotWatch) share(ctx context.Context, m mark) error {
+	err := w.src.noteMark(ctx, m)
+	var stop *entrain.Stop
+	if errors.As(err, &stop) {
+		return errors.Join(err, w.src.forgetMark())
+	}
+	if err != nil {
+		w.cfg.Log.Warn("that the slot is given up is known to this machine only: another one will find it missing", "slot", m.Slot, "error", err)
+	}
+	return nil
 }
 
 // dropPatience is how long a slot may stay active after its session was ended.

@@ -57,7 +57,12 @@ func (s *Source) Lease(ctx context.Context) (release func(), err error) {
 		dial.Close(ctx, conn)
 		return nil, err
 	}
-	return keepLease(ctx, conn), nil
+	s.leases.Add(1)
+	giveBack := keepLease(ctx, conn)
+	return func() {
+		s.leases.Add(-1)
+		giveBack()
+	}, nil
 }
 
 // keepLease keeps the session from being idle for too long until release is
@@ -104,4 +109,15 @@ func (s *Source) awaitLease(ctx context.Context, conn *pgconn.PgConn) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// others reports whether another process has the lease of a slot that only one
+// process at a time is to touch, or reads the slot. If not, nobody takes the lease
+// before the session conn ends.
+func (s *Source) others(ctx context.Context, conn *pgconn.PgConn) (bool, error) {
+	if !s.cfg.Leased || s.leases.Load() > 0 {
+		return false, nil
+	}
+	holder, err := dial.QueryRow(ctx, conn, leaseSQL, s.cfg.Slot)
+	return holder != nil, err
 }

@@ -82,7 +82,7 @@ type Config struct {
 }
 
 // Source captures the changes of one database. It implements entrain.Source,
-// entrain.Bounder, entrain.Guarder, entrain.Teardowner, entrain.OnceLister, entrain.Digester and
+// entrain.Bounder, entrain.Guarder, entrain.Leaser, entrain.Noter, entrain.Teardowner, entrain.OnceLister, entrain.Digester and
 // entrain.Sequencer and may be used by several goroutines.
 type Source struct {
 	cfg   Config
@@ -91,6 +91,8 @@ type Source struct {
 	until *until                         // nil: endless
 	said  *sync.Map
 
+	notes    entrain.Notes                     // nil: nobody else can take over
+	leases   *atomic.Int64                     // that are held; shared by bounded copies
 	retained *atomic.Pointer[entrain.Retained] // shared by bounded copies
 }
 
@@ -176,7 +178,8 @@ func NewSource(cfg Config) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("source.tables: %w", err)
 	}
-	return &Source{cfg: cfg, wants: wants, named: named, said: &sync.Map{}, retained: &atomic.Pointer[entrain.Retained]{}}, nil
+	return &Source{cfg: cfg, wants: wants, named: named, said: &sync.Map{},
+		leases: &atomic.Int64{}, retained: &atomic.Pointer[entrain.Retained]{}}, nil
 }
 
 // warn says something about the source's tables, once: sessions that are tried

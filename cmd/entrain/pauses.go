@@ -1,0 +1,53 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/entrainsync/entrain/fanout"
+)
+
+// pauses is the folder of a state, which remembers in a file which sinks stand still.
+type pauses string
+
+func (p pauses) path() string { return filepath.Join(string(p), "paused.json") }
+
+// Load implements [fanout.PauseStore].
+func (p pauses) Load() (all []fanout.Pause, err error) {
+	text, err := os.ReadFile(p.path())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &all)
+	}
+	return all, err
+}
+
+// Save implements [fanout.PauseStore].
+func (p pauses) Save(all []fanout.Pause) error {
+	text, err := json.Marshal(all)
+	if err != nil {
+		return err
+	}
+	next := p.path() + ".new"
+	file, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(text)
+	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(next, p.path()); err != nil {
+		return err
+	}
+	folder, err := os.Open(string(p))
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}

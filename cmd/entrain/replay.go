@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/connector"
+	"github.com/entrainsync/entrain/fanout"
+	"github.com/entrainsync/entrain/internal/admin"
+	"github.com/entrainsync/entrain/pipeline"
+)
+
+func (p *program) replayCommand() *cobra.Command {
+	var f runningFlags
+	var wish admin.Replay
+	var partition string
+	cmd := &cobra.Command{
+		Use:   "replay FILE|NAME --sink NAME --from MOMENT",
+		Short: "Deliver a stretch of the stream once more into a sink of a running pipeline",
+		Long: `Deliver a stretch of the stream once more into a sink of a running pipeline.
+
+A MOMENT is a time (2026-11-27T10:00:00Z), how long ago (2h), or a position of the
+source (0/16B3748). Changes go on meanwhile; the stretch ends at --to, at the latest
+where the sink is. A sink that holds rows needs version_gate: true, so that nothing
+old takes the place of what is newer.`,
+		Args: exactly(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := p.find(args[0], f)
+			if err != nil {
+				return err
+			}
+			wish.Partition = entrain.Partition(partition)
+			if err := checkReplay(wish); err != nil {
+				return usageError{err}
+			}
+			var done []fanout.Replayed
+			if err := r.explain(admin.Rerun(cmd.Context(), r.folder, wish, &done)); err != nil {
+				return err
+			}
+			if f.output == "json" {
+				return writeJSON(p.stdout, done)
+			}
+			return writeReplayed(p.stdout, done)
+		},
+	}
+	f.addDir(cmd)
+	f.addOutput(cmd)
+	cmd.Flags().StringVar(&wish.Sink, "sink", defaultSinkName, "the sink, by its `name`")
+	cmd.Flags().StringVar(&partition, "partition", "", "only this `partition` of the stream")
+	cmd.Flags().StringVar(&wish.From, "from", "", "the first `moment`")
+	cmd.Flags().StringVar(&wish.To, "to", "", "the last `moment`")
+	cmd.Flags().StringArrayVar(&wish.Tables, "table", nil, "only tables of this `pattern` (schema.table), may be repeated")
+	cmd.Flags().BoolVar(&wish.DryRun, "dry-run", false, "only count")
+	return cmd
+}
+
+// defaultSinkName is the name of a sink that has none in the file.
+const defaultSinkName = "sink"
+
+// checkReplay checks what was typed.
+func checkReplay(r admin.Replay) error {
+	if r.From == "" {
+		return errors.New("replay: from which moment? --from 2h, for example")
+	}
+	for flag, text := range map[string]string{"--from": r.From, "--to": r.To} {
+		if _, err := fanout.ParseMark(text, time.Now()); text != "" && err != nil {
+			return fmt.Errorf("%s: %w", flag, err)
+		}
+	}
+	_, err := connector.MatchTables(r.Tables)
+	return err
+}
+
+// writeReplayed prints a line a table, or that there was nothing.
+func writeReplayed(out io.Writer, done []fanout.Replayed) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "PARTITION\tTABLE\tEVENTS\tTAKEN\tFIRST\tLAST")
+	for _, d := range done {
+		if len(d.Events) == 0 {
+			fmt.Fprintf(w, "%s\t-\t0\t0\t-\t-\n", d.Partition)
+		}
+		for i, table := range slices.Sorted(maps.Keys(d.Events)) {
+			taken := ""
+			if i == 0 {
+				taken = fmt.Sprint(d.Taken)
+			}
+			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", d.Partition, oneLine(table), d.Events[table], taken,
+				d.First.UTC().Format(time.RFC3339), d.Last.UTC().Format(time.RFC3339))
+		}
+	}
+	return w.Flush()
+}
+
+// replay delivers a stretch once more.
+func (f *flow) replay(ctx context.Context, r admin.Replay) ([]fanout.Replayed, error) {
+	now := time.Now()
+	from, err := fanout.ParseMark(r.From, now)
+	wish := fanout.Replay{Sink: r.Sink, Partition: r.Partition, From: from, DryRun: r.DryRun}
+	if err == nil && r.To != "" {
+		wish.To, err = fanout.ParseMark(r.To, now)
+	}
+	if err == nil && len(r.Tables) > 0 {
+		wish.Wants, err = connector.MatchTables(r.Tables)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if _, known := f.cursors[r.Sink]; !known {
+		return nil, usageError{fmt.Errorf("the pipeline has no sink %q, only %q", r.Sink, slices.Sorted(maps.Keys(f.cursors)))}
+	}
+	if keeper := f.keepers[r.Sink]; keeper != nil && !keeper.Gated() && !r.DryRun {
+		return nil, stopNotGated(r.Sink)
+	}
+	return f.out.Replay(ctx, wish)
+}
+
+func stopNotGated(sink string) error {
+	return &entrain.Stop{
+		Code: "gate_missing",
+		What: fmt.Sprintf("sink %s holds rows and compares no versions", sink),
+		Why:  "a change that comes again would put an old row in the place of a newer one",
+		Next: "set version_gate: true at the sink in FILE, restart, and replay what comes from then on; or deliver rows anew: entrain table resync FILE TABLE",
+	}
+}
+
+func stopNoStream() error {
+	return &entrain.Stop{
+		Code: "no_stream",
+		What: "the pipeline has no stream, and so nothing that could be read once more",
+		Why:  "the source gives its log away as soon as the sink has it",
+		Next: "deliver a table's rows anew: entrain table resync FILE TABLE; or put a stream with a retention into FILE: docs/stream.md",
+	}
+}
+
+func (p *program) sinkCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "sink",
+		Short: "The sinks behind a running pipeline's stream: pause, resume",
+		Args:  cobra.ArbitraryArgs,
+		RunE:  group,
+	}
+	cmd.AddCommand(
+		p.sinkOrderCommand(pipeline.OrderStand, "pause", "Deliver nothing into a sink from now on; the stream keeps its changes, also over restarts"),
+		p.sinkOrderCommand(pipeline.OrderGo, "resume", "Deliver into a paused sink again, from where it was"))
+	return cmd
+}
+
+func (p *program) sinkOrderCommand(do pipeline.Verb, name, short string) *cobra.Command {
+	var f runningFlags
+	var partition string
+	cmd := &cobra.Command{
+		Use:   name + " FILE|NAME SINK",
+		Short: short,
+		Args:  exactly(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := p.find(args[0], f)
+			if err != nil {
+				return err
+			}
+			err = r.order(cmd.Context(), pipeline.Order{Do: do, Sink: args[1], Partition: entrain.Partition(partition)})
+			if err == nil && do == pipeline.OrderStand {
+				p.say("paused %s; it goes on with: %s %s", args[1], r.command("sink resume"), args[1])
+			} else if err == nil {
+				p.say("resumed %s", args[1])
+			}
+			return err
+		},
+	}
+	f.addDir(cmd)
+	cmd.Flags().StringVar(&partition, "partition", "", "only this `partition` of the stream")
+	return cmd
+}

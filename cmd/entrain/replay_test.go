@@ -1,0 +1,132 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/entrainsync/entrain/internal/admin"
+	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
+)
+
+// rewindable is a pipeline through an embedded stream into two files.
+const rewindable = `
+name: shop
+source: {type: postgres, url: "${SOURCE_URL}", create: true}
+snapshot: {mode: never}
+stream: {type: embedded, retention: %s}
+sinks:
+  - {name: a, type: file, path: DIR/a.jsonl}
+  - {name: b, type: file, path: DIR/b.jsonl}
+state: {dir: DIR/state}
+`
+
+// sinks runs a pipeline of that kind until both sinks have some rows.
+func sinks(t *testing.T, retention string, rows int) (url, file string, p *process) {
+	t.Helper()
+	url = shop(t)
+	file = writeFile(t, fmt.Sprintf(rewindable, retention))
+	p = launch(t, url, "run", file)
+	p.until(t, file, "streaming", streams)
+	order(t, url, 1, rows)
+	p.until(t, file, "all rows", at(rows, rows))
+	return url, file, p
+}
+
+// at reports that both sinks have taken so many events.
+func at(a, b int) func(admin.Report) bool {
+	return func(r admin.Report) bool {
+		return len(r.Sinks) == 2 && r.Sinks[0].Status.Applied >= int64(a) && r.Sinks[1].Status.Applied >= int64(b)
+	}
+}
+
+func lines(t *testing.T, file, sink string) int {
+	t.Helper()
+	return strings.Count(readText(t, filepath.Join(filepath.Dir(file), sink+".jsonl")), "\n")
+}
+
+// TestReplayStretch: a stretch of the stream is counted, delivered once more into one
+// sink, and what is in no stretch is not.
+func TestReplayStretch(t *testing.T) {
+	url, file, p := sinks(t, "1h", 30)
+	lsn := pgtest.QueryOne(t, url, "SELECT pg_current_wal_lsn()")
+	order(t, url, 31, 40)
+	p.until(t, file, "40 rows", at(40, 40))
+	dry := invoke(t, anySource, "replay", file, "--sink", "a", "--from", lsn, "--dry-run")
+	dry.want(t, exitOK)
+	if !regexp.MustCompile(`shop +public\.orders +10 +0 `).MatchString(dry.stdout) || lines(t, file, "a") != 40 {
+		t.Errorf("a dry run: %s", dry.stdout)
+	}
+	done := invoke(t, anySource, "replay", file, "--sink", "a", "--from", lsn, "--table", "public.*")
+	done.want(t, exitOK)
+	if !regexp.MustCompile(`shop +public\.orders +10 +10 `).MatchString(done.stdout) || lines(t, file, "a") != 50 || lines(t, file, "b") != 40 {
+		t.Errorf("replayed: %s", done.stdout)
+	}
+	none := invoke(t, anySource, "replay", file, "--sink", "b", "--from", "1h", "--to", "30m", "-o", "json")
+	none.want(t, exitOK)
+	if lines(t, file, "b") != 40 {
+		t.Errorf("replayed: %s", none.stdout)
+	}
+	all := invoke(t, anySource, "replay", file, "--sink", "b", "--from", "1h")
+	all.want(t, exitOK)
+	if lines(t, file, "b") != 80 {
+		t.Errorf("replayed: %s", all.stdout)
+	}
+	invoke(t, anySource, "replay", file, "--sink", "a").want(t, exitUsage, "--from")
+	invoke(t, anySource, "replay", file, "--sink", "a", "--from", "soon").want(t, exitUsage, "no moment")
+	invoke(t, anySource, "replay", file, "--sink", "c", "--from", "1h").want(t, exitRuntime, `no sink "c"`)
+	order(t, url, 41, 45)
+	p.until(t, file, "45 rows", at(45, 45))
+}
+
+// TestReplayWhatIsGone: a stretch that the stream has removed is refused.
+func TestReplayWhatIsGone(t *testing.T) {
+	_, file, _ := sinks(t, "0", 30)
+	pgtest.Eventually(t, patience, "the stream is trimmed and says so", func() bool {
+		o := invoke(t, anySource, "replay", file, "--sink", "a", "--from", "1h", "--dry-run")
+		return o.code == exitEnvironment && strings.Contains(o.stderr, "replay_incomplete")
+	})
+}
+
+// TestReplayWithoutStream: there is nothing to replay, nor a sink that could pause.
+func TestReplayWithoutStream(t *testing.T) {
+	url, direct := shop(t), writeFile(t, toFile)
+	p := launch(t, url, "run", direct)
+	p.until(t, direct, "streaming", streams)
+	invoke(t, anySource, "replay", direct, "--from", "1h").want(t, exitEnvironment, "no_stream")
+	invoke(t, anySource, "sink", "pause", direct, "sink").want(t, exitRuntime, "without a stream")
+}
+
+// TestPausedSink: a sink that is paused gets nothing, also after a restart, and all when
+// it is resumed.
+func TestPausedSink(t *testing.T) {
+	url, file, p := sinks(t, "0", 30)
+	pause := invoke(t, anySource, "sink", "pause", file, "a")
+	pause.want(t, exitOK)
+	order(t, url, 31, 60)
+	p.until(t, file, "60 rows", at(30, 60))
+	p.signal(t, 15)
+	p.exit(t, exitOK)
+	p = launch(t, url, "run", file)
+	order(t, url, 61, 70)
+	p.until(t, file, "10 more rows", at(0, 10))
+	status := invoke(t, anySource, "status", file)
+	if lines(t, file, "a") != 30 || lines(t, file, "b") != 70 || !strings.Contains(status.stdout, "paused") {
+		t.Errorf("%d and %d lines; status: %s", lines(t, file, "a"), lines(t, file, "b"), status.stdout)
+	}
+	next := regexp.MustCompile(`entrain (sink resume \S+ a)`).FindStringSubmatch(pause.stderr)
+	if next == nil {
+		t.Fatalf("nothing to type next: %s", pause.stderr)
+	}
+	invoke(t, anySource, strings.Fields(next[1])...).want(t, exitOK)
+	p.until(t, file, "the rest", at(40, 10))
+	if lines(t, file, "a") != 70 {
+		t.Errorf("%d lines", lines(t, file, "a"))
+	}
+	invoke(t, anySource, "sink", "resume", file, "a").want(t, exitRuntime, "does not stand still")
+}
+
+// anySource is enough for commands that only talk to the process.
+var anySource = map[string]string{"SOURCE_URL": "postgres://nobody@127.0.0.1:1/shop"}

@@ -1,0 +1,181 @@
+package fanout
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/entraintest"
+)
+
+// memory remembers pauses.
+type memory struct {
+	saved []Pause
+	fails error
+}
+
+func (m *memory) Load() ([]Pause, error) { return m.saved, nil }
+
+func (m *memory) Save(all []Pause) error {
+	if m.fails == nil {
+		m.saved = all
+	}
+	return m.fails
+}
+
+// start runs a fan-out until the function that it returns is called.
+func (r *rig) start(pauses PauseStore, sinks ...Sink) (f *Fanout, end func()) {
+	r.t.Helper()
+	f = r.fanout(sinks...)
+	f.opt.Pauses = pauses
+	f.paused, _ = pauses.Load()
+	ctx, cancel := context.WithCancel(r.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- f.Run(ctx) }()
+	<-time.After(time.Minute)
+	return f, func() {
+		cancel()
+		if err := <-done; err != nil {
+			r.t.Error(err)
+		}
+	}
+}
+
+func do(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPause: a sink that stands still gets nothing, also after a restart, until it is
+// resumed; then it gets all. The others go on.
+func TestPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, pauses := newRig(t, rigConfig{}), &memory{}
+		first := history(r.source, 0, 10)
+		sinks := []Sink{r.sink("a", well), r.sink("b", well)}
+		f, end := r.start(pauses, sinks...)
+		do(t, f.Pause(Pause{Sink: "a"}))
+		<-time.After(time.Minute)
+		all := append(slices.Clone(first), history(r.source, 10, 20)...)
+		<-time.After(time.Minute)
+		r.expect("a", first)
+		r.expect("b", all)
+		if st := f.Sinks(); !st[0].Paused || st[1].Paused || st[0].Failed != "" {
+			t.Errorf("status %+v", st)
+		}
+		end()
+		f, end = r.start(pauses, sinks...)
+		r.expect("a", first)
+		if st := f.Sinks(); len(st) != 2 || !st[0].Paused {
+			t.Errorf("after the restart: %+v", st)
+		}
+		if err := f.Resume(Pause{Sink: "a", Partition: "shop"}); err == nil {
+			t.Error("a partition was resumed that stands still with its sink only")
+		}
+		do(t, f.Resume(Pause{Sink: "a"}))
+		<-time.After(time.Minute)
+		r.expect("a", all)
+		do(t, f.Pause(Pause{Sink: "b", Partition: "shop"}))
+		do(t, f.Pause(Pause{Sink: "b", Partition: "shop"}))
+		do(t, f.Resume(Pause{Sink: "b"}))
+		if err := f.Resume(Pause{Sink: "b"}); err == nil || len(pauses.saved) != 0 {
+			t.Errorf("resumed twice: %v, %v", err, pauses.saved)
+		}
+		if err := f.Pause(Pause{Sink: "c"}); err == nil {
+			t.Error("a sink was paused that there is not")
+		}
+		pauses.fails = errors.New("no room")
+		if err := f.Pause(Pause{Sink: "b"}); !errors.Is(err, pauses.fails) || f.Sinks()[1].Paused {
+			t.Errorf("what was not remembered stands still: %v", err)
+		}
+		end()
+	})
+}
+
+// TestPausedIsNotDone: a bounded run does not end well while a sink stands still.
+func TestPausedIsNotDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, rigConfig{bounded: true})
+		history(r.source, 0, 10)
+		f := r.fanout(r.sink("a", well))
+		do(t, f.Pause(Pause{Sink: "a"}))
+		if err := f.Run(t.Context()); err == nil {
+			t.Error("the run ended without an error")
+		}
+	})
+}
+
+// versions commits a row and changes of it, and returns the ids of their events.
+func versions(src *entraintest.MemorySource, n int) (ids []string) {
+	table := entraintest.StandardTable()
+	for i := range n {
+		cells := []entraintest.Cell{entraintest.Text("1"), entraintest.Text(string(rune('a' + i))), entraintest.Null, entraintest.Null}
+		e := entraintest.Update(table, cells...)
+		if i == 0 {
+			e = entraintest.Insert(table, cells...)
+		}
+		src.Commit(e)
+		ids = append(ids, "source/memory/"+[]string{"1000", "2000", "3000", "4000", "5000", "6000"}[i]+"/0")
+	}
+	return ids
+}
+
+// TestReplay: a sink gets a stretch once more, up to where it is; a dry run only
+// counts; the other sink gets nothing, and changes go on.
+func TestReplay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, rigConfig{})
+		ids := versions(r.source, 6)
+		f, end := r.start(&memory{}, r.sink("a", well), r.sink("b", well))
+		defer end()
+		replay := Replay{Sink: "a", From: Mark{Version: 2000}, To: Mark{Version: 4000}, DryRun: true}
+		got, err := f.Replay(t.Context(), replay)
+		if name := entraintest.StandardTable().String(); err != nil || len(got) != 1 || got[0].Events[name] != 3 || got[0].Taken != 0 {
+			t.Errorf("dry run: %+v, %v", got, err)
+		}
+		r.expect("a", ids)
+		replay.DryRun = false
+		if got, err = f.Replay(t.Context(), replay); err != nil || got[0].Taken != 3 {
+			t.Errorf("replay: %+v, %v", got, err)
+		}
+		want := append(slices.Clone(ids), ids[1:4]...)
+		r.expect("a", want)
+		r.expect("b", ids)
+		replay = Replay{Sink: "a", From: Mark{Version: 6000}, Wants: func(schema, name string) bool { return name == "other" }}
+		if got, err = f.Replay(t.Context(), replay); err != nil || got[0].Taken != 0 {
+			t.Errorf("another table: %+v, %v", got, err)
+		}
+		if _, err := f.Replay(t.Context(), Replay{Sink: "c"}); err == nil {
+			t.Error("replayed for a sink that there is not")
+		}
+	})
+}
+
+func TestParseMark(t *testing.T) {
+	now := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	for text, want := range map[string]Mark{
+		"2026-11-27T10:00:00Z": {Time: now.Add(-2 * time.Hour)},
+		"2h":                   {Time: now.Add(-2 * time.Hour)},
+		"0/16B3748":            {Version: 0x16b3748},
+		"1/0@3":                {Version: 1 << 32},
+	} {
+		if got, err := ParseMark(text, now); err != nil || got != want {
+			t.Errorf("%s: %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "yesterday", "-2h", "0/0", "x/1", "7"} {
+		if got, err := ParseMark(text, now); err == nil {
+			t.Errorf("%q is read as %v", text, got)
+		}
+	}
+	tx := &entrain.Transaction{Version: 5, CommitTime: now}
+	if (Mark{Version: 5}).compare(tx) != 0 || (Mark{Version: 6}).compare(tx) != -1 || (Mark{Time: now.Add(-1)}).compare(tx) != 1 {
+		t.Error("compared wrongly")
+	}
+}
