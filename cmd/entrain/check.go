@@ -89,6 +89,9 @@ func (p *program) check(ctx context.Context, l *loaded, o checkOptions) error {
 	if l.letters != nil {
 		parts = append(parts, examine(ctx, part{name: "dead letters"}, l.letters, checkInput{timeout: o.timeout}))
 	}
+	if l.keys != nil {
+		parts = append(parts, examine(ctx, part{name: "deduplication"}, l.keys, checkInput{timeout: o.timeout}))
+	}
 	parts = append(parts, part{name: "host", report: entrain.Report{Server: "this machine", Findings: slices.Concat(rules, l.checkPattern(), checkHost(l))}})
 	for i := range parts {
 		parts[i].keep(o.only)

@@ -162,7 +162,7 @@ func TestDocsDescribeEveryCode(t *testing.T) {
 		t.Fatal(err)
 	}
 	text = append(text, more...)
-	for _, code := range append(codes, codeDeduplication) {
+	for _, code := range append(codes, codeDeduplication, "redis_keys") {
 		if !regexp.MustCompile("(?m)^### " + code + "$").Match(text) {
 			t.Errorf("no section %s", code)
 		}

@@ -319,6 +319,9 @@ func (l *loaded) ends() []any {
 	if l.letters != nil {
 		ends = append(ends, l.letters)
 	}
+	if l.keys != nil {
+		ends = append(ends, l.keys)
+	}
 	return ends
 }
 

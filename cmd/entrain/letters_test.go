@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -76,8 +77,18 @@ func TestLetterTopicOfSeveralProcesses(t *testing.T) {
 	if n := pgtest.QueryOne(t, s.target, "SELECT count(*) FROM orders"); n != "100" {
 		t.Errorf("the target has %s rows", n)
 	}
+	pgtest.Exec(t, s.target, "ALTER TABLE orders ADD CONSTRAINT fewer CHECK (id <= 100)")
+	order(t, s.source, 101, 102)
+	pgtest.Eventually(t, patience, "two more letters", func() bool { return strings.Count(listed(), "fewer") == 2 })
+	id := regexp.MustCompile(`source/\S+`).FindString(listed())
+	if o := invoke(t, s.env, "dlq", "drop", "1", id, "--state-dir", workers); o.code != 0 || !strings.Contains(o.stderr, "1 are left") {
+		t.Fatalf("drop %s: %d\n%s%s", id, o.code, o.stdout, o.stderr)
+	}
 	second.signal(t, syscall.SIGTERM)
 	second.exit(t, 0)
 	capture.signal(t, syscall.SIGTERM)
 	capture.exit(t, 0)
+	if o := invoke(t, s.env, "teardown", "--yes", s.file); o.code != 0 || !strings.Contains(o.stdout, "removed 1 dead letters of pipeline shop in the topic shop.dlq") {
+		t.Errorf("teardown: %d\n%s%s", o.code, o.stdout, o.stderr)
+	}
 }

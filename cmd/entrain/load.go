@@ -27,6 +27,7 @@ type loaded struct {
 	contracts []config.ContractFile
 	bounded   bool              // the source ends by itself
 	letters   entrain.LetterBox // of dead_letter.topic; nil without one
+	keys      entrain.KeyStore  // of deduplication, to be examined; nil without
 	half      half
 	only      string // the sink to deliver into; empty for all
 }
@@ -157,8 +158,12 @@ func (l *loaded) build(env connector.Env) (err error) {
 		l.sinks = append(l.sinks, end)
 	}
 	l.nameCursors()
-	if _, err := l.dedup(env.Pipeline); err != nil {
+	seen, err := l.dedup(env.Pipeline)
+	if err != nil {
 		return err
+	}
+	if seen != nil {
+		l.keys = seen.Store
 	}
 	return l.buildLetters()
 }

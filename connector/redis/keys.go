@@ -25,7 +25,10 @@ type Keys struct {
 	conn *conn // nil before the first call, and after one that failed
 }
 
-var _ entrain.KeyStore = (*Keys)(nil)
+var (
+	_ entrain.KeyStore = (*Keys)(nil)
+	_ entrain.Checker  = (*Keys)(nil)
+)
 
 // keysAtOnce is how many keys one command is about: the server does nothing else
 // meanwhile.
@@ -147,7 +150,34 @@ func (k *Keys) stopDenied(err error) error {
 		Code: "redis_denied",
 		What: fmt.Sprintf("the user %s may not use the keys of deduplication at the Redis at %s", s.user(), s.url),
 		Why:  "a command or a key is not among its rights, which an administrator gives",
-		Next: s.admin("ACL SETUSER "+quote(s.user())+" "+quoteAll("~* +ping +info +client|setname +select +mget +set")) + "; entrain run FILE",
+		Next: s.admin(k.rights()) + "; entrain run FILE",
 		Err:  err,
 	}
+}
+
+// codeKeys is about the server of deduplication.
+const codeKeys = "redis_keys"
+
+// Codes implements [entrain.Checker].
+func (k *Keys) Codes() []string { return []string{codeKeys} }
+
+// Check implements [entrain.Checker]: it asks for a key. Whether some may be set is
+// seen only when the first are.
+func (k *Keys) Check(ctx context.Context, _ *entrain.Report) (entrain.Report, error) {
+	report := entrain.Report{Server: "Redis at " + k.server.url, Connect: k.server.url}
+	_, err := k.Values(ctx, []string{"entrain:check"})
+	var stop *entrain.Stop
+	found := entrain.Finding{Code: codeKeys, Object: report.Server, Doc: "dedup.md#" + codeKeys}
+	if errors.As(err, &stop) {
+		found.Status, found.Why = entrain.FindingError, stop.What+": "+stop.Why
+		found.Fix = []entrain.Fix{{Where: k.server.where(), Shell: k.server.admin(k.rights())}}
+		err = nil
+	}
+	report.Findings = []entrain.Finding{found}
+	return report, errors.Join(err, k.Close())
+}
+
+// rights is the command that gives what a user needs.
+func (k *Keys) rights() string {
+	return "ACL SETUSER " + quote(k.server.user()) + " " + quoteAll("~* +ping +info +client|setname +select +mget +set")
 }

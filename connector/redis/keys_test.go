@@ -93,11 +93,18 @@ func TestKeysDenied(t *testing.T) {
 	client.Do(t.Context(), "ACL", "SETUSER", user, "on", ">secret", "+ping", "+info", "+client|setname")
 	s.URL = "redis://" + user + ":secret@" + redistest.Start(t).Addr()
 	k := newKeys(t, s, time.Hour)
-	_, err := k.Values(t.Context(), []string{"a"})
+	report, err := k.Check(t.Context(), nil)
+	if err != nil || report.Findings[0].Status != entrain.FindingError || len(report.Findings[0].Fix) != 1 {
+		t.Errorf("check: %+v, %v", report, err)
+	}
+	_, err = k.Values(t.Context(), []string{"a"})
 	stop := wantStop(t, err, "redis_denied")
 	runAdvice(t, Server{URL: "redis://" + redistest.Start(t).Addr()}, stop.Next)
 	if _, err := k.Values(t.Context(), []string{user}); err != nil {
 		t.Errorf("with the right: %v", err)
+	}
+	if report, err = k.Check(t.Context(), nil); err != nil || report.Findings[0].Status != entrain.FindingOK {
+		t.Errorf("check with the right: %+v, %v", report, err)
 	}
 }
 

@@ -2,12 +2,14 @@ package campaign
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
 
 	"github.com/entrainsync/entrain/internal/admin"
+	"github.com/entrainsync/entrain/internal/kafkaserver"
 	"github.com/entrainsync/entrain/internal/kafkaserver/kafkatest"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
@@ -22,7 +24,7 @@ func TestDeadLetters(t *testing.T) {
 		"direct, table": {"dead_letter: {unit: transaction}"},
 		"direct, file":  {"dead_letter: {file: '%s/letters.jsonl', unit: event}", "retry: {max_attempts: 2, backoff_base_ms: 20, backoff_max_ms: 50}"},
 		"stream":        {"dead_letter: {alert_threshold: 3}", "stream: {type: embedded}"},
-		"kafka, topic":  {"dead_letter: {topic: 'letters.%b'}", "stream: {type: kafka, brokers: ['%k']}"},
+		"kafka, topic":  {"dead_letter: {topic: 'letters.%b'}", "stream: {type: kafka, brokers: ['%k']}", "retry: {backoff_base_ms: 20, backoff_max_ms: 50}"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -41,16 +43,27 @@ func lettersCase(t *testing.T, lines []string) {
 	pgtest.Exec(t, target, table, "ALTER TABLE item ADD CONSTRAINT unlucky CHECK (n <> 13)")
 	dir, name := t.TempDir(), pgtest.Name(t)
 	sections := []string{"source: " + fromPostgres(source), "snapshot: {mode: never}", "sink: " + intoPostgres(target)}
+	var broker *kafkaserver.Server // killed, too, if there is one
 	for _, l := range lines {
 		if strings.Contains(l, "%k") {
-			l = strings.Replace(l, "%k", kafkatest.Start(t).Addr(), 1)
+			broker = kafkatest.StartOwn(t, kafkaserver.Config{})
+			l = strings.Replace(l, "%k", broker.Addr(), 1)
 		}
 		sections = append(sections, strings.NewReplacer("%s", dir, "%b", name).Replace(l))
 	}
 	file := writeSections(t, name, sections...)
 	program := supervise(t, file)
 	file.until(t, "streaming", streaming)
-	unluckyLoad(t, rand.New(rand.NewPCG(seed, 5)), source, program)
+	unluckyLoad(t, rand.New(rand.NewPCG(seed, 5)), source, func(i int) {
+		if i%100 == 50 {
+			program.kill(t)
+		}
+		if i%100 == 75 && broker != nil {
+			if err := errors.Join(broker.Kill(t.Context()), broker.Start(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
 	file.until(t, "the others flow", func(admin.Report) bool {
 		rows, err := query(t.Context(), target, "SELECT 1 FROM item WHERE id = 9999")
 		return err == nil && len(rows) == 1
@@ -78,8 +91,8 @@ func lettersCase(t *testing.T, lines []string) {
 	}
 }
 
-// unluckyLoad writes rows of which the target refuses some, and kills the program.
-func unluckyLoad(t *testing.T, rng *rand.Rand, source string, program *supervisor) {
+// unluckyLoad writes rows of which the target refuses some, with faults in between.
+func unluckyLoad(t *testing.T, rng *rand.Rand, source string, fault func(i int)) {
 	t.Helper()
 	writer := pgtest.Connect(t, source)
 	for i := range 400 {
@@ -95,9 +108,7 @@ func unluckyLoad(t *testing.T, rng *rand.Rand, source string, program *superviso
 		if _, err := writer.Exec(t.Context(), tx.String()).ReadAll(); err != nil {
 			t.Fatal(err)
 		}
-		if i%100 == 50 {
-			program.kill(t)
-		}
+		fault(i)
 	}
 	pgtest.Exec(t, source, "INSERT INTO item VALUES (9999, 1)")
 }
