@@ -59,7 +59,7 @@ func (w *writer) define(ctx context.Context, t entrain.ChunkTable) error {
 		return err
 	}
 	switch {
-	case w.over != nil || w.own == nil:
+	case w.over != nil || w.ended.Load() || w.own == nil:
 		w.leave()
 		return entrain.Retryable(errClosed)
 	case !w.open:

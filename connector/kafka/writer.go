@@ -52,6 +52,9 @@ type writer struct {
 	through entrain.Position
 	over    error // why the session takes no more
 	records atomic.Int64
+	// ended: a Write was given up before it had its turn. Unlike what is above, this
+	// is for any goroutine.
+	ended atomic.Bool
 
 	mu      sync.Mutex
 	refused error // why a record was not written
@@ -66,10 +69,13 @@ func (w *writer) Counts() map[string]int64 { return map[string]int64{"records": 
 // Write implements [entrain.Writer].
 func (w *writer) Write(ctx context.Context, b *entrain.Batch) error {
 	if err := w.enter(ctx); err != nil {
-		w.over = errClosed
+		w.ended.Store(true)
 		return err
 	}
 	defer w.leave()
+	if w.ended.Load() && w.over == nil {
+		w.giveUp()
+	}
 	if w.over != nil {
 		return fmt.Errorf("write to kafka: %w", w.over)
 	}
@@ -215,14 +221,14 @@ func (w *writer) explain(err error) error {
 // before and lets it write no more. Then all that it wrote is decided, and the
 // state topic says how far it was.
 func (w *exactWriter) Position(ctx context.Context) (entrain.Position, error) {
-	if w.over != nil {
-		return entrain.Position{}, fmt.Errorf("position at kafka: %w", w.over)
-	}
-	w.now = time.Now()
 	if err := w.enter(ctx); err != nil {
 		return entrain.Position{}, err
 	}
 	defer w.leave()
+	if w.over != nil {
+		return entrain.Position{}, fmt.Errorf("position at kafka: %w", w.over)
+	}
+	w.now = time.Now()
 	err := bounded(ctx, 2*patience, w.takeOver)
 	if err != nil {
 		w.over = errClosed

@@ -100,14 +100,20 @@ func (s *sequence) open(ctx context.Context, b *backend, producer string) error 
 		AllowAtomicPublish: !b.withoutBatches, Metadata: map[string]string{idKey: rand.Text()},
 	})
 	if err != nil {
-		return fmt.Errorf("open stream %s_%s: %w", b.name, producer, mark(ctx, err))
+		return fmt.Errorf("open stream %s_%s: %w", b.name, producer, opening(ctx, err))
+	}
+	if err := b.suits(s.stream, b.judgeChanges); err != nil {
+		return err
 	}
 	s.values, err = b.stream(ctx, s.js, jetstream.StreamConfig{
 		Name: b.name + "=values_" + producer, Subjects: []string{s.beside + ">"}, Description: "positions and cursors of entrain",
 		Storage: jetstream.FileStorage, MaxMsgsPerSubject: 1, Replicas: b.replicas,
 	})
 	if err != nil {
-		return fmt.Errorf("open the stream of values of %s_%s: %w", b.name, producer, mark(ctx, err))
+		return fmt.Errorf("open the stream of values of %s_%s: %w", b.name, producer, opening(ctx, err))
+	}
+	if err := b.suits(s.values, judgeValues); err != nil {
+		return err
 	}
 	info := s.stream.CachedInfo()
 	s.atomic = info.Config.AllowAtomicPublish
@@ -136,6 +142,26 @@ func (b *backend) stream(ctx context.Context, js jetstream.JetStream, cfg jetstr
 		return js.UpdateStream(ctx, is)
 	}
 	return s, nil
+}
+
+// suits is a stop for a stream that is there already and removes what no sink has
+// read: the source would forget what is lost there.
+func (b *backend) suits(s jetstream.Stream, judge func(jetstream.StreamConfig) []flaw) error {
+	for _, f := range judge(s.CachedInfo().Config) {
+		if f.status != entrain.FindingError {
+			continue
+		}
+		name := s.CachedInfo().Config.Name
+		stop := &entrain.Stop{
+			Code: "nats_stream", What: fmt.Sprintf("the JetStream stream %s at %s is not to be written to", name, b.url), Why: f.why,
+			Next: "entrain teardown FILE; entrain run FILE",
+		}
+		if f.edit != "" {
+			stop.Next = "nats stream edit --force " + name + " " + f.edit + "; entrain run FILE"
+		}
+		return stop
+	}
+	return nil
 }
 
 // Producers implements [packed.Backend].
@@ -259,8 +285,20 @@ func mark(ctx context.Context, err error) error {
 		}
 	}
 	if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount) {
-		return &entrain.Unreachable{Why: "JetStream is off at the server, or for this account", Next: "nats account info",
-			Err: entrain.Retryable(err)}
+		return noJetStream(err)
 	}
 	return entrain.Retryable(err)
+}
+
+func noJetStream(err error) error {
+	return &entrain.Unreachable{Why: "JetStream is off at the server, or for this account", Next: "nats account info", Err: entrain.Retryable(err)}
+}
+
+// opening is mark for the first questions of a session: a server without JetStream
+// has nobody who answers them.
+func opening(ctx context.Context, err error) error {
+	if errors.Is(err, natsgo.ErrNoResponders) && ctx.Err() == nil {
+		return noJetStream(err)
+	}
+	return mark(ctx, err)
 }

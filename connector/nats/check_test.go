@@ -113,6 +113,18 @@ func obey(t *testing.T, js jetstream.JetStream, command string) {
 	}
 }
 
+// openStop is what a session stops with; nil if it does not.
+func openStop(t *testing.T, l *Log) (stop *entrain.Stop) {
+	t.Helper()
+	w, err := l.Open(t.Context())
+	if err == nil {
+		w.Close()
+	} else if !errors.As(err, &stop) {
+		t.Fatal(err)
+	}
+	return stop
+}
+
 // Each limit that would lose something is found, and gone behind the command.
 func TestCheckStreams(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -143,6 +155,9 @@ func TestCheckStreams(t *testing.T) {
 				t.Fatal(err)
 			}
 			l := newServerLog(t, ServerConfig{URL: at.url})
+			if stop := openStop(t, l); stop == nil || stop.Code != "nats_stream" || !strings.Contains(stop.Why, c.says) {
+				t.Fatalf("a session stops with %+v", stop)
+			}
 			bad := look(t, l)
 			if len(bad) != 1 || bad[0].Code != codeStream || bad[0].Status != entrain.FindingError || !strings.Contains(bad[0].Why, c.says) {
 				t.Fatalf("found %+v", bad)
@@ -156,6 +171,9 @@ func TestCheckStreams(t *testing.T) {
 			obey(t, js, bad[0].Fix[0].Shell)
 			if bad := look(t, l); len(bad) > 0 {
 				t.Errorf("behind the command: %+v", bad)
+			}
+			if stop := openStop(t, l); stop != nil {
+				t.Errorf("behind the command a session stops with %+v", stop)
 			}
 		})
 	}
@@ -171,6 +189,10 @@ func TestCheckServer(t *testing.T) {
 	bad := look(t, newServerLog(t, ServerConfig{URL: at.url}))
 	if len(bad) != 1 || bad[0].Code != codeServer || bad[0].Status != entrain.FindingError || !strings.Contains(bad[0].Why, "JetStream") {
 		t.Errorf("without JetStream: %+v", bad)
+	}
+	var away *entrain.Unreachable
+	if _, err := newServerLog(t, ServerConfig{URL: at.url}).Open(t.Context()); !errors.As(err, &away) || !strings.Contains(away.Why, "JetStream") {
+		t.Errorf("a session without JetStream: %v", err)
 	}
 }
 

@@ -36,7 +36,7 @@ func (s *source) stopOverrun(from entrain.Position, first uint64) error {
 		Code: "stream_overrun", Lost: true,
 		What: what,
 		Why: "messages were removed by the retention while this sink was not among the stream's readers in FILE, " +
-			"or by somebody at the server",
+			"or by somebody at the server; or they were damaged where they are stored",
 		Next: next,
 	}
 }

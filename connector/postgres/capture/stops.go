@@ -110,7 +110,7 @@ func stopSlotAhead(cfg Config, confirmed lsn, p place) error {
 	return &entrain.Stop{
 		Code: "slot_ahead", Lost: true,
 		What: fmt.Sprintf("replication slot %q stands at %s, ahead of our position %s", cfg.Slot, confirmed, p.at),
-		Why: "it was dropped and made again, advanced by something else, or the sink was restored from a backup; " +
+		Why: "it was dropped and made again, advanced by something else, or the sink, or the stream, was restored from a backup or damaged; " +
 			"the changes in between cannot be read",
 		Next: dropAndRestart(cfg),
 	}
