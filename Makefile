@@ -14,7 +14,7 @@ build: ## bin/entrain, static
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/entrain ./cmd/entrain
 
 test: postgres ## everything that CI checks, on PostgreSQL 15 and 18
-	$(GO) test -timeout 20m ./internal/campaign ./... # the longest first: two packages run at a time
+	$(GO) test -timeout 40m ./internal/campaign ./... # the longest first: two packages run at a time
 
 test-race: postgres ## the same under the race detector
 	$(GO) test -race -timeout 40m ./...

@@ -24,6 +24,9 @@ type DeadLetters struct {
 	// Alert is from how many letters on their number is logged as an error; 0 for
 	// never.
 	Alert int
+	// Audit writes down what a person changes in a letter, and returns when that
+	// survives a crash. Nil: none can be changed.
+	Audit func([]EditRecord) error
 }
 
 // LetterStore keeps dead letters. Calls return when what they did survives a crash.
@@ -225,10 +228,13 @@ func (p *Pipeline) Drop(ctx context.Context, ids []string) (int, error) {
 
 // doLetters carries out an order about dead letters.
 func (p *Pipeline) doLetters(ctx context.Context, o Order) (err error) {
-	if o.Do == OrderReplay {
+	switch o.Do {
+	case OrderReplay:
 		_, err = p.Replay(ctx, o.Letters)
-	} else {
+	case OrderDrop:
 		_, err = p.Drop(ctx, o.Letters)
+	default:
+		_, err = p.onLetters(ctx, func(ctx context.Context, s *session) (int, error) { return 1, p.letters.replayEdited(ctx, s, o) })
 	}
 	return err
 }

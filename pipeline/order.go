@@ -27,6 +27,8 @@ const (
 	// OrderReplay delivers dead letters once more, OrderDrop removes them for good.
 	OrderReplay Verb = "replay"
 	OrderDrop   Verb = "drop"
+	// OrderEdit delivers one dead letter with other values.
+	OrderEdit Verb = "edit"
 )
 
 // command is the verb as it is typed.
@@ -42,13 +44,16 @@ func (v Verb) command() string {
 		return "sink pause"
 	case OrderGo:
 		return "sink resume"
-	case OrderReplay, OrderDrop:
+	case OrderReplay, OrderDrop, OrderEdit:
 		return "dlq " + string(v)
 	case OrderAdd, OrderPause, OrderResume, OrderResync:
 		return "table " + string(v)
 	}
 	return string(v)
 }
+
+// aboutLetters reports whether the verb is about dead letters.
+func (v Verb) aboutLetters() bool { return v == OrderReplay || v == OrderDrop || v == OrderEdit }
 
 // Order is what a person wants done with a table while the pipeline runs.
 type Order struct {
@@ -74,4 +79,8 @@ type Order struct {
 	// Letters, of a replay or a drop, are ids of dead letters, or of their transactions
 	// (with a / at the end); none for all.
 	Letters []string `json:"letters,omitempty"`
+	// Edits, of an [OrderEdit], are the values that the letter gets, and By is who
+	// wants it.
+	Edits []Edit `json:"edits,omitempty"`
+	By    string `json:"by,omitempty"`
 }

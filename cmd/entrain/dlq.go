@@ -23,11 +23,12 @@ import (
 func (p *program) dlqCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dlq",
-		Short: "The dead letters of a running pipeline: list, show, export, replay, drop",
+		Short: "The dead letters of a running pipeline: list, show, export, replay, edit, drop",
 		Args:  cobra.ArbitraryArgs,
 		RunE:  group,
 	}
 	cmd.AddCommand(p.dlqListCommand(), p.dlqShowCommand(), p.dlqExportCommand())
+	cmd.AddCommand(p.dlqEditCommand())
 	for _, v := range letterVerbs {
 		cmd.AddCommand(p.dlqOrderCommand(v))
 	}

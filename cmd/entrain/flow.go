@@ -261,7 +261,7 @@ func (f *flow) Schemas() []pipeline.SchemaHistory {
 
 // Do implements engine.
 func (f *flow) Do(ctx context.Context, o pipeline.Order) error {
-	if o.Do == pipeline.OrderReplay || o.Do == pipeline.OrderDrop {
+	if o.Do == pipeline.OrderReplay || o.Do == pipeline.OrderDrop || o.Do == pipeline.OrderEdit {
 		return f.onLetters(ctx, o)
 	}
 	switch pause := (fanout.Pause{Sink: o.Sink, Partition: o.Partition}); o.Do {

@@ -88,5 +88,5 @@ func (l *loaded) deadLetters(of letterOwner) *pipeline.DeadLetters {
 	case d.File != "" || !ok:
 		keeper = letters.NewFile(cmp.Or(d.File, filepath.Join(of.folder, "dead_letters.jsonl")))
 	}
-	return &pipeline.DeadLetters{Store: letters.In(keeper), Rules: rules, Alert: d.AlertThreshold}
+	return &pipeline.DeadLetters{Store: letters.In(keeper), Rules: rules, Alert: d.AlertThreshold, Audit: audit(of.folder).write}
 }

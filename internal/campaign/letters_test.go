@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -72,6 +73,7 @@ func lettersCase(t *testing.T, lines []string) {
 		t.Errorf("%d letters, %d of them refused", all, refused)
 	}
 	replay(t, file, exitRuntime, "unlucky") // what comes before is delivered
+	editLetter(t, source, target, file)
 	pgtest.Exec(t, target, "ALTER TABLE item DROP CONSTRAINT unlucky")
 	file.until(t, "streaming again", streaming)
 	_, letters := listed(t, file)
@@ -129,6 +131,42 @@ func listed(t *testing.T, file pipelineFile) (refused, all int) {
 	}
 	t.Logf("%d dead letters, %d of them refused", len(letters), refused)
 	return refused, len(letters)
+}
+
+// editLetter adds a row that the target refuses, alone in its transaction, and delivers
+// it with another value.
+func editLetter(t *testing.T, source, target string, file pipelineFile) {
+	t.Helper()
+	pgtest.Exec(t, source, "INSERT INTO item VALUES (77777, 13)")
+	var id string
+	pgtest.Eventually(t, patience, "the letter", func() bool {
+		p := launch(t, "dlq", "list", "-o", "json", file.path)
+		p.exit(t, exitOK)
+		var letters []struct {
+			ID    string
+			Event struct{ After map[string]any }
+		}
+		if err := json.Unmarshal([]byte(p.stdout.String()), &letters); err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range letters {
+			if l.Event.After["id"] == 77777.0 {
+				id = l.ID
+			}
+		}
+		return id != ""
+	})
+	launch(t, "dlq", "edit", file.path, id, "--set", "id=5").exit(t, exitRuntime) // a key
+	launch(t, "dlq", "edit", file.path, id, "--set", "n=14").exit(t, exitOK)
+	if got := pgtest.QueryOne(t, target, "SELECT n FROM item WHERE id = 77777"); got != "14" {
+		t.Errorf("the edited row has n = %s", got)
+	}
+	records, err := filepath.Glob(filepath.Join(file.dir, "state", "*", "audit.jsonl"))
+	more, err2 := filepath.Glob(filepath.Join(file.dir, "state", "*", "sinks", "*", "audit.jsonl"))
+	if records = append(records, more...); err != nil || err2 != nil || len(records) != 1 || !strings.Contains(readText(t, records[0]), `"column":"n","from":"13","to":"14"`) {
+		t.Errorf("records %v, %v, %v", records, err, err2)
+	}
+	pgtest.Exec(t, source, "DELETE FROM item WHERE id = 77777")
 }
 
 // replay replays all letters and expects the end and what is said.

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/entrainsync/entrain/pipeline"
+)
+
+// audit is the folder of a delivery's state, in whose file audit.jsonl is what people
+// have changed in dead letters.
+type audit string
+
+// auditName is the file's name.
+const auditName = "audit.jsonl"
+
+// write appends records, a JSON object a line.
+func (a audit) write(records []pipeline.EditRecord) error {
+	file, err := os.OpenFile(filepath.Join(string(a), auditName), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	enc := json.NewEncoder(file)
+	for i := range records {
+		err = errors.Join(err, enc.Encode(&records[i]))
+	}
+	return errors.Join(err, file.Sync(), file.Close())
+}
+
+func (p *program) dlqEditCommand() *cobra.Command {
+	var f runningFlags
+	var set, null []string
+	var sink string
+	cmd := &cobra.Command{
+		Use:   "edit FILE|NAME ID --set COLUMN=VALUE",
+		Short: "Deliver one dead letter with other values, and remove it; what was changed is written down in the state's audit.jsonl",
+		Args:  exactly(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := p.find(args[0], f)
+			if err != nil {
+				return err
+			}
+			edits, err := editsOf(set, null)
+			if err != nil {
+				return usageError{err}
+			}
+			order := pipeline.Order{Do: pipeline.OrderEdit, Letters: args[1:], Edits: edits, By: whoIsIt(), Sink: sink}
+			if err := r.order(cmd.Context(), order); err != nil {
+				return err
+			}
+			p.say("delivered %s with %d changed columns; the record is in %s of the delivery's state", args[1], len(edits), auditName)
+			return nil
+		},
+	}
+	f.addDir(cmd)
+	cmd.Flags().StringArrayVar(&set, "set", nil, "a `COLUMN=VALUE` in the source's text form, may be repeated")
+	cmd.Flags().StringArrayVar(&null, "null", nil, "a `COLUMN` that becomes NULL, may be repeated")
+	cmd.Flags().StringVar(&sink, "sink", "", "the sink whose letter it is, by its `name`, behind a stream")
+	return cmd
+}
+
+// editsOf reads what was typed.
+func editsOf(set, null []string) (edits []pipeline.Edit, err error) {
+	for _, text := range set {
+		column, value, ok := strings.Cut(text, "=")
+		if !ok || column == "" {
+			return nil, fmt.Errorf("--set %s: expected COLUMN=VALUE", text)
+		}
+		edits = append(edits, pipeline.Edit{Column: column, Value: &value})
+	}
+	for _, column := range null {
+		edits = append(edits, pipeline.Edit{Column: column})
+	}
+	if len(edits) == 0 {
+		return nil, errors.New("which column? --set COLUMN=VALUE, or --null COLUMN")
+	}
+	return edits, nil
+}
+
+// whoIsIt is the name of who types, for the record.
+func whoIsIt() string {
+	u, err := user.Current()
+	if err != nil {
+		return fmt.Sprintf("user %d", os.Getuid())
+	}
+	return u.Username
+}
