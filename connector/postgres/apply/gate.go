@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/entrainsync/entrain"
@@ -32,6 +33,7 @@ type gate struct {
 	versions []versiongate.Version
 	rows     map[uint32]*rowVersions
 	buf      []byte
+	waiting  int64 // versions in the journal, as far as the session knows
 	calls    lateCalls
 	body     *encoding.Native
 	sweeper  sweeper
@@ -79,6 +81,9 @@ func (g *gate) apply(ctx context.Context, b *entrain.Batch) error {
 	if err := g.settle(ctx, b.Events); err != nil {
 		return err
 	}
+	if err := g.mergeSome(ctx, len(b.Events)); err != nil {
+		return err
+	}
 	return g.close(ctx)
 }
 
@@ -117,6 +122,9 @@ func (g *gate) pass(ctx context.Context, p part) error {
 // tables turns out to be out of date.
 func (g *gate) late(ctx context.Context, p part) error {
 	w := g.w
+	if err := g.merge(ctx, math.MaxInt64); err != nil {
+		return err
+	}
 	before := w.pending
 	one := func() error { return w.attempt(ctx, func() error { return g.oneByOne(ctx, p) }) }
 	err := one()
