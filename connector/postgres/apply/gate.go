@@ -32,8 +32,8 @@ type gate struct {
 	last     *targetTable // that was met
 	versions []versiongate.Version
 	rows     map[uint32]*rowVersions
-	buf      []byte
 	waiting  int64 // versions in the journal, as far as the session knows
+	bound    int64 // of waiting; journalBound
 	calls    lateCalls
 	body     *encoding.Native
 	sweeper  sweeper
@@ -45,7 +45,7 @@ var errRowsLack = errors.New("rows are missing at the target")
 
 func newGate(w *writer) *gate {
 	return &gate{w: w, family: family(w.cfg.Pipeline), met: map[*targetTable]bool{}, rows: map[uint32]*rowVersions{},
-		body: encoding.NewNative(), sweeper: sweeper{keep: keepTombstones, now: time.Now}}
+		bound: journalBound, body: encoding.NewNative(), sweeper: sweeper{keep: keepTombstones, now: time.Now}}
 }
 
 // applyGated makes the batch's changes in the open transaction, through the gate if

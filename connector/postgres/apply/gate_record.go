@@ -19,41 +19,38 @@ const (
 	deletedRow = 'd'
 )
 
-// rowVersions are what is noted of rows of one table that were changed in order, each
-// row once.
+// rowVersions are what is noted of rows of one table that were changed in order, as a COPY
+// in binary form takes it. A row can be there several times: the newest counts.
 type rowVersions struct {
 	table *targetTable
-	index map[string]int
-	list  []rowVersion
+	buf   []byte
+	rows  int64
 }
 
-type rowVersion struct {
-	key     string
-	version versiongate.Version
-	state   byte
-}
-
-func (r *rowVersions) note(key []byte, row rowVersion) {
-	if i, there := r.index[string(key)]; there {
-		r.list[i].version, r.list[i].state = row.version, row.state
-		return
-	}
-	row.key = string(key)
-	r.index[row.key] = len(r.list)
-	r.list = append(r.list, row)
+func (r *rowVersions) note(key []byte, v versiongate.Version, state byte) {
+	b := r.buf
+	b = binary.BigEndian.AppendUint16(b, 6) // columns
+	b = binary.BigEndian.AppendUint64(append(b, 0, 0, 0, 8), v.Number)
+	b = binary.BigEndian.AppendUint64(append(b, 0, 0, 0, 8), v.Ordinal)
+	b = binary.BigEndian.AppendUint32(append(b, 0, 0, 0, 4), r.table.Relation)
+	b = binary.BigEndian.AppendUint32(append(b, 0, 0, 0, 4), uint32(v.Era))
+	b = append(b, 0, 0, 0, 1, state)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(key)))
+	r.buf = append(b, key...)
+	r.rows++
 }
 
 func (r *rowVersions) reset() {
-	clear(r.index)
-	clear(r.list)
-	r.list = r.list[:0]
+	r.buf = append(r.buf[:0], copyHeader...)
+	r.rows = 0
 }
 
 // rowsOf returns what is noted of a table.
 func (g *gate) rowsOf(t *targetTable) *rowVersions {
 	r := g.rows[t.Relation]
 	if r == nil {
-		r = &rowVersions{index: map[string]int{}}
+		r = &rowVersions{}
+		r.reset()
 		g.rows[t.Relation] = r
 	}
 	r.table = t
@@ -76,7 +73,7 @@ func (g *gate) record(ctx context.Context, p part) error {
 		}
 	}
 	for relation, r := range g.rows {
-		if len(r.list) == 0 {
+		if r.rows == 0 {
 			continue
 		}
 		if err := g.store(ctx, r); err != nil {
@@ -96,7 +93,7 @@ func (g *gate) noteRow(key []byte, e *entrain.Event, v versiongate.Version) []by
 	r, n := g.rowsOf(t), len(t.columns)
 	if e.Op == entrain.OpDelete {
 		key = versiongate.AppendKey(key[:0], t.Key, n, e.Before)
-		r.note(key, rowVersion{version: v, state: deletedRow})
+		r.note(key, v, deletedRow)
 		return key
 	}
 	key = versiongate.AppendKey(key[:0], t.Key, n, e.After, e.Before)
@@ -104,7 +101,7 @@ func (g *gate) noteRow(key []byte, e *entrain.Event, v versiongate.Version) []by
 		now := len(key)
 		key = versiongate.AppendKey(key, t.Key, n, e.Before, e.After)
 		if old := key[now:]; string(old) != string(key[:now]) {
-			r.note(old, rowVersion{version: v, state: deletedRow})
+			r.note(old, v, deletedRow)
 		}
 		key = key[:now]
 	}
@@ -112,7 +109,7 @@ func (g *gate) noteRow(key []byte, e *entrain.Event, v versiongate.Version) []by
 	if !t.whole(e) {
 		state = partialRow
 	}
-	r.note(key, rowVersion{version: v, state: state})
+	r.note(key, v, state)
 	return key
 }
 
@@ -154,28 +151,15 @@ const (
 
 // store adds what is noted of a table to the journal.
 func (g *gate) store(ctx context.Context, r *rowVersions) error {
-	b := append(g.buf[:0], "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
-	for i := range r.list {
-		row := &r.list[i]
-		b = binary.BigEndian.AppendUint16(b, 6) // columns
-		b = binary.BigEndian.AppendUint64(append(b, 0, 0, 0, 8), row.version.Number)
-		b = binary.BigEndian.AppendUint64(append(b, 0, 0, 0, 8), row.version.Ordinal)
-		b = binary.BigEndian.AppendUint32(append(b, 0, 0, 0, 4), r.table.Relation)
-		b = binary.BigEndian.AppendUint32(append(b, 0, 0, 0, 4), uint32(row.version.Era))
-		b = append(b, 0, 0, 0, 1, row.state)
-		b = binary.BigEndian.AppendUint32(b, uint32(len(row.key)))
-		b = append(b, row.key...)
-	}
-	b = binary.BigEndian.AppendUint16(b, 0xffff)
-	g.buf = b
-	tag, err := g.w.conn.CopyFrom(ctx, bytes.NewReader(b), versiongate.NoteSQL)
+	r.buf = binary.BigEndian.AppendUint16(r.buf, 0xffff)
+	tag, err := g.w.conn.CopyFrom(ctx, bytes.NewReader(r.buf), versiongate.NoteSQL)
 	if err == nil {
-		err = checkCopied(tag, int64(len(r.list)))
+		err = checkCopied(tag, r.rows)
 	}
 	if err != nil {
-		return fmt.Errorf("note the versions of %d rows of %s: %w", len(r.list), r.table.Table, err)
+		return fmt.Errorf("note the versions of %d rows of %s: %w", r.rows, r.table.Table, err)
 	}
-	g.waiting += int64(len(r.list))
+	g.waiting += r.rows
 	return nil
 }
 
@@ -196,7 +180,7 @@ func (g *gate) merge(ctx context.Context, most int64) error {
 // mergeSome takes over some versions behind a batch, if it is small or too many wait.
 func (g *gate) mergeSome(ctx context.Context, events int) error {
 	switch {
-	case g.waiting > journalBound:
+	case g.waiting > g.bound:
 		return g.merge(ctx, int64(2*events+mergeQuiet))
 	case g.waiting > 0 && events <= quietBatch:
 		return g.merge(ctx, mergeQuiet)
