@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/entrainsync/entrain"
@@ -31,7 +32,8 @@ type gate struct {
 	last     *targetTable // that was met
 	versions []versiongate.Version
 	rows     map[uint32]*rowVersions
-	buf      []byte
+	waiting  int64 // versions in the journal, as far as the session knows
+	bound    int64 // of waiting; journalBound
 	calls    lateCalls
 	body     *encoding.Native
 	sweeper  sweeper
@@ -43,7 +45,7 @@ var errRowsLack = errors.New("rows are missing at the target")
 
 func newGate(w *writer) *gate {
 	return &gate{w: w, family: family(w.cfg.Pipeline), met: map[*targetTable]bool{}, rows: map[uint32]*rowVersions{},
-		body: encoding.NewNative(), sweeper: sweeper{keep: keepTombstones, now: time.Now}}
+		bound: journalBound, body: encoding.NewNative(), sweeper: sweeper{keep: keepTombstones, now: time.Now}}
 }
 
 // applyGated makes the batch's changes in the open transaction, through the gate if
@@ -77,6 +79,9 @@ func (g *gate) apply(ctx context.Context, b *entrain.Batch) error {
 	}
 	g.mark = mark
 	if err := g.settle(ctx, b.Events); err != nil {
+		return err
+	}
+	if err := g.mergeSome(ctx, len(b.Events)); err != nil {
 		return err
 	}
 	return g.close(ctx)
@@ -117,6 +122,9 @@ func (g *gate) pass(ctx context.Context, p part) error {
 // tables turns out to be out of date.
 func (g *gate) late(ctx context.Context, p part) error {
 	w := g.w
+	if err := g.merge(ctx, math.MaxInt64); err != nil {
+		return err
+	}
 	before := w.pending
 	one := func() error { return w.attempt(ctx, func() error { return g.oneByOne(ctx, p) }) }
 	err := one()

@@ -57,6 +57,45 @@ func TestGateSweeps(t *testing.T) {
 	})
 }
 
+// TestGateJournal: versions wait in the journal while batches are large and are taken over
+// when they are small or too many wait, or something late comes, the newest of each row.
+func TestGateJournal(t *testing.T) {
+	onMajors(t, func(t *testing.T, url string) {
+		pgtest.Exec(t, url, gateSQL)
+		g := describe(t, url, "public", "g")
+		f := newGateFeed(t, url, Config{})
+		version := uint64(0)
+		large := func() {
+			var events []entrain.Event
+			for i := range quietBatch + 1 {
+				version++
+				events = append(events, at(version, 0, ins(g, strconv.Itoa(i), "a", "b")))
+			}
+			f.send(events...)
+		}
+		wait := func(journal, versions string) {
+			t.Helper()
+			wantRows(t, url, `SELECT (SELECT count(*) FROM entrain.row_journal), count(*), coalesce(min(version), 0) FROM entrain.row_version`, journal+"|"+versions)
+		}
+		large()
+		large()
+		wait("130", "0|0")
+		f.reopen() // knows what waits
+		version++
+		f.send(at(version, 0, upd(g, "0", "z", "b")))
+		wait("0", "65|67")
+		large()
+		wait("65", "65|67")
+		f.w.gate.bound = 100
+		large()
+		wait("0", "65|197")
+		large()
+		f.send(at(version-1, 0, upd(g, "64", "late", "b")))
+		wait("0", "65|262")
+		wantQueue(t, url, "325.0 update 64 stale 326.0")
+	})
+}
+
 // TestGateTeardown: what the gate keeps is named and removed, with its tables.
 func TestGateTeardown(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {

@@ -34,7 +34,7 @@ func (g *gate) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look for the version gate's tables: %w", err)
 	}
-	for i := 0; there[0] != "4" && i < len(versiongate.Create); i++ {
+	for i := 0; there[0] != "5" && i < len(versiongate.Create); i++ {
 		_, err := dial.QueryRows(ctx, w.conn, versiongate.Create[i])
 		switch dial.SQLState(err) {
 		case "23505", "42P06", "42P07", "42710": // somebody else made it in the same moment
@@ -45,7 +45,15 @@ func (g *gate) open(ctx context.Context) error {
 		}
 	}
 	g.applied = w.seen
-	return g.explain(g.read(ctx))
+	if err := g.read(ctx); err != nil {
+		return g.explain(err)
+	}
+	row, err := dial.QueryRow(ctx, w.conn, versiongate.JournalledSQL, strconv.Itoa(journalBound))
+	if err != nil {
+		return g.explain(fmt.Errorf("count noted versions of rows: %w", err))
+	}
+	g.waiting, err = strconv.ParseInt(row[0], 10, 64)
+	return err
 }
 
 // read takes over what the gate's table says: the mark is this delivery's. A new one
@@ -243,7 +251,7 @@ func (g *gate) explain(err error) error {
 		What: fmt.Sprintf("role %s may not make or use the version gate's tables in %s", role, g.w.server),
 		Why:  "the versions of rows are kept beside them, so that both change in one transaction",
 		Next: strings.Join(append(append([]string{positionSchemaSQL}, versiongate.Create...), "GRANT USAGE ON SCHEMA entrain TO "+role,
-			"GRANT SELECT, INSERT, UPDATE, DELETE ON entrain.row_version, entrain.gate, entrain.reconciliation TO "+role), ";\n") + ";",
+			"GRANT SELECT, INSERT, UPDATE, DELETE ON entrain.row_version, entrain.row_journal, entrain.gate, entrain.reconciliation TO "+role), ";\n") + ";",
 		Err: err,
 	}
 }

@@ -2,13 +2,10 @@ package apply
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
-	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector/postgres/dial"
@@ -22,44 +19,38 @@ const (
 	deletedRow = 'd'
 )
 
-// rowVersions are what is noted of rows of one table that were changed in order, each
-// row once.
+// rowVersions are what is noted of rows of one table that were changed in order, as a COPY
+// in binary form takes it. A row can be there several times: the newest counts.
 type rowVersions struct {
 	table *targetTable
-	index map[string]int
-	list  []rowVersion
-	// met counts, once a COPY has met versions that were there, the sets until the next.
-	met int
+	buf   []byte
+	rows  int64
 }
 
-type rowVersion struct {
-	key     string
-	version versiongate.Version
-	state   byte
-	fresh   bool // the row was inserted, so that it hardly has a version
-}
-
-func (r *rowVersions) note(key []byte, row rowVersion) {
-	if i, there := r.index[string(key)]; there {
-		r.list[i].version, r.list[i].state = row.version, row.state
-		return
-	}
-	row.key = string(key)
-	r.index[row.key] = len(r.list)
-	r.list = append(r.list, row)
+func (r *rowVersions) note(key []byte, v versiongate.Version, state byte) {
+	b := r.buf
+	b = binary.BigEndian.AppendUint16(b, 6) // columns
+	b = binary.BigEndian.AppendUint64(append(b, 0, 0, 0, 8), v.Number)
+	b = binary.BigEndian.AppendUint64(append(b, 0, 0, 0, 8), v.Ordinal)
+	b = binary.BigEndian.AppendUint32(append(b, 0, 0, 0, 4), r.table.Relation)
+	b = binary.BigEndian.AppendUint32(append(b, 0, 0, 0, 4), uint32(v.Era))
+	b = append(b, 0, 0, 0, 1, state)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(key)))
+	r.buf = append(b, key...)
+	r.rows++
 }
 
 func (r *rowVersions) reset() {
-	clear(r.index)
-	clear(r.list)
-	r.list = r.list[:0]
+	r.buf = append(r.buf[:0], copyHeader...)
+	r.rows = 0
 }
 
 // rowsOf returns what is noted of a table.
 func (g *gate) rowsOf(t *targetTable) *rowVersions {
 	r := g.rows[t.Relation]
 	if r == nil {
-		r = &rowVersions{index: map[string]int{}}
+		r = &rowVersions{}
+		r.reset()
 		g.rows[t.Relation] = r
 	}
 	r.table = t
@@ -82,6 +73,9 @@ func (g *gate) record(ctx context.Context, p part) error {
 		}
 	}
 	for relation, r := range g.rows {
+		if r.rows == 0 {
+			continue
+		}
 		if err := g.store(ctx, r); err != nil {
 			return err
 		}
@@ -99,7 +93,7 @@ func (g *gate) noteRow(key []byte, e *entrain.Event, v versiongate.Version) []by
 	r, n := g.rowsOf(t), len(t.columns)
 	if e.Op == entrain.OpDelete {
 		key = versiongate.AppendKey(key[:0], t.Key, n, e.Before)
-		r.note(key, rowVersion{version: v, state: deletedRow})
+		r.note(key, v, deletedRow)
 		return key
 	}
 	key = versiongate.AppendKey(key[:0], t.Key, n, e.After, e.Before)
@@ -107,7 +101,7 @@ func (g *gate) noteRow(key []byte, e *entrain.Event, v versiongate.Version) []by
 		now := len(key)
 		key = versiongate.AppendKey(key, t.Key, n, e.Before, e.After)
 		if old := key[now:]; string(old) != string(key[:now]) {
-			r.note(old, rowVersion{version: v, state: deletedRow})
+			r.note(old, v, deletedRow)
 		}
 		key = key[:now]
 	}
@@ -115,7 +109,7 @@ func (g *gate) noteRow(key []byte, e *entrain.Event, v versiongate.Version) []by
 	if !t.whole(e) {
 		state = partialRow
 	}
-	r.note(key, rowVersion{version: v, state: state, fresh: e.Op == entrain.OpInsert})
+	r.note(key, v, state)
 	return key
 }
 
@@ -146,117 +140,50 @@ func (g *gate) emptied(ctx context.Context, tables []*entrain.Table, v versionga
 }
 
 const (
-	oidChar         = 18
-	oidCharArray    = 1002
-	oidInt8Array    = 1016
-	oidOID          = 26
-	oidInt4         = 23
-	versionsAtATime = 50_000
-	// copiedVersions is from how many on versions of new rows are stored by COPY.
-	copiedVersions = 32
+	// quietBatch is up to how many events a batch has when the stream is quiet enough to
+	// take mergeQuiet versions over from the journal.
+	quietBatch = 64
+	mergeQuiet = 500
+	// journalBound is how many versions may wait. Above it every batch takes over twice as
+	// many as it adds.
+	journalBound = 5_000_000
 )
 
-var recordTypes = []uint32{oidOID, oidInt4, oidTextArray, oidInt8Array, oidInt8Array, oidCharArray}
-
-// store writes what is noted of a table, in the order of the keys, as their index has
-// them.
+// store adds what is noted of a table to the journal.
 func (g *gate) store(ctx context.Context, r *rowVersions) error {
-	slices.SortFunc(r.list, func(a, b rowVersion) int {
-		switch {
-		case a.fresh == b.fresh:
-			return cmp.Or(cmp.Compare(a.version.Era, b.version.Era), strings.Compare(a.key, b.key))
-		case a.fresh:
-			return -1
-		}
-		return 1
-	})
-	fresh := 0
-	for fresh < len(r.list) && r.list[fresh].fresh {
-		fresh++
+	r.buf = binary.BigEndian.AppendUint16(r.buf, 0xffff)
+	tag, err := g.w.conn.CopyFrom(ctx, bytes.NewReader(r.buf), versiongate.NoteSQL)
+	if err == nil {
+		err = checkCopied(tag, r.rows)
 	}
-	rest := r.list
-	if fresh >= copiedVersions && r.met == 0 {
-		err := g.w.attempt(ctx, func() error { return g.copyVersions(ctx, r.table, r.list[:fresh]) })
-		switch {
-		case err == nil:
-			rest = r.list[fresh:]
-		case dial.SQLState(err) == stateUnique:
-			r.met = copyAgain
-		default:
-			return fmt.Errorf("note the versions of %d new rows of %s: %w", fresh, r.table.Table, err)
-		}
-	} else if r.met > 0 {
-		r.met--
+	if err != nil {
+		return fmt.Errorf("note the versions of %d rows of %s: %w", r.rows, r.table.Table, err)
 	}
-	for len(rest) > 0 {
-		n := 1
-		for n < len(rest) && n < versionsAtATime && rest[n].version.Era == rest[0].version.Era {
-			n++
-		}
-		if err := g.mergeVersions(ctx, r.table, rest[:n]); err != nil {
-			return fmt.Errorf("note the versions of %d rows of %s: %w", n, r.table.Table, err)
-		}
-		rest = rest[n:]
-	}
+	g.waiting += r.rows
 	return nil
 }
 
-// copyVersions stores versions of rows that have none.
-func (g *gate) copyVersions(ctx context.Context, t *targetTable, list []rowVersion) error {
-	b := append(g.buf[:0], "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
-	for i := range list {
-		row := &list[i]
-		b = binary.BigEndian.AppendUint16(b, 6) // columns
-		b = binary.BigEndian.AppendUint64(append(b, 0, 0, 0, 8), row.version.Number)
-		b = binary.BigEndian.AppendUint64(append(b, 0, 0, 0, 8), row.version.Ordinal)
-		b = binary.BigEndian.AppendUint32(append(b, 0, 0, 0, 4), t.Relation)
-		b = binary.BigEndian.AppendUint32(append(b, 0, 0, 0, 4), uint32(row.version.Era))
-		b = append(b, 0, 0, 0, 1, row.state)
-		b = binary.BigEndian.AppendUint32(b, uint32(len(row.key)))
-		b = append(b, row.key...)
-	}
-	b = binary.BigEndian.AppendUint16(b, 0xffff)
-	g.buf = b
-	tag, err := g.w.conn.CopyFrom(ctx, bytes.NewReader(b), versiongate.CopySQL)
+// merge takes up to most versions over from the journal, those of other deliveries too.
+func (g *gate) merge(ctx context.Context, most int64) error {
+	row, err := dial.QueryRow(ctx, g.w.conn, versiongate.MergeSQL, strconv.FormatInt(most, 10))
 	if err != nil {
-		return err
+		return fmt.Errorf("take over noted versions of rows: %w", err)
 	}
-	return checkCopied(tag, int64(len(list)))
-}
-
-// mergeVersions stores versions of one era.
-func (g *gate) mergeVersions(ctx context.Context, t *targetTable, list []rowVersion) error {
-	keys, numbers := openArray(oidText, len(list)), openArray(oidInt8, len(list))
-	ordinals, states := openArray(oidInt8, len(list)), openArray(oidChar, len(list))
-	for i := range list {
-		row := &list[i]
-		keys = binary.BigEndian.AppendUint32(keys, uint32(len(row.key)))
-		keys = append(keys, row.key...)
-		numbers = binary.BigEndian.AppendUint32(numbers, 8)
-		numbers = binary.BigEndian.AppendUint64(numbers, row.version.Number)
-		ordinals = binary.BigEndian.AppendUint32(ordinals, 8)
-		ordinals = binary.BigEndian.AppendUint64(ordinals, row.version.Ordinal)
-		states = binary.BigEndian.AppendUint32(states, 1)
-		states = append(states, row.state)
+	n, err := strconv.ParseInt(row[0], 10, 64)
+	g.waiting = max(0, g.waiting-n)
+	if n < most {
+		g.waiting = 0
 	}
-	w := g.w
-	st := w.stmts.get(statementKey{form: "row versions"}, func() *statement {
-		return &statement{sql: versiongate.RecordSQL, oids: recordTypes}
-	})
-	f := takeOff(ctx, w.conn, w.stmts, w.exec.sent)
-	f.add(call{st: st, values: [][]byte{[]byte(relationText(t)), strconv.AppendInt(nil, int64(list[0].version.Era), 10), keys, numbers, ordinals, states},
-		formats: []int16{0, 0, formatBinary, formatBinary, formatBinary, formatBinary}})
-	_, err := f.land(ignoreRows)
-	w.exec.sent = f.sent
 	return err
 }
 
-// openArray begins an array of n elements in binary form.
-func openArray(element uint32, n int) []byte {
-	b := make([]byte, 0, arrayHeader+n*16)
-	b = binary.BigEndian.AppendUint32(b, 1) // dimensions
-	b = binary.BigEndian.AppendUint32(b, 0) // no NULL
-	b = binary.BigEndian.AppendUint32(b, element)
-	b = binary.BigEndian.AppendUint32(b, uint32(n))
-	return binary.BigEndian.AppendUint32(b, 1) // the first index
+// mergeSome takes over some versions behind a batch, if it is small or too many wait.
+func (g *gate) mergeSome(ctx context.Context, events int) error {
+	switch {
+	case g.waiting > g.bound:
+		return g.merge(ctx, int64(2*events+mergeQuiet))
+	case g.waiting > 0 && events <= quietBatch:
+		return g.merge(ctx, mergeQuiet)
+	}
+	return nil
 }

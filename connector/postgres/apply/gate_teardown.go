@@ -14,7 +14,7 @@ import (
 const (
 	// hasGateSQL has a row if the gate's tables are there: all, or the first of them.
 	hasGateSQL = `SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = 'entrain' AND c.relname IN ('gate', 'row_version', 'reconciliation') HAVING count(*) = 3`
+WHERE n.nspname = 'entrain' AND c.relname IN ('gate', 'row_version', 'row_journal', 'reconciliation') HAVING count(*) = 4`
 
 	// ownGateSQL lists what the gates of our pipelines know: see ownRowsSQL. The versions of
 	// rows have no pipeline, but a table that one gate knows no other one does.
@@ -38,7 +38,7 @@ func (s *Sink) teardownGate(ctx context.Context, conn *pgconn.PgConn) ([]entrain
 	for _, row := range rows {
 		of := "pipeline = " + sqltext.Literal(row[0])
 		sql := "WITH gone AS (DELETE FROM entrain.gate WHERE " + of + " RETURNING kind, relation), late AS (DELETE FROM entrain.reconciliation WHERE " + of +
-			") DELETE FROM entrain.row_version WHERE relation IN (SELECT relation FROM gone WHERE kind = 'floor')"
+			"), noted AS (DELETE FROM entrain.row_journal WHERE relation IN (SELECT relation FROM gone WHERE kind = 'floor')) DELETE FROM entrain.row_version WHERE relation IN (SELECT relation FROM gone WHERE kind = 'floor')"
 		what := fmt.Sprintf("versions of the rows of %s tables, kept by the version gate of pipeline %q in %s", row[1], row[0], dial.ServerName(s.conn))
 		if row[2] != "0" {
 			what += fmt.Sprintf(", and %s changes in entrain.reconciliation, which came late and may be nowhere else", row[2])
@@ -68,5 +68,5 @@ func dropGateTables(ctx context.Context, conn *pgconn.PgConn) error {
 	if left[0] != "0" {
 		return fmt.Errorf("drop schema entrain: the version gate of another pipeline has %s rows in it", left[0])
 	}
-	return run(ctx, conn, "DROP TABLE entrain.row_version, entrain.gate, entrain.reconciliation")
+	return run(ctx, conn, "DROP TABLE entrain.row_version, entrain.row_journal, entrain.gate, entrain.reconciliation")
 }

@@ -25,7 +25,7 @@ WHERE n.nspname = 'entrain' AND c.relname = 'position' AND has_schema_privilege(
   AND has_database_privilege(current_database(), 'CREATE') AND NOT EXISTS (
     SELECT FROM pg_depend d LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
     WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid
-      AND (c.relname IN ('position', 'load', 'dead_letter', 'row_version', 'gate', 'reconciliation') OR c.relname LIKE 'stage\_%' AND c.relkind = 'r'
+      AND (c.relname IN ('position', 'load', 'dead_letter', 'row_version', 'row_journal', 'gate', 'reconciliation') OR c.relname LIKE 'stage\_%' AND c.relkind = 'r'
         OR c.relname LIKE 'double\_%' AND c.relkind IN ('r', 'S')) IS NOT TRUE)`
 
 	// ownRowsSQL lists the pipelines of our rows: deliveries of several partitions of
@@ -109,7 +109,7 @@ func (s *Sink) removeRow(pipeline string) entrain.Removal {
 // nothing was added to it since.
 // schema is nil if that stays.
 func (s *Sink) removeTables(schema []string) entrain.Removal {
-	what, sql := "table entrain.position", "DROP TABLE entrain.position;\nDROP TABLE IF EXISTS entrain.load, entrain.dead_letter, entrain.row_version, entrain.gate, entrain.reconciliation;"
+	what, sql := "table entrain.position", "DROP TABLE entrain.position;\nDROP TABLE IF EXISTS entrain.load, entrain.dead_letter, entrain.row_version, entrain.row_journal, entrain.gate, entrain.reconciliation;"
 	if schema != nil {
 		what, sql = "schema entrain", sql+"\nDROP SCHEMA entrain;"
 	}

@@ -18,6 +18,17 @@ const (
 	// TombstonesSQL makes the index by which tombstones are found.
 	TombstonesSQL = `CREATE INDEX IF NOT EXISTS row_version_deleted ON entrain.row_version (relation) WHERE state = 'd'`
 
+	// JournalSQL makes the table in which versions wait for row_version: without an
+	// index, so that a backlog is not slowed down much.
+	JournalSQL = `CREATE TABLE IF NOT EXISTS entrain.row_journal (
+  version bigint NOT NULL,
+  ordinal bigint NOT NULL,
+  relation oid NOT NULL,
+  era integer NOT NULL,
+  state "char" NOT NULL,
+  key text COLLATE "C" NOT NULL
+)`
+
 	// GateSQL makes the table with what is not about one row: by kind, the incarnations
 	// of a pipeline's sources and their eras, the version that rows count as having at
 	// least (start: of all tables that were not met before; floor: of one table), and the
@@ -54,14 +65,14 @@ const (
 
 	// ThereSQL says how many of the tables are there.
 	ThereSQL = `SELECT count(*)::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = 'entrain' AND c.relkind IN ('r', 'i') AND c.relname IN ('row_version', 'gate', 'reconciliation', 'row_version_deleted')`
+WHERE n.nspname = 'entrain' AND c.relkind IN ('r', 'i') AND c.relname IN ('row_version', 'row_journal', 'gate', 'reconciliation', 'row_version_deleted')`
 )
 
 // Tables are the names of the tables, without the schema.
-var Tables = []string{"row_version", "gate", "reconciliation"}
+var Tables = []string{"row_version", "row_journal", "gate", "reconciliation"}
 
 // Create makes all of them, in order.
-var Create = []string{RowVersionSQL, TombstonesSQL, GateSQL, ReconciliationSQL}
+var Create = []string{RowVersionSQL, TombstonesSQL, JournalSQL, GateSQL, ReconciliationSQL}
 
 // Statements that keep what is not about one row. $1 is the pipeline.
 const (
@@ -111,14 +122,21 @@ WHERE pipeline = $1 AND kind = 'floor' AND name IN (SELECT json_array_elements_t
     WHERE relation = $3::oid AND state <> 'd' AND (era, version, ordinal) > ($4::int, $5::bigint, $6::bigint)) THEN 'late'
   ELSE 'free' END FROM entrain.gate f WHERE f.pipeline = $1 AND f.kind = 'floor' AND f.name = $2`
 
-	// RecordSQL notes the versions of rows of one table that were changed in order: $1 is
-	// the table's oid, $2 the era, $3 to $6 are arrays of keys, versions, ordinals and states.
-	RecordSQL = `INSERT INTO entrain.row_version AS g (relation, era, key, version, ordinal, state)
-SELECT $1, $2, k, v, o, s FROM unnest($3::text[], $4::bigint[], $5::bigint[], $6::"char"[]) AS n(k, v, o, s)
-ON CONFLICT (relation, key) DO UPDATE SET era = EXCLUDED.era, version = EXCLUDED.version, ordinal = EXCLUDED.ordinal, state = EXCLUDED.state`
+	// NoteSQL adds to the journal.
+	NoteSQL = `COPY entrain.row_journal (version, ordinal, relation, era, state, key) FROM STDIN (FORMAT binary)`
 
-	// CopySQL stores versions of rows that have none.
-	CopySQL = `COPY entrain.row_version (version, ordinal, relation, era, state, key) FROM STDIN (FORMAT binary)`
+	// MergeSQL takes up to $1 rows of the journal over into row_version and returns how
+	// many it took.
+	MergeSQL = `WITH gone AS (DELETE FROM entrain.row_journal WHERE ctid = ANY (ARRAY(SELECT ctid FROM entrain.row_journal LIMIT $1::bigint))
+    RETURNING version, ordinal, relation, era, state, key),
+  merged AS (INSERT INTO entrain.row_version AS g (version, ordinal, relation, era, state, key)
+    SELECT DISTINCT ON (relation, key) version, ordinal, relation, era, state, key FROM gone ORDER BY relation, key, era DESC, version DESC, ordinal DESC
+    ON CONFLICT (relation, key) DO UPDATE SET era = EXCLUDED.era, version = EXCLUDED.version, ordinal = EXCLUDED.ordinal, state = EXCLUDED.state
+    WHERE (g.era, g.version, g.ordinal) < (EXCLUDED.era, EXCLUDED.version, EXCLUDED.ordinal))
+SELECT count(*)::text FROM gone`
+
+	// JournalledSQL counts the rows of the journal, up to $1.
+	JournalledSQL = `SELECT count(*)::text FROM (SELECT FROM entrain.row_journal LIMIT $1::bigint) j`
 
 	// SweepSQL removes up to $7 tombstones of the table $2 with the oid $3 that are below
 	// $4 to $6 and below the marks of all of the pipeline's deliveries, and raises the
