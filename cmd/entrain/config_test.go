@@ -19,7 +19,8 @@ func TestExamples(t *testing.T) {
 		t.Fatalf("examples: %v, %v", files, err)
 	}
 	for _, file := range files {
-		env := map[string]string{"REDIS_URL": "redis://127.0.0.1:6379", "NATS_URL": "nats://127.0.0.1:4222"}
+		env := map[string]string{"REDIS_URL": "redis://127.0.0.1:6379", "NATS_URL": "nats://127.0.0.1:4222",
+			"STREAM_URL": "kafka://127.0.0.1:9092", "REGISTRY_URL": "http://127.0.0.1:8081", "SINK_URL": "postgres://127.0.0.1:9/copy"}
 		maps.Copy(env, source)
 		got := invoke(t, env, "config", "show", file)
 		got.want(t, exitOK)
