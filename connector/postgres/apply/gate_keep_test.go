@@ -17,8 +17,8 @@ func TestGateSweeps(t *testing.T) {
 	onMajors(t, func(t *testing.T, url string) {
 		pgtest.Exec(t, url, gateSQL)
 		g := describe(t, url, "public", "g")
-		f := newGateFeed(t, url, Config{Pipeline: "p:1"})
-		other := newGateFeed(t, url, Config{Pipeline: "p:2"})
+		f := newGateFeed(t, url, Config{Pipeline: "p:s:1"})
+		other := newGateFeed(t, url, Config{Pipeline: "p:s:2"})
 		now := time.Unix(1_000_000, 0)
 		f.w.gate.sweeper.now = func() time.Time { return now }
 		version := uint64(100)
@@ -45,7 +45,7 @@ func TestGateSweeps(t *testing.T) {
 		if err := f.sink().KeepLetters(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
-		pgtest.Exec(t, url, `INSERT INTO entrain.dead_letter VALUES ('p:2', 'x', '', '', '', '', '', 1, now(), now(), '{}')`)
+		pgtest.Exec(t, url, `INSERT INTO entrain.dead_letter VALUES ('p:s:2', 'x', '', '', '', '', '', 1, now(), now(), '{}')`)
 		batches(sweepEvery)
 		tombstones("2") // a letter may come
 		pgtest.Exec(t, url, `DELETE FROM entrain.dead_letter`)

@@ -144,10 +144,10 @@ func TestGateRefusedTables(t *testing.T) {
 			wantStop(t, f.sendErr(at(1, 0, event(describe(t, url, "public", name)))), "gate_key")
 		}
 		g := describe(t, url, "public", "g")
-		newGateFeed(t, url, Config{Pipeline: "one"}).send(at(1, 0, ins(g, "1", "a", "b")))
+		newGateFeed(t, url, Config{Pipeline: "one:s"}).send(at(1, 0, ins(g, "1", "a", "b")))
 		f := newGateFeed(t, url, Config{Pipeline: "two"})
 		wantStop(t, f.sendErr(at(1, 0, upd(g, "1", "x", "y"))), "gate_shared")
-		newGateFeed(t, url, Config{Pipeline: "one:3"}).send(at(2, 0, upd(g, "1", "part of it", "b")))
+		newGateFeed(t, url, Config{Pipeline: "one:s:3"}).send(at(2, 0, upd(g, "1", "part of it", "b")))
 		wantRows(t, url, `SELECT * FROM g`, "1|part of it|b")
 	})
 }
