@@ -130,3 +130,45 @@ func TestPausedSink(t *testing.T) {
 
 // anySource is enough for commands that only talk to the process.
 var anySource = map[string]string{"SOURCE_URL": "postgres://nobody@127.0.0.1:1/shop"}
+
+// gated is a pipeline through an embedded stream into a table.
+const gated = `
+name: shop
+source: {type: postgres, url: "${SOURCE_URL}", create: true}
+snapshot: {mode: never}
+stream: {type: embedded, retention: 1h}
+sink: {type: postgres, url: "${TARGET_URL}"%s}
+state: {dir: DIR/state}
+`
+
+// TestReplayIntoRows: a sink that holds rows is refused what would overwrite them; with a
+// gate, what is replayed out of the stream leaves newer rows as they are, and brings no
+// deleted one back.
+func TestReplayIntoRows(t *testing.T) {
+	t.Run("without a gate", func(t *testing.T) { replayIntoRows(t, "", exitEnvironment) })
+	t.Run("with one", func(t *testing.T) { replayIntoRows(t, ", version_gate: true", exitOK) })
+}
+
+func replayIntoRows(t *testing.T, gate string, want int) {
+	url, target := shop(t), shop(t)
+	file := writeFile(t, fmt.Sprintf(gated, gate))
+	p := launchIn(t, "", []string{"SOURCE_URL=" + pgtest.SourceURL(url), "TARGET_URL=" + pgtest.TargetURL(target)}, "run", file)
+	p.until(t, file, "streaming", streams)
+	order(t, url, 1, 50)
+	pgtest.Exec(t, url, "UPDATE orders SET note = 'new' WHERE id <= 20", "DELETE FROM orders WHERE id > 40", "UPDATE orders SET note = 'newer' WHERE id <= 10")
+	p.until(t, file, "all changes", func(r admin.Report) bool { return len(r.Sinks) == 1 && r.Sinks[0].Status.Applied >= 90 })
+	env := map[string]string{"SOURCE_URL": anySource["SOURCE_URL"], "TARGET_URL": anySource["SOURCE_URL"]}
+	o := invoke(t, env, "replay", file, "--from", "1h")
+	o.want(t, want)
+	if want != exitOK {
+		o.want(t, want, "gate_missing", "version_gate: true")
+	} else if !regexp.MustCompile(`public\.orders +90 +90 `).MatchString(o.stdout) {
+		t.Errorf("replayed: %s", o.stdout)
+	}
+	const rows = "SELECT string_agg(id || coalesce(note, ''), ',' ORDER BY id) FROM orders"
+	if got, source := pgtest.QueryOne(t, target, rows), pgtest.QueryOne(t, url, rows); got != source {
+		t.Errorf("%s: the target has %.300s, the source %.300s", gate, got, source)
+	}
+	p.signal(t, 15)
+	p.exit(t, exitOK)
+}
