@@ -70,10 +70,16 @@ func (a ask) answer(ctx context.Context, s *session) error {
 	a.done <- err
 	var refused *replayError
 	if errors.As(err, &refused) {
-		return entrain.Retryable(errors.New("replay: " + err.Error()))
+		return entrain.Retryable(&replayEnded{"replay: " + err.Error()})
 	}
 	return nil
 }
+
+// replayEnded is why a session ended of which only a replay was refused: nothing of the
+// stream. It wraps nothing, since the refusal is not the stream's.
+type replayEnded struct{ text string }
+
+func (e *replayEnded) Error() string { return e.text }
 
 // asks is where to listen for more to do: nowhere in the middle of a transaction.
 func (s *session) asks() <-chan ask {

@@ -170,7 +170,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		}
 		err := p.session(ctx, &delays)
 		switch {
-		case err == nil || errors.Is(err, errCopied) || ctx.Err() != nil && interrupted(err):
+		case err == nil || errors.Is(err, errCopied) || ctx.Err() != nil && (interrupted(err) || onlyReplay(err)):
 			return p.become(phaseStopped, nil)
 		case errors.Is(err, errReopen) && ctx.Err() == nil:
 			if err := p.become(phaseConnecting, nil); err != nil {
@@ -194,6 +194,12 @@ func (p *Pipeline) Run(ctx context.Context) error {
 			return p.become(phaseStopped, nil)
 		}
 	}
+}
+
+// onlyReplay reports that a session ended by a replay that was refused.
+func onlyReplay(err error) bool {
+	var ended *replayEnded
+	return errors.As(err, &ended)
 }
 
 // interrupted reports that err came from the end of the context of Run, not

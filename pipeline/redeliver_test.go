@@ -59,3 +59,17 @@ func TestRedeliver(t *testing.T) {
 		}
 	})
 }
+
+// TestEndBehindRefusedReplay: a pipeline that is told to end just behind a replay that was
+// refused ends well.
+func TestEndBehindRefusedReplay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := entraintest.NewMemorySource(entraintest.MemorySourceConfig{})
+		history(src, 3)
+		f := openOffice(t, src, pipeline.DeadLetters{}, "source/memory/2000/0")
+		if _, err := f.Replay(t.Context(), nil); err == nil {
+			t.Error("what is refused was replayed")
+		}
+		f.end() // it reports an error
+	})
+}
