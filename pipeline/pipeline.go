@@ -169,16 +169,17 @@ func (p *Pipeline) Run(ctx context.Context) error {
 			return p.become(phaseStopped, nil)
 		}
 		err := p.session(ctx, &delays)
+		over := ctx.Err() != nil // looked at once: it may change meanwhile
 		switch {
-		case err == nil || errors.Is(err, errCopied) || ctx.Err() != nil && (interrupted(err) || onlyReplay(err)):
+		case err == nil || errors.Is(err, errCopied) || over && (interrupted(err) || onlyReplay(err)):
 			return p.become(phaseStopped, nil)
-		case errors.Is(err, errReopen) && ctx.Err() == nil:
+		case errors.Is(err, errReopen) && !over:
 			if err := p.become(phaseConnecting, nil); err != nil {
 				return err
 			}
 			continue
-		case ctx.Err() == nil && (p.meetsNew(ctx, err) || p.letters.refuse(err) || p.tables.survive(ctx, err) || p.renew(ctx, err)):
-		case ctx.Err() != nil || !entrain.IsRetryable(err) || !p.wasUp() && !p.opt.Standby:
+		case !over && (p.meetsNew(ctx, err) || p.letters.refuse(err) || p.tables.survive(ctx, err) || p.renew(ctx, err)):
+		case over || !entrain.IsRetryable(err) || !p.wasUp() && !p.opt.Standby:
 			p.count(err)
 			return errors.Join(err, p.become(phaseFailed, err))
 		}
