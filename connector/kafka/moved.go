@@ -54,7 +54,7 @@ func (p *production) remembered(ctx context.Context, adm *kadm.Client) (*state, 
 			return k.state()
 		case denied(err) != "":
 			return newState(), nil
-		case !kerr.IsRetriable(errors.Unwrap(err)) && !kerr.IsRetriable(err):
+		case !kerr.IsRetriable(err):
 			return nil, err
 		}
 		if err := pause(ctx, metadataPause); err != nil { // it is being made
