@@ -95,23 +95,31 @@ func New(o Options) (*Fanout, error) {
 }
 
 // Run captures and delivers until ctx ends or the capture does. What ends the
-// capture ends all; its error is returned. What ends a delivery is logged and shown
+// capture ends all; its error is returned. Where there is none, a stream that is in
+// another place than the file says ends all. What ends a delivery is logged and shown
 // by Sinks, and the delivery is tried again: the others and the capture do not wait
 // for it. In a bounded run it is returned when the others are done.
 func (f *Fanout) Run(ctx context.Context) error {
-	delivering, stop := context.WithCancel(ctx)
-	defer stop()
+	delivering, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		each(f.sinks, func(_ int, s *sink) { s.run(delivering) })
+		each(f.sinks, func(_ int, s *sink) {
+			if err := s.run(delivering); err != nil {
+				end(err)
+			}
+		})
 	}()
 	var err error
 	if f.opt.Capture != nil {
 		err = f.opt.Capture.Run(ctx)
-		stop()
+		end(nil)
 	}
 	<-ended
+	if f.opt.Capture == nil && ctx.Err() == nil {
+		return context.Cause(delivering)
+	}
 	if err != nil || !f.opt.Bounded || ctx.Err() != nil {
 		return err
 	}

@@ -325,3 +325,31 @@ func TestOptions(t *testing.T) {
 		}
 	}
 }
+
+// elsewhere is a log that is in another place than the file says.
+type elsewhere struct {
+	stream.Log
+	err error
+}
+
+func (e *elsewhere) Partitions(context.Context) ([]stream.Partition, error) { return nil, e.err }
+
+// TestDeliveryFromElsewhereEnds: a process that only delivers ends where its file has to
+// be mended; what may mend itself is tried again.
+func TestDeliveryFromElsewhereEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for code, ends := range map[string]bool{"stream_topic_changed": true, "kafka_denied": false} {
+			r := newRig(t, rigConfig{})
+			stop := &entrain.Stop{Code: code, What: "the topic"}
+			f, err := New(Options{Stream: &elsewhere{r.log, stop}, Sinks: []Sink{r.sink("one", well), r.sink("two", well)}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			if err := f.Run(ctx); errors.Is(err, stop) != ends || (ctx.Err() == nil) != ends || err != nil && !ends {
+				t.Errorf("%s: %v, %v", code, err, ctx.Err())
+			}
+			cancel()
+		}
+	})
+}

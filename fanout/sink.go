@@ -47,8 +47,13 @@ const (
 	firstLook = 20 * time.Millisecond
 )
 
-// run delivers every partition that this process is to deliver, until ctx ends.
-func (s *sink) run(ctx context.Context) {
+// codeMoved is the stop of a stream that is in another place than the file says:
+// trying again reads the same file.
+const codeMoved = "stream_topic_changed"
+
+// run delivers every partition that this process is to deliver, until ctx ends. It
+// returns what ends the others, too; with a capture that is for the capture to do.
+func (s *sink) run(ctx context.Context) error {
 	take := s.takeAll
 	if assigner, ok := s.f.opt.Stream.(stream.Assigner); ok {
 		take = func(ctx context.Context) error { return assigner.Assign(ctx, s.Cursor, s.deliver) }
@@ -56,11 +61,15 @@ func (s *sink) run(ctx context.Context) {
 	for {
 		err := take(ctx)
 		if ctx.Err() != nil {
-			return
+			return nil
+		}
+		var stop *entrain.Stop
+		if s.f.opt.Capture == nil && errors.As(err, &stop) && stop.Code == codeMoved {
+			return err
 		}
 		s.log.Error("the stream's partitions cannot be taken, will try again", "error", err, "in", patience)
 		if !sleep(ctx, patience) {
-			return
+			return nil
 		}
 	}
 }

@@ -106,8 +106,8 @@ type Request struct {
 }
 
 // Register returns the id of a schema, which is registered if it is not there.
-// The errors: a [*entrain.Stop] schema_incompatible, schema_missing,
-// schema_refused or registry_denied; a retryable one if the registry does not
+// The errors: a [*entrain.Stop] schema_incompatible, schema_type,
+// schema_missing, schema_refused or registry_denied; a retryable one if the registry does not
 // answer or says that it cannot now. It takes a few requests, each bounded by the
 // configured time.
 func (c *Client) Register(ctx context.Context, r Request) (int, error) {
@@ -164,6 +164,14 @@ func (c *Client) examine(ctx context.Context, r *Request, schema sr.Schema) erro
 	}
 	if err != nil {
 		return fmt.Errorf("look at the subject: %w", err)
+	}
+	const latest = -1
+	last, err := c.api.SchemaByVersion(ctx, r.Subject, latest)
+	if err != nil && !isMissing(err) {
+		return fmt.Errorf("look at the subject's last version: %w", err)
+	}
+	if err == nil && last.Type != schema.Type { // what a registry says of the two is about one's grammar
+		return c.stopType(r, last.Version, [2]sr.SchemaType{last.Type, schema.Type})
 	}
 	const all = -2 // which of the versions count, the subject's level says
 	result, err := c.api.CheckCompatibility(sr.WithParams(ctx, sr.Verbose), r.Subject, all, schema)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os/exec"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -316,5 +317,45 @@ func TestChanges(t *testing.T) {
 	}
 	if got := changes(Avro, record(), record(many...)); strings.Count(got, "new: ") != shownChanges || !strings.HasSuffix(got, "; and 12 more") {
 		t.Errorf("of 20 changes: %s", got)
+	}
+}
+
+// TestSubjectOfAnotherType: a subject whose versions are in another language is named, not
+// asked about for ever; and what the stop says to type helps.
+func TestSubjectOfAnotherType(t *testing.T) {
+	url, name := registrytest.Start(t).URL(), subject()
+	c := client(t, url, nil)
+	proto := request(name, "syntax = \"proto2\";\npackage s.t;\nmessage Value {\n  optional int32 id = 300000 [json_name = \"id\"];\n}\n")
+	proto.Type = Protobuf
+	object := request(name, `{"$schema":"http://json-schema.org/draft-07/schema#","type":"object","properties":{"id":{"type":"integer"}}}`)
+	object.Type = JSON
+	all := map[string]Request{"AVRO": request(name, record("id int")), "PROTOBUF": proto, "JSON": object}
+	for was, first := range all {
+		for is, second := range all {
+			if was == is {
+				continue
+			}
+			if _, err := c.Register(t.Context(), first); err != nil {
+				t.Fatalf("%s: %v", was, err)
+			}
+			_, err := client(t, url, nil).Register(t.Context(), second)
+			stop := wantStop(t, err, "schema_type", name, "s.t", "shop/inc/7/0", "is "+was, "writes "+is)
+			_, command, there := strings.Cut(stop.Next, "; or, when nobody reads by it any more, remove it for good: ")
+			command, _, _ = strings.Cut(command, "; then: ")
+			if !there || !strings.HasPrefix(command, "curl ") {
+				t.Fatalf("the advice is %s", stop.Next)
+			}
+			if out, err := exec.CommandContext(t.Context(), "sh", "-c", command).CombinedOutput(); err != nil {
+				t.Fatalf("%s: %v %s", command, err, out)
+			}
+			again := client(t, url, nil)
+			if _, err := again.Register(t.Context(), second); err != nil {
+				t.Errorf("%s behind %s, after %s: %v", is, was, command, err)
+			}
+			if out, err := exec.CommandContext(t.Context(), "sh", "-c", command).CombinedOutput(); err != nil {
+				t.Fatalf("%s: %v %s", command, err, out)
+			}
+			c = client(t, url, nil)
+		}
 	}
 }

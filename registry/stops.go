@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/twmb/franz-go/pkg/sr"
+
 	"github.com/entrainsync/entrain"
 )
 
@@ -112,5 +114,18 @@ func (c *Client) stopRefused(r *Request, err error) error {
 		Next:  "see that this answers with a list: " + c.curl("", "/subjects") + ", and this with READWRITE: " + c.curl("", "/mode") + "; then: entrain run FILE",
 		Table: r.Table,
 		Err:   err,
+	}
+}
+
+// stopType is for a subject whose versions are in another language than the schema.
+func (c *Client) stopType(r *Request, version int, types [2]sr.SchemaType) error {
+	return &entrain.Stop{
+		Code: "schema_type",
+		What: fmt.Sprintf("%s at %s: version %d of the subject is %s, and this pipeline writes %s", r.about(), r.At, version, types[0], types[1]),
+		Why:  "consumers that follow the subject could not read it, and the registry cannot compare the two",
+		Next: fmt.Sprintf("choose another topic, format or schema_registry.subject in FILE; or, when nobody reads by it any more, remove it for good: %s && %s; then: entrain run FILE",
+			c.curl("-X DELETE ", "/subjects/"+escape(r.Subject)), c.curl("-X DELETE ", "/subjects/"+escape(r.Subject)+"?permanent=true")),
+		Data:  true,
+		Table: r.Table,
 	}
 }

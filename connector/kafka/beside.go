@@ -51,6 +51,9 @@ func (e *besideError) Unwrap() error { return e.error }
 // complete puts into a stream what events do not carry, before anybody else sees
 // it.
 func (s *shapes) complete(ctx context.Context, of *entrain.Stream) error {
+	if of.Incarnation == "" { // of a definition
+		return nil
+	}
 	name := strings.TrimPrefix(streamName(of), streamKey)
 	there := func() bool {
 		database, known := s.databases[name]

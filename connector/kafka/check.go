@@ -11,6 +11,7 @@ import (
 
 // The codes of the findings.
 const (
+	codeTopic       = "kafka_topic"
 	codePartitions  = "kafka_partitions"
 	codeCleanup     = "kafka_cleanup"
 	codeRetention   = "kafka_retention"
@@ -26,6 +27,7 @@ var judges = []struct {
 	code  string
 	judge func(p *production, f *facts) []entrain.Finding
 }{
+	{codeTopic, judgeTopic},
 	{codePartitions, judgePartitions},
 	{codeCleanup, judgeCleanup},
 	{codeRetention, judgeRetention},
@@ -61,6 +63,7 @@ func (l *Log) Check(ctx context.Context, _ *entrain.Report) (entrain.Report, err
 		},
 		producers: []string{s.transactionalID, s.transactionalID + valuesSuffix},
 		groups:    l.groups(),
+		log:       l.name,
 	}
 	report, f, err := s.examine(ctx, q)
 	if err != nil {

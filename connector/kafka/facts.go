@@ -55,6 +55,7 @@ type questions struct {
 	topics    []question
 	producers []string // transactional ids
 	groups    []string
+	log       string // the topic of a log; empty of a sink
 }
 
 // facts are the answers.
@@ -65,6 +66,8 @@ type facts struct {
 	longest int64
 	// producers and groups are those for which a right is missing.
 	producers, groups []string
+	// before are other topics that a log's events are in.
+	before []string
 }
 
 // topicFacts is a topic as it is, or what the brokers say to its being made.
@@ -131,6 +134,13 @@ func (p *production) ask(ctx context.Context, q questions) (*facts, error) {
 	adm, f := kadm.NewClient(client), &facts{}
 	if err := p.askTopics(ctx, adm, q.topics, f); err != nil {
 		return nil, err
+	}
+	if q.log != "" {
+		s, err := p.remembered(ctx, adm)
+		if err != nil {
+			return nil, err
+		}
+		f.before = s.writtenTo(q.log)
 	}
 	f.longest = longestTransaction(ctx, adm)
 	for _, id := range q.producers {

@@ -97,6 +97,7 @@ type Log struct {
 	members map[string]*kgo.Client // of groups, by cursor
 	cursors []string
 	removed bool // a teardown has begun: nothing is made any more
+	settled bool // events of the pipeline are in this topic
 }
 
 var (
@@ -193,7 +194,7 @@ func (l *Log) explain(err error) error {
 }
 
 // ensureTopic returns the topic, which is made if it is missing and create says
-// so.
+// so, unless the events are in another one.
 func (l *Log) ensureTopic(ctx context.Context, adm *kadm.Client) (*topic, error) {
 	l.mu.Lock()
 	removed := l.removed
@@ -204,6 +205,9 @@ func (l *Log) ensureTopic(ctx context.Context, adm *kadm.Client) (*topic, error)
 			return &topic{name: l.name}, nil
 		}
 		return t, err
+	}
+	if err := l.unmoved(ctx, adm); err != nil {
+		return nil, err
 	}
 	return l.sink.ensure(ctx, adm, l.sink.events(l.name))
 }
@@ -283,8 +287,7 @@ func (l *Log) Assign(ctx context.Context, cursor string, work func(ctx context.C
 	l.member(cursor, client)
 	defer a.leave(client)
 	for a.ctx.Err() == nil { // polling tells of what the group cannot do
-		fetches := client.PollFetches(a.ctx)
-		if err := fetchError(a.ctx, fetches); err != nil && a.ctx.Err() == nil {
+		if err := l.poll(a.ctx, client); err != nil && a.ctx.Err() == nil {
 			return l.explain(groupError(err, cursor))
 		}
 	}

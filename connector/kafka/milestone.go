@@ -36,6 +36,9 @@ func (l *Log) Milestone(ctx context.Context) (stream.Milestone, error) {
 		if err := decodeState(state.keys[positionKey], &p, &p.V); err != nil {
 			return fmt.Errorf("the position in topic %s: %w", state.topic.name, err)
 		}
+		if err := l.unmoved(ctx, adm); err != nil {
+			return err
+		}
 		m.Source = entrain.Position{Incarnation: p.Incarnation, Offset: p.Offset}
 		t, err := look(ctx, adm, l.name)
 		if err != nil {

@@ -88,11 +88,11 @@ func (w *writer) rememberShape(ctx context.Context, t *entrain.Table) error {
 }
 
 // rememberStream puts beside a log what its events do not carry of their stream,
-// once a session.
+// once a session. Definitions have no stream's history, and nothing to tell of it.
 func (w *writer) rememberStream(ctx context.Context, tx *entrain.Transaction) error {
 	s := tx.Stream
 	w.version = tx.Version
-	if w.log == nil || w.stream == s {
+	if w.log == nil || w.stream == s || s.Incarnation == "" {
 		return nil
 	}
 	w.stream = s

@@ -32,6 +32,7 @@ const stateVersion = 1
 // state is what a state topic says.
 type state struct {
 	position entrain.Position
+	topic    string                 // of a log, that the position was written with; empty by older versions
 	shapes   map[string]bool        // by fingerprint in hexadecimal
 	topics   map[string]topicRecord // the topics that were written to
 	keys     map[string][]string    // how the rows of a table are spread
@@ -42,6 +43,8 @@ type positionRecord struct {
 	V           int    `json:"v"`
 	Incarnation string `json:"incarnation"`
 	Offset      string `json:"offset"`
+	// Topic is the one of a log's events; empty of a sink.
+	Topic string `json:"topic,omitempty"`
 }
 
 type topicRecord struct {
@@ -87,6 +90,7 @@ func (s *state) take(r *kgo.Record) error {
 		var p positionRecord
 		if err = decodeState(r.Value, &p, &p.V); err == nil {
 			s.position = entrain.Position{Incarnation: p.Incarnation, Offset: p.Offset}
+			s.topic = p.Topic
 		}
 	case strings.HasPrefix(key, shapeKey):
 		s.shapes[key[len(shapeKey):]] = r.Value != nil

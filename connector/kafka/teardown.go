@@ -249,6 +249,9 @@ func (l *Log) Teardown(ctx context.Context) ([]entrain.Removal, error) {
 		if err != nil {
 			return err
 		}
+		if err := l.unmoved(ctx, adm); err != nil {
+			return err // the state tells what is to be removed of the other one
+		}
 		topics, err := l.ownTopics(ctx, adm, state)
 		if err != nil {
 			return err
@@ -265,34 +268,61 @@ func (l *Log) Teardown(ctx context.Context) ([]entrain.Removal, error) {
 	return all, nil
 }
 
-// ownTopics are the topic and its shapes, as far as we made them; none if other
-// producers write there.
+// ownTopics are the log's topic, those that it was in before, and their shapes, as far
+// as we made them; none that other producers write to.
 func (l *Log) ownTopics(ctx context.Context, adm *kadm.Client, state *kept) ([]string, error) {
-	beside, err := l.sink.recall(ctx, adm, l.name+shapesSuffix)
+	logs := []string{l.name}
+	for key := range state.keys {
+		name, isMade := strings.CutPrefix(key, madeKey)
+		if isMade && name != l.name && name != l.sink.transactionalID+stateSuffix && !strings.HasSuffix(name, shapesSuffix) {
+			logs = append(logs, name)
+		}
+	}
+	slices.Sort(logs[1:])
+	var names []string
+	for _, log := range logs {
+		some, err := l.ownTopic(ctx, adm, topicOf{log, state})
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, some...)
+	}
+	return names, nil
+}
+
+// topicOf is a topic that the state tells of.
+type topicOf struct {
+	name  string
+	state *kept
+}
+
+func (l *Log) ownTopic(ctx context.Context, adm *kadm.Client, of topicOf) ([]string, error) {
+	beside, err := l.sink.recall(ctx, adm, of.name+shapesSuffix)
 	if err != nil {
 		return nil, err
 	}
-	if othersWrite(beside, state) {
+	if l.othersWrite(beside, of.state) {
 		return nil, nil
 	}
 	var names []string
-	t, err := look(ctx, adm, l.name)
+	t, err := look(ctx, adm, of.name)
 	switch {
 	case errors.Is(err, kerr.UnknownTopicOrPartition):
 	case err != nil:
-		return nil, fmt.Errorf("look at topic %s: %w", l.name, err)
-	case state.made(t):
-		names = append(names, l.name)
+		return nil, fmt.Errorf("look at topic %s: %w", of.name, err)
+	case of.state.made(t):
+		names = append(names, of.name)
 	}
-	if beside.topic != nil && state.made(beside.topic) {
+	if beside.topic != nil && of.state.made(beside.topic) {
 		names = append(names, beside.topic.name)
 	}
 	return names, nil
 }
 
 // othersWrite reports whether there are streams of another source than ours in a
-// log. Ours is the one of the incarnation that the position is of.
-func othersWrite(beside, state *kept) bool {
+// log. Ours is the one of the incarnation that the position is of; what has none and
+// is called as we are, older versions wrote for definitions of tables.
+func (l *Log) othersWrite(beside, state *kept) bool {
 	var p positionRecord
 	_ = decodeState(state.keys[positionKey], &p, &p.V) // a strange one is nobody's
 	sources := map[string]bool{}
@@ -300,7 +330,7 @@ func othersWrite(beside, state *kept) bool {
 	for key := range beside.keys {
 		name, isStream := strings.CutPrefix(key, streamKey)
 		at := strings.LastIndexByte(name, '/')
-		if !isStream || at < 0 {
+		if !isStream || at < 0 || name == l.sink.transactionalID+"/" {
 			continue
 		}
 		sources[name[:at]] = true

@@ -156,6 +156,9 @@ func (w *writer) end(ctx context.Context, through entrain.Position) error {
 	}
 	if w.exactly {
 		p := positionRecord{V: stateVersion, Incarnation: through.Incarnation, Offset: through.Offset}
+		if w.log != nil {
+			p.Topic = w.log.name
+		}
 		if err := w.remember(ctx, w.own, positionKey, p); err != nil {
 			return err
 		}
@@ -239,6 +242,11 @@ func (w *exactWriter) Position(ctx context.Context) (entrain.Position, error) {
 
 // takeOver fences all producers of an older session before it reads the state.
 func (w *exactWriter) takeOver(ctx context.Context) error {
+	if w.log != nil { // before anybody is fenced
+		if err := w.log.unmoved(ctx, w.admin); err != nil {
+			return err
+		}
+	}
 	if _, _, err := w.client.ProducerID(ctx); err != nil {
 		return err
 	}
@@ -263,7 +271,10 @@ func (w *exactWriter) takeOver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := w.introduce(ctx, own); err != nil {
+	if err = w.introduce(ctx, own); err == nil {
+		err = w.log.stays(w.state)
+	}
+	if err != nil {
 		v.client.Close()
 		return err
 	}
