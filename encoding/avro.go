@@ -109,10 +109,12 @@ func (a *Avro) appendColumns(dst []byte, table *entrain.Table, row entrain.Row) 
 	return dst, nil
 }
 
-// appendMeta writes the fields that every record has behind its columns.
+// appendMeta writes the fields that every record has behind its columns. An ordinal
+// with its highest bit set, as copied rows have it, is a negative long: the same 64
+// bits, as two's complement.
 func (a *Avro) appendMeta(dst []byte, e *entrain.Event) ([]byte, error) {
-	if e.Tx.Version > math.MaxInt64 || e.Ordinal > math.MaxInt64 {
-		return dst, fmt.Errorf("version %d or ordinal %d is more than a long has", e.Tx.Version, e.Ordinal)
+	if e.Tx.Version > math.MaxInt64 {
+		return dst, fmt.Errorf("version %d is more than a long has", e.Tx.Version)
 	}
 	dst = appendAvroText(dst, []byte(e.Op.String()))
 	a.id = e.AppendID(a.id[:0])

@@ -253,6 +253,8 @@ func (s *Shape) resync(c *entrain.SchemaChange) string {
 		case f == nil && s.Unasked:
 		case f == nil:
 			return "what rows that were there have in the new column " + name + " is not known"
+		case f.Volatile && f.Default == "":
+			return "the new column " + name + " is generated, and may have another value in each row"
 		case f.Volatile:
 			return "the new column " + name + " has a default that may be another value for each row: " + f.Default
 		case f.Default != "" && f.Fill == nil:

@@ -274,6 +274,7 @@ func (a *alteration) execute(ctx context.Context) error {
 	}
 	a.w.forgetTables()
 	clear(a.w.pinned)
-	a.w.log.Info("changed a table of the target as the source did", "table", a.event.Table.String(), "sql", a.sql, "event", a.event.ID())
+	event := *a.event // the batch may be gone when the transaction ends
+	a.w.catalog.altered = append(a.w.catalog.altered, altered{&event, a.sql})
 	return nil
 }

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -316,4 +317,38 @@ func TestTypeChangedAtTarget(t *testing.T) {
 			t.Errorf("the rows have %q", got)
 		}
 	})
+}
+
+// TestAlteredIsToldLater: the log says that a table was changed once that is durable,
+// and not if the transaction failed: the stop's SQL has the change then, and leaves
+// no row without a key.
+func TestAlteredIsToldLater(t *testing.T) {
+	url := pgtest.CreateDatabase(t, pgtest.Shared(t, pgtest.Majors(t)[0]))
+	pgtest.Exec(t, url, `CREATE TABLE bare (v text); INSERT INTO bare VALUES ('a'), ('b')`)
+	before := keyless(describe(t, url, "public", "bare"))
+	after := &entrain.Table{Schema: "public", Name: "bare", Columns: []entrain.Column{
+		{Name: "v", Type: "text", Modifier: -1}, {Name: "id", Type: "int8", Modifier: -1, Key: true, Kind: entrain.Integer}}}
+	after.Version = after.Fingerprint()
+	change := reshape(before, after, nil, entrain.ColumnFacts{Name: "id", Volatile: true, NotNull: true})
+	var log strings.Builder
+	feed := func() *feed {
+		f := newFeed(t, url)
+		f.w.log = slog.New(slog.NewTextHandler(&log, nil))
+		return f
+	}
+	f := feed()
+	stop := wantStop(t, f.w.Write(t.Context(), f.batch(tx(change, settling(ins(after, "a", "1"))))), "key_index_missing")
+	if log.Len() > 0 {
+		t.Errorf("the log says of what was undone: %s", &log)
+	}
+	pgtest.Exec(t, url, stop.Next)
+	f = feed()
+	f.write(tx(change, settling(ins(after, "a", "1")), settling(ins(after, "b", "2"))))
+	wantRows(t, url, `SELECT string_agg(v || id, ' ' ORDER BY id), count(*) FROM bare`, "a1 b2|2")
+	pgtest.Exec(t, url, `ALTER TABLE bare DROP COLUMN id, ADD COLUMN other int; CREATE UNIQUE INDEX ON bare (v)`)
+	f = feed()
+	f.write(tx(change))
+	if !strings.Contains(log.String(), "changed a table of the target as the source did") {
+		t.Errorf("of a change that is durable the log says %q", &log)
+	}
 }

@@ -76,9 +76,7 @@ type catalog struct {
 	parent map[string]string // oids: of a partition, that of what it is a part of
 	since  time.Time         // when the graph was read
 	last   *targetTable
-	// known are the changes of shapes that are remembered, coming those in the
-	// batch at hand.
-	known, coming []entrain.Event
+	shapes
 	// prepared are the names of the questions that were asked before: planning
 	// one takes longer than answering it.
 	prepared map[string]string
@@ -182,7 +180,7 @@ func (c *catalog) load(ctx context.Context, events []entrain.Event) error {
 			last = e.Table
 		}
 		if e.Settling && !c.table(e.Table).arbiter {
-			return stopNoArbiter(c.table(e.Table))
+			return c.stopNoArbiter(c.table(e.Table))
 		}
 	}
 	return c.loadGraph(ctx)
@@ -202,7 +200,7 @@ func (c *catalog) learn(ctx context.Context, tables ...*entrain.Table) error {
 		}
 		if t.Shadow {
 			if !st.arbiter {
-				return stopNoArbiter(st)
+				return c.stopNoArbiter(st)
 			}
 			st = st.double()
 		}

@@ -2,10 +2,53 @@ package apply
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 
 	"github.com/entrainsync/entrain"
 )
+
+// shapes are the changes of tables' shapes that a session has to do with.
+type shapes struct {
+	// known are those that are remembered, coming those in the batch at hand.
+	known, coming []entrain.Event
+	// altered are those that the open transaction has made at the target: they are
+	// undone if it fails.
+	altered []altered
+}
+
+// altered is a change of a table of the target that is not committed yet.
+type altered struct {
+	event *entrain.Event
+	sql   []string
+}
+
+// durable tells the log what the transaction has changed, now that it is committed.
+func (s *shapes) durable(log *slog.Logger) {
+	for _, a := range s.altered {
+		log.Info("changed a table of the target as the source did", "table", a.event.Table.String(), "sql", a.sql, "event", a.event.ID())
+	}
+	s.altered = nil
+}
+
+// undone returns the SQL of what the open transaction has made of a table, and the
+// columns among its key's that came by that.
+func (s *shapes) undone(t *entrain.Table) (sql, keys []string) {
+	for _, a := range s.altered {
+		if a.event.Table.Schema != t.Schema || a.event.Table.Name != t.Name {
+			continue
+		}
+		sql = append(sql, a.sql...)
+		for i := range a.event.Schema.Columns {
+			c := &a.event.Schema.Columns[i]
+			isKey := func(k entrain.Column) bool { return c.Kind == entrain.ColumnAdded && k.Key && k.Name == c.After.Name }
+			if slices.ContainsFunc(t.Columns, isKey) {
+				keys = append(keys, c.After.Name)
+			}
+		}
+	}
+	return sql, keys
+}
 
 func changesShape(e entrain.Event) bool { return e.Op == entrain.OpSchema }
 

@@ -14,7 +14,10 @@ import (
 	"github.com/entrainsync/entrain/connector/postgres/sqltext"
 )
 
-func stopNoArbiter(st *targetTable) error {
+// stopNoArbiter is for a table whose rows cannot be replaced by key. What the open
+// transaction did to the table is undone with it, so that the advice has that, too:
+// rows from before a new key have none, and would stay beside those that come with it.
+func (c *catalog) stopNoArbiter(st *targetTable) error {
 	stop := &entrain.Stop{
 		Code: "key_index_missing",
 		What: fmt.Sprintf("table %s has no unique index at the target on what identifies its rows, or one that is deferrable", st.Table),
@@ -27,6 +30,17 @@ func stopNoArbiter(st *targetTable) error {
 	if len(st.Key) == 0 {
 		stop.Why = "the source identifies rows by all their columns, and the target's table has no primary key; " + stop.Why
 		stop.Next = fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (…);   -- the columns that tell its rows apart\n%s", st.sql, thenRun)
+	}
+	before, keys := c.undone(st.Table)
+	if len(keys) > 0 {
+		stop.Why += "; the key is new, so that the rows which are there have none: they are removed first, since all rows of the table are delivered once more"
+		for i, name := range keys {
+			keys[i] = sqltext.Ident(name) + " IS NULL"
+		}
+		before = append(before, fmt.Sprintf("DELETE FROM %s WHERE %s;", st.sql, strings.Join(keys, " OR ")))
+	}
+	if len(before) > 0 {
+		stop.Next = lines(before) + "\n" + stop.Next
 	}
 	return stop
 }

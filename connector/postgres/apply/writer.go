@@ -176,6 +176,7 @@ func (w *writer) committed(through entrain.Position) {
 	w.inTx = false
 	w.ahead.moved()
 	clear(w.pinned)
+	w.catalog.durable(w.log)
 	w.count(through)
 }
 
