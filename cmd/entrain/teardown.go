@@ -90,39 +90,53 @@ func (l *loaded) removals(ctx context.Context, held *store.Held) ([]entrain.Remo
 	return all, nil
 }
 
-// removalsAtServers asks source, stream and sinks, these for each partition of the
-// stream, too. What two of them would remove is removed once.
+// removalsAtServers asks source, sinks, these for each partition of the stream, too, and
+// the stream, which comes last: without it nobody knows what its partitions were. What
+// two of them would remove is removed once.
 func (l *loaded) removalsAtServers(ctx context.Context) ([]entrain.Removal, error) {
-	type thing struct{ what, sql string }
-	var all []entrain.Removal
-	known := map[thing]bool{}
-	add := func(end any) error {
-		t, ok := end.(entrain.Teardowner)
-		if !ok {
-			return nil
-		}
-		some, err := t.Teardown(ctx)
-		for _, r := range some {
-			if id := (thing{r.What, r.SQL}); !known[id] {
-				known[id] = true
-				all = append(all, r)
-			}
-		}
-		return err
-	}
+	var streams, others once
 	for _, end := range l.ends() {
-		if err := add(end); err != nil {
+		list := &others
+		if l.log != nil && end == any(l.log) { // before its partitions are asked for, which opens it
+			list = &streams
+		}
+		if err := list.add(ctx, end); err != nil {
 			return nil, err
 		}
 	}
 	if l.log == nil {
-		return all, nil
+		return others.list, nil
 	}
-	err := l.eachDelivery(ctx, func(_ stream.Partition, sink entrain.Sink) error { return add(sink) })
+	err := l.eachDelivery(ctx, func(_ stream.Partition, sink entrain.Sink) error { return others.add(ctx, sink) })
 	if closer, ok := l.log.(io.Closer); ok { // an embedded one is removed later
 		err = errors.Join(err, closer.Close())
 	}
-	return all, err
+	return append(others.list, streams.list...), err
+}
+
+// once is removals of different things.
+type once struct {
+	list  []entrain.Removal
+	known map[[2]string]bool
+}
+
+// add asks an end of the pipeline what it left.
+func (o *once) add(ctx context.Context, end any) error {
+	t, ok := end.(entrain.Teardowner)
+	if !ok {
+		return nil
+	}
+	if o.known == nil {
+		o.known = map[[2]string]bool{}
+	}
+	some, err := t.Teardown(ctx)
+	for _, r := range some {
+		if id := [2]string{r.What, r.SQL}; !o.known[id] {
+			o.known[id] = true
+			o.list = append(o.list, r)
+		}
+	}
+	return err
 }
 
 // eachDelivery calls do with every sink as it is for every partition of the stream.

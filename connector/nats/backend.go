@@ -25,6 +25,9 @@ type backend struct {
 	dial     func(ctx context.Context, more ...natsgo.Option) (*natsgo.Conn, error)
 	// room, if not nil, is asked before anything is written, whether there is so much.
 	room func(least int64) error
+	// nothing, if not nil, reports that nothing was ever written, so that it need not be
+	// opened, and made, to look for it.
+	nothing func() bool
 	// withoutBatches: messages are appended one by one, as on a server before 2.12.
 	withoutBatches bool
 }
@@ -166,6 +169,9 @@ func (b *backend) suits(s jetstream.Stream, judge func(jetstream.StreamConfig) [
 
 // Producers implements [packed.Backend].
 func (b *backend) Producers(ctx context.Context) ([]string, error) {
+	if b.nothing != nil && b.nothing() {
+		return nil, nil
+	}
 	nc, js, err := b.connect(ctx)
 	if err != nil {
 		return nil, err

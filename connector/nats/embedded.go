@@ -70,7 +70,14 @@ func newEmbedded(cfg EmbeddedConfig) *embedded {
 func (e *embedded) backend(cfg Config) *backend {
 	return &backend{
 		name: "entrain", replicas: 1, maxBytes: cfg.MaxBytes, url: "(embedded in " + e.dir + ")", dial: e.dial, room: e.room,
+		nothing: e.nothing,
 	}
+}
+
+// nothing reports that the folder is not there.
+func (e *embedded) nothing() bool {
+	_, err := os.Stat(e.dir)
+	return errors.Is(err, os.ErrNotExist)
 }
 
 // embedded is the server inside the process.
