@@ -217,6 +217,7 @@ type production struct {
 	uncompacted       bool // topics of events are made so, whatever the brokers' default is
 	transactionalID   string
 	transactionTimout time.Duration
+	outage            *outage // of all sessions
 }
 
 // check completes and checks the settings.

@@ -166,7 +166,11 @@ func specLog(env connector.Env, decode connector.Decode) (stream.Log, error) {
 	if err := decode(&cfg); err != nil {
 		return nil, err
 	}
-	return NewLog(cfg)
+	l, err := NewLog(cfg)
+	if err == nil {
+		l.sink.outage.log = env.Log
+	}
+	return l, err
 }
 
 // Open connects a writer, which is an [entrain.Positioner].

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"regexp"
 	"strings"
 	"testing"
@@ -28,6 +29,7 @@ func TestOwnBroker(t *testing.T) {
 	t.Run("denied topic", func(t *testing.T) { deniedTopic(t, srv.Addr()) })
 	t.Run("denied producer", func(t *testing.T) { deniedProducer(t, srv.Addr()) })
 	t.Run("time-out", func(t *testing.T) { timedOut(t, srv.Addr()) })
+	t.Run("away", func(t *testing.T) { brokerAway(t, srv) })
 	t.Run("killed", func(t *testing.T) { brokerKilled(t, srv) })
 }
 
@@ -159,6 +161,52 @@ func timedOut(t *testing.T, address string) {
 	if got := records(t, address, id+".public.conformance"); len(got) != 2 {
 		t.Errorf("the topic has\n%s", show(got))
 	}
+}
+
+// brokerAway: brokers that confirm nothing are told of soon, and once; so is that they
+// do again, also where the session was given up meanwhile.
+func brokerAway(t *testing.T, srv *kafkaserver.Server) {
+	id := unique()
+	sink := newTestSink(t, srv.Addr(), id, short)
+	said := make(chan string, 100)
+	sink.outage.log = slog.New(slog.NewTextHandler(lines(said), nil))
+	w, _ := open(t, sink)
+	write(t, w, batchOf(1, row("1")))
+	if err := srv.Kill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	told := make(chan error, 1)
+	go func() { told <- w.Write(t.Context(), batchOf(2, row("2"))) }()
+	select {
+	case text := <-said:
+		if !strings.Contains(text, "WARN") || !strings.Contains(text, "confirm nothing") || !strings.Contains(text, srv.Addr()) {
+			t.Errorf("it is told %s", text)
+		}
+	case <-time.After(silence + 10*time.Second):
+		t.Error("nothing is told")
+	}
+	if err := srv.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-told; err != nil {
+		w.Close()
+		w, _ = open(t, sink)
+	}
+	write(t, w, batchOf(3, row("3")))
+	if text := <-said; !strings.Contains(text, "INFO") || !strings.Contains(text, "confirm what is written again") || !strings.Contains(text, "away=") {
+		t.Errorf("it is told %s", text)
+	}
+	if len(said) > 0 {
+		t.Errorf("and then %s", <-said)
+	}
+}
+
+// lines are what a log says, one a line.
+type lines chan string
+
+func (l lines) Write(b []byte) (int, error) {
+	l <- string(b)
+	return len(b), nil
 }
 
 // brokerKilled: a broker that dies in a transaction and comes back loses nothing

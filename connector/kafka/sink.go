@@ -13,7 +13,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 
@@ -54,6 +56,7 @@ func NewSink(cfg SinkConfig) (*Sink, error) {
 			create: orTrue(cfg.Create), partitions: cfg.Partitions, replication: cfg.ReplicationFactor, retention: cfg.Retention,
 			compression: cfg.Compression, partitioner: cfg.Partitioner, linger: cfg.Linger,
 			exactly: orTrue(cfg.ExactlyOnce), transactionalID: cfg.TransactionalID, transactionTimout: cfg.TransactionTimeout,
+			outage: &outage{log: slog.New(slog.DiscardHandler)},
 		},
 		shape: shape{
 			topic: cmp.Or(cfg.Topic, defaultTopic), messages: cfg.MessageTopic, format: cmp.Or(cfg.Format, "native"),
@@ -109,7 +112,11 @@ func Spec() connector.Spec {
 			if err := decode(&cfg); err != nil {
 				return nil, err
 			}
-			return NewSink(cfg)
+			s, err := NewSink(cfg)
+			if err == nil {
+				s.outage.log = env.Log
+			}
+			return s, err
 		},
 		Log: specLog,
 	}
@@ -149,6 +156,7 @@ func (s *Sink) open(ctx context.Context) (*writer, error) {
 	}
 	if err := bounded(ctx, patience, client.Ping); err != nil {
 		client.Close()
+		s.outage.began(time.Now())
 		return nil, s.failure(fmt.Errorf("open kafka sink: %w", err))
 	}
 	w := &writer{
@@ -157,6 +165,7 @@ func (s *Sink) open(ctx context.Context) (*writer, error) {
 		turn: make(chan struct{}, 1),
 	}
 	w.pool = newSlabPool(w.refuse)
+	w.pool.waits = w.waits
 	if w.form, err = newForm(w); err != nil {
 		client.Close()
 		return nil, fmt.Errorf("open kafka sink: %w", err)

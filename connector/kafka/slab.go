@@ -54,12 +54,15 @@ type slabPool struct {
 	free    chan *slab
 	current *slab
 	failed  func(s *slab, r *kgo.Record, err error)
+	// waits runs what waits for records to be done.
+	waits func(do func() error) error
 }
 
 // newSlabPool makes a pool that tells failed of records that were not written,
 // from any goroutine.
 func newSlabPool(failed func(s *slab, r *kgo.Record, err error)) *slabPool {
-	p := &slabPool{free: make(chan *slab, slabs), failed: failed}
+	p := &slabPool{free: make(chan *slab, slabs), failed: failed,
+		waits: func(do func() error) error { return do() }}
 	for range slabs {
 		p.free <- &slab{}
 	}
@@ -72,14 +75,31 @@ func (p *slabPool) take(ctx context.Context) (*slab, error) {
 		return p.current, nil
 	}
 	p.release()
-	select {
-	case s := <-p.free:
-		p.prepare(s)
-		p.current = s
-		return s, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	s, err := p.unused(ctx)
+	if err != nil {
+		return nil, err
 	}
+	p.prepare(s)
+	p.current = s
+	return s, nil
+}
+
+// unused returns a slab whose records are all done.
+func (p *slabPool) unused(ctx context.Context) (s *slab, err error) {
+	select {
+	case s = <-p.free:
+		return s, nil
+	default:
+	}
+	err = p.waits(func() error {
+		select {
+		case s = <-p.free:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	})
+	return s, err
 }
 
 // prepare gives a slab its memory when it is used the first time.

@@ -163,6 +163,15 @@ func (w *writer) end(ctx context.Context, through entrain.Position) error {
 			return err
 		}
 	}
+	if err := w.waits(func() error { return w.settle(ctx, through) }); err != nil {
+		return err
+	}
+	w.outage.over()
+	return nil
+}
+
+// settle waits until all records are written, and commits.
+func (w *writer) settle(ctx context.Context, through entrain.Position) error {
 	if err := bounded(ctx, 2*patience, w.client.Flush); err != nil {
 		return fmt.Errorf("write to kafka up to %s: %w", through, err)
 	}
@@ -235,8 +244,13 @@ func (w *exactWriter) Position(ctx context.Context) (entrain.Position, error) {
 	err := bounded(ctx, 2*patience, w.takeOver)
 	if err != nil {
 		w.over = errClosed
-		return entrain.Position{}, w.explain(fmt.Errorf("position at kafka: %w", err))
+		err = w.explain(fmt.Errorf("position at kafka: %w", err))
+		if errors.Is(err, entrain.ErrDisconnected) {
+			w.outage.began(w.now)
+		}
+		return entrain.Position{}, err
 	}
+	w.outage.over()
 	return w.state.position, nil
 }
 
