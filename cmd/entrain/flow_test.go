@@ -43,7 +43,7 @@ func TestAdviceOfADelivery(t *testing.T) {
 	}
 	defer d.Close()
 	var stop *entrain.Stop
-	err = d.Explain(&entrain.Stop{Code: "file_replaced", Next: "mv STATE/state.db STATE/state.db.old; entrain run FILE"})
+	err = d.Explain(t.Context(), &entrain.Stop{Code: "file_replaced", Next: "mv STATE/state.db STATE/state.db.old; entrain run FILE"})
 	want := filepath.Join(l.sinkFolder(), "sink.shop", "state.db")
 	if !errors.As(err, &stop) || !strings.HasPrefix(stop.Next, "mv "+want+" ") || !strings.HasSuffix(stop.Next, "entrain run FILE") {
 		t.Errorf("%v; want %s", err, want)
