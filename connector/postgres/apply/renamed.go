@@ -9,11 +9,11 @@ import (
 
 const (
 	hasPositionsSQL = `SELECT to_regclass('entrain.position') IS NOT NULL AND has_table_privilege(to_regclass('entrain.position'), 'SELECT')`
-	positionsOfSQL  = `SELECT DISTINCT pipeline FROM entrain.position WHERE starts_with(pipeline, $1 || ':') AND source = $2 ORDER BY 1`
+	positionsOfSQL  = `SELECT DISTINCT pipeline FROM entrain.position WHERE starts_with(pipeline, $1 || ':') AND source = $2 AND incarnation <> '' ORDER BY 1`
 )
 
 // PositionsOf lists the names under which deliveries of a pipeline behind a stream,
-// PIPELINE:SINK or PIPELINE:SINK:PARTITION, have a position at the target; none if our
+// PIPELINE:SINK or PIPELINE:SINK:PARTITION, have delivered anything into the target; none if our
 // role may not read them. It may be called at any time from any goroutine.
 func (s *Sink) PositionsOf(ctx context.Context, pipeline string) ([]string, error) {
 	conn, err := dial.Connect(ctx, s.conn)
