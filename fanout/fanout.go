@@ -55,7 +55,7 @@ type Delivery struct {
 	Close func() error
 	// Explain puts into what ended the pipeline what only its maker knows, such as
 	// where its state is. It may be nil.
-	Explain func(error) error
+	Explain func(context.Context, error) error
 }
 
 // Fanout runs what its options say. Run may be called once, Sinks at any time

@@ -187,7 +187,7 @@ func (s *sink) once(ctx context.Context, p stream.Partition, source entrain.Sour
 	err = d.Engine.Run(ctx)
 	seen()
 	if err != nil && d.Explain != nil {
-		err = d.Explain(err)
+		err = d.Explain(ctx, err)
 	}
 	if d.Close != nil {
 		err = errors.Join(err, d.Close())

@@ -43,6 +43,10 @@ type Options struct {
 	// Relayed: the source is a durable stream, whose events of changed shapes the
 	// capture has made.
 	Relayed bool
+	// Lacking, if set, says how a table is made that the sink lacks, behind a stream, and
+	// has its rows delivered once more. It gets the stop, which has the table. Nil: it
+	// cannot be made. One goroutine calls it at a time.
+	Lacking func(context.Context, *entrain.Stop) (*entrain.ChunkTable, error)
 	// Standby: another process may have the source; this one waits until it can take
 	// it over, if the source is an [entrain.Leaser], and an error that a new session
 	// may mend is retried from the beginning.
@@ -97,6 +101,8 @@ const (
 type Pipeline struct {
 	opt Options
 	log *slog.Logger
+	// lacking is about the table that the next session makes; for Run's goroutine.
+	lacking *entrain.Stop
 
 	renews   bool // the next session begins a new history with the source
 	saidOnce bool // that something without changes was not copied
@@ -178,7 +184,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 				return err
 			}
 			continue
-		case !over && (p.meetsNew(ctx, err) || p.letters.refuse(err) || p.tables.survive(ctx, err) || p.renew(ctx, err)):
+		case !over && (p.meetsNew(ctx, err) || p.lacks(err) || p.letters.refuse(err) || p.tables.survive(ctx, err) || p.renew(ctx, err)):
 		case over || !entrain.IsRetryable(err) || !p.wasUp() && !p.opt.Standby:
 			p.count(err)
 			return errors.Join(err, p.become(phaseFailed, err))

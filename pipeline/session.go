@@ -162,6 +162,9 @@ func (p *Pipeline) takeOver(ctx context.Context, sink entrain.Positioner) (entra
 // run moves changes. The first error of either side is the session's; when
 // reading ends as it should, what was read is still written.
 func (s *session) run(ctx, work context.Context) error {
+	if err := s.p.makeLacking(ctx); err != nil {
+		return err
+	}
 	if err := s.p.letters.begin(ctx); err != nil {
 		return err
 	}

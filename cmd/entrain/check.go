@@ -92,7 +92,7 @@ func (p *program) check(ctx context.Context, l *loaded, o checkOptions) error {
 	if l.keys != nil {
 		parts = append(parts, examine(ctx, part{name: "deduplication"}, l.keys, checkInput{timeout: o.timeout}))
 	}
-	parts = append(parts, part{name: "host", report: entrain.Report{Server: "this machine", Findings: slices.Concat(rules, l.checkPattern(), checkHost(l))}})
+	parts = append(parts, part{name: "host", report: entrain.Report{Server: "this machine", Findings: slices.Concat(rules, l.checkPattern(), l.checkRenamed(ctx, o.timeout), checkHost(l))}})
 	for i := range parts {
 		parts[i].keep(o.only)
 		at := p.place.get()

@@ -43,6 +43,9 @@ func (p *program) codesOf(_ *cobra.Command, args []string, _ string) ([]string, 
 // codes lists what check can find.
 func (l *loaded) codes() []string {
 	codes := append(hostCodes(), codeTransform, codeDeduplication)
+	if l.log != nil {
+		codes = append(codes, codeRenamed)
+	}
 	for _, end := range l.ends() {
 		if checker, ok := end.(entrain.Checker); ok {
 			codes = append(codes, checker.Codes()...)

@@ -36,9 +36,9 @@ func (n division) explained(d *fanout.Delivery) *fanout.Delivery {
 		return d
 	}
 	inner := d.Explain
-	d.Explain = func(err error) error {
+	d.Explain = func(ctx context.Context, err error) error {
 		if inner != nil {
-			err = inner(err)
+			err = inner(ctx, err)
 		}
 		return n.explain(err)
 	}

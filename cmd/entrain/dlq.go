@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -187,10 +190,8 @@ func (p *program) dlqExportCommand() *cobra.Command {
 				defer func() { err = errors.Join(err, file.Close()) }()
 				out = file
 			}
-			for _, one := range all {
-				if _, err := fmt.Fprintf(out, "%s\n", one); err != nil {
-					return err
-				}
+			if err := writeLines(out, all); err != nil {
+				return err
 			}
 			p.say("%d dead letters", len(all))
 			return nil
@@ -200,23 +201,40 @@ func (p *program) dlqExportCommand() *cobra.Command {
 	return cmd
 }
 
+// writeLines writes JSON values, a line each.
+func writeLines(out io.Writer, all []json.RawMessage) error {
+	var line bytes.Buffer
+	for _, one := range all {
+		line.Reset()
+		if err := json.Compact(&line, one); err != nil {
+			return err
+		}
+		line.WriteByte('\n')
+		if _, err := out.Write(line.Bytes()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // letterVerb is an order about dead letters.
 type letterVerb struct {
 	order       pipeline.Verb
 	name, short string
 	done        string
+	loses       bool // what was in the letters; a person is asked before
 }
 
 var letterVerbs = []letterVerb{
 	{order: pipeline.OrderReplay, name: "replay", done: "replayed",
 		short: "Deliver dead letters once more, in their order, and remove them: those of the IDs, or --all"},
-	{order: pipeline.OrderDrop, name: "drop", done: "dropped",
+	{order: pipeline.OrderDrop, name: "drop", done: "dropped", loses: true,
 		short: "Remove dead letters for good: their changes are lost; those of the IDs, or --all"},
 }
 
 func (p *program) dlqOrderCommand(v letterVerb) *cobra.Command {
 	var f runningFlags
-	var all bool
+	var all, yes bool
 	var sink string
 	cmd := &cobra.Command{
 		Use:   v.name + " FILE|NAME [ID...]",
@@ -231,9 +249,20 @@ func (p *program) dlqOrderCommand(v letterVerb) *cobra.Command {
 				return err
 			}
 			_, before, err := r.letters(cmd.Context())
-			if err == nil {
-				err = r.order(cmd.Context(), pipeline.Order{Do: v.order, Letters: args[1:], Sink: sink})
+			if err == nil && v.loses && !yes {
+				err = p.ask(fmt.Sprintf("drop %s of %s? Their changes are lost [y/N] ", someLetters(args[1:]), args[0]), "nothing was dropped")
 			}
+			if err != nil {
+				return err
+			}
+			again := args[1:]
+			if all {
+				again = []string{"--all"}
+			}
+			if sink != "" {
+				again = append(slices.Clone(again), "--sink", sink)
+			}
+			err = replayNext(r.order(cmd.Context(), pipeline.Order{Do: v.order, Letters: args[1:], Sink: sink}), r.command("dlq "+v.name, again...))
 			_, after, counted := r.letters(cmd.Context())
 			if counted == nil {
 				p.say("%s %d dead letters, %d are left", v.done, max(0, len(before)-len(after)), len(after))
@@ -244,7 +273,33 @@ func (p *program) dlqOrderCommand(v letterVerb) *cobra.Command {
 	f.addDir(cmd)
 	cmd.Flags().BoolVar(&all, "all", false, "all dead letters")
 	cmd.Flags().StringVar(&sink, "sink", "", "only those of this sink, by its `name`, behind a stream")
+	if v.loses {
+		cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	}
 	return cmd
+}
+
+// someLetters names the letters of an order, for a question.
+func someLetters(ids []string) string {
+	if len(ids) == 0 {
+		return "all dead letters"
+	}
+	return "the dead letters " + strings.Join(ids, ", ")
+}
+
+// runsCommand is the command that runs a pipeline, with its file filled in or not.
+var runsCommand = regexp.MustCompile(`entrain (?:run|deliver) (?:'(?:[^']|'\\'')*'|\S+)`)
+
+// replayNext has the advice of a stop end with the command that was refused: the
+// pipeline runs, and the letters wait.
+func replayNext(err error, command string) error {
+	var stop *entrain.Stop
+	if !errors.As(err, &stop) {
+		return err
+	}
+	again := *stop
+	again.Next = runsCommand.ReplaceAllLiteralString(stop.Next, command)
+	return &again
 }
 
 // Letters implements engine.

@@ -74,7 +74,7 @@ func (p *program) flow(l *loaded, state *store.Store) (*flow, error) {
 		f.capture, o.Capture = capture, capture
 	}
 	if l.half != captureOnly {
-		o.Sinks = p.fanoutSinks(l)
+		o.Sinks = p.fanoutSinks(l, f.capture)
 	}
 	var err error
 	f.out, err = fanout.New(o)
@@ -82,13 +82,14 @@ func (p *program) flow(l *loaded, state *store.Store) (*flow, error) {
 }
 
 // fanoutSinks are the sinks that this process feeds.
-func (p *program) fanoutSinks(l *loaded) []fanout.Sink {
+func (p *program) fanoutSinks(l *loaded, capture *pipeline.Pipeline) []fanout.Sink {
 	var sinks []fanout.Sink
 	var building sync.Mutex // a section is decoded into one place
 	for _, end := range l.sinks {
 		if l.only != "" && l.only != end.section.Name {
 			continue
 		}
+		lacking := lackingFrom(capture)
 		circuits := map[stream.Partition]*pipeline.Circuit{} // of this sink
 		sinks = append(sinks, fanout.Sink{
 			Name: end.section.Name, Cursor: l.cursor(end),
@@ -102,7 +103,7 @@ func (p *program) fanoutSinks(l *loaded) []fanout.Sink {
 				if circuits[at] == nil {
 					circuits[at] = l.circuit()
 				}
-				d, err := p.delivery(l, end, at, deliveryFrom{source, circuits[at]})
+				d, err := p.delivery(l, end, at, deliveryFrom{source, circuits[at], lacking})
 				return of.explained(d), err
 			},
 		})
@@ -113,11 +114,12 @@ func (p *program) fanoutSinks(l *loaded) []fanout.Sink {
 // cursor is the sink's name in the stream.
 func (l *loaded) cursor(end sinkEnd) string { return l.file.Cursor(end.section) }
 
-// deliveryFrom is what a delivery goes on with: its partition, and the breaker of the
-// tries before it.
+// deliveryFrom is what a delivery goes on with: its partition, the breaker of the
+// tries before it, and how tables come that the sink lacks (nil: they do not).
 type deliveryFrom struct {
 	source  entrain.Source
 	circuit *pipeline.Circuit
+	lacking func(context.Context, *entrain.Stop) (*entrain.ChunkTable, error)
 }
 
 // delivery is a pipeline from a partition into a sink. What it has to remember is
@@ -143,13 +145,18 @@ func (p *program) delivery(l *loaded, end sinkEnd, at stream.Partition, from del
 	o.Source, o.Transform, o.Contracts, o.Snapshot, o.OnTableError = from.source, nil, nil, pipeline.Snapshot{}, pipeline.TableErrorStop
 	o.Store, o.Log, o.Relayed = positions{state}, env.Log, true
 	o.DeadLetters = l.deadLetters(letterOwner{sink, env.Pipeline, state.Folder()})
+	if maker, ok := sink.(interface{ MakesTables() bool }); ok && maker.MakesTables() && !l.bounded {
+		o.Lacking = from.lacking
+	}
 	o.BufferBytes = min(o.BufferBytes, 2*o.BatchBytes) // the stream is the buffer
 	engine, err := pipeline.New(o)
 	if err != nil {
 		return nil, errors.Join(err, state.Close())
 	}
-	here := place{state: state.Folder(), sink: end.section.Name} // a sink's advice is about the delivery's state, not about the capture's
-	return &fanout.Delivery{Engine: engine, Close: state.Close, Explain: here.fillStop}, nil
+	here := place{state: state.Folder(), half: l.half, sink: end.section.Name} // a sink's advice is about the delivery's state, not about the capture's
+	return &fanout.Delivery{Engine: engine, Close: state.Close, Explain: func(ctx context.Context, err error) error {
+		return here.fillStop(l.explainRenamed(ctx, end, sink, err))
+	}}, nil
 }
 
 // sinkFolder is where the states of deliveries are.

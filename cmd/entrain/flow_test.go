@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,7 +44,7 @@ func TestAdviceOfADelivery(t *testing.T) {
 	}
 	defer d.Close()
 	var stop *entrain.Stop
-	err = d.Explain(&entrain.Stop{Code: "file_replaced", Next: "mv STATE/state.db STATE/state.db.old; entrain run FILE"})
+	err = d.Explain(t.Context(), &entrain.Stop{Code: "file_replaced", Next: "mv STATE/state.db STATE/state.db.old; entrain run FILE"})
 	want := filepath.Join(l.sinkFolder(), "sink.shop", "state.db")
 	if !errors.As(err, &stop) || !strings.HasPrefix(stop.Next, "mv "+want+" ") || !strings.HasSuffix(stop.Next, "entrain run FILE") {
 		t.Errorf("%v; want %s", err, want)
@@ -67,5 +68,39 @@ func TestAdviceBehindAStream(t *testing.T) {
 	of.fill(at)
 	if got := of.report.Findings[0].Fix[0].Shell; got != "entrain sequences sync shop.yaml --sink copy" {
 		t.Errorf("the fix is %s", got)
+	}
+}
+
+// TestVerifyTakesTheOnlySink: of several sinks the one is compared whose rows can be;
+// of two such ones a person chooses.
+func TestVerifyTakesTheOnlySink(t *testing.T) {
+	p, _ := talk(source)
+	const copies, lines = `{name: %s, type: postgres, url: "postgres://x@127.0.0.1:1/x"}`, `{name: lines, type: file, path: "-"}`
+	const from = "name: shop\nsource: {type: postgres, url: \"${SOURCE_URL}\"}\nstream: {type: embedded}\nsinks: ["
+	for text, want := range map[string]string{
+		from + lines + ", " + fmt.Sprintf(copies, "copy") + "]\n":                     "copy",
+		from + fmt.Sprintf(copies, "one") + ", " + fmt.Sprintf(copies, "two") + "]\n": "choose one with --sink",
+	} {
+		l, err := p.load(writeFile(t, text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, end, err := l.digesters("")
+		if err == nil && end.section.Name != want || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("of %s: %v; want %s", text, err, want)
+		}
+	}
+}
+
+// TestMissingBehindAStream: the ways differ where the capture is another process, which
+// has the definition.
+func TestMissingBehindAStream(t *testing.T) {
+	stop := &entrain.Stop{Code: "table_missing", Table: &entrain.Table{Schema: "public", Name: "it's"}}
+	for half, want := range map[half]string{both: "create_tables: true at sink copy in shop.yaml", deliverOnly: "# where entrain capture shop.yaml runs"} {
+		var told *entrain.Stop
+		if !errors.As(place{file: "shop.yaml", half: half, sink: "copy"}.fillStop(stop), &told) || !strings.Contains(told.Next, want) ||
+			!strings.Contains(told.Next, `entrain table resync shop.yaml 'public.it'\''s'`) || strings.Contains(told.Next, "create_tables") != (half == both) {
+			t.Errorf("%d: %s", half, told.Next)
+		}
 	}
 }

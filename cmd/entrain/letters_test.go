@@ -81,7 +81,7 @@ func TestLetterTopicOfSeveralProcesses(t *testing.T) {
 	order(t, s.source, 101, 102)
 	pgtest.Eventually(t, patience, "two more letters", func() bool { return strings.Count(listed(), "fewer") == 2 })
 	id := regexp.MustCompile(`source/\S+`).FindString(listed())
-	if o := invoke(t, s.env, "dlq", "drop", "1", id, "--state-dir", workers); o.code != 0 || !strings.Contains(o.stderr, "1 are left") {
+	if o := invoke(t, s.env, "dlq", "drop", "1", id, "--yes", "--state-dir", workers); o.code != 0 || !strings.Contains(o.stderr, "1 are left") {
 		t.Fatalf("drop %s: %d\n%s%s", id, o.code, o.stdout, o.stderr)
 	}
 	second.signal(t, syscall.SIGTERM)

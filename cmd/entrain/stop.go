@@ -84,8 +84,26 @@ func (at place) fillStop(err error) error {
 		return err
 	}
 	filled := *stop
-	filled.Next = at.fill(at.retried(stop.Next))
+	if at.sink != "" && stop.Code == "table_missing" && stop.Table != nil {
+		filled.Next = at.missingBehindStream(stop.Table)
+	}
+	filled.Next = at.fill(at.retried(filled.Next))
 	return &filled
+}
+
+// missingBehindStream is the advice about a table that a delivery lacks. Its changes are
+// in the stream already, so that leaving the table out helps with those to come only; and
+// a table that a person makes has none of the rows from before.
+func (at place) missingBehindStream(t *entrain.Table) string {
+	name := shellWord(t.Schema + "." + t.Name)
+	byHand := "entrain check --fix-sql --only table_missing FILE   # prints the SQL that makes it; " + goesOn + "\n" +
+		"and, for the rows that it had: entrain table resync FILE " + name
+	out := fmt.Sprintf("or leave it out: make it so, since the stream has changes of it already; then source.tables: {exclude: [%q]} in FILE, "+
+		"by the name that it has at the source, and kill -HUP the process", t)
+	if at.half == deliverOnly { // the definition is at the source
+		return byHand + "   # where entrain capture FILE runs\n" + out
+	}
+	return byHand + "\nor have it made, with its rows: create_tables: true at sink " + at.sink + " in FILE, and kill -HUP the process\n" + out
 }
 
 // retried says, of advice for a delivery, that it needs no command to go on once the

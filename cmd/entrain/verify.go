@@ -92,9 +92,27 @@ func (p *program) verify(ctx context.Context, l *loaded, o verifyOptions) error 
 	return verified(tables, behind, p.whereTablesAre(aside))
 }
 
+// onlyDigester names the one sink of several whose rows can be compared; empty if there
+// are more or none.
+func (l *loaded) onlyDigester() string {
+	var names []string
+	for i := range l.sinks {
+		if _, can := l.sinks[i].sink.(entrain.Digester); can {
+			names = append(names, l.sinks[i].section.Name)
+		}
+	}
+	if len(names) != 1 {
+		return ""
+	}
+	return names[0]
+}
+
 // digesters are both ends, if they can be compared.
 func (l *loaded) digesters(name string) (source, sink entrain.Digester, end *sinkEnd, err error) {
 	source, canSource := l.source.(entrain.Digester)
+	if name == "" {
+		name = l.onlyDigester()
+	}
 	if end, err = l.sinkNamed("verify", name); err != nil {
 		return nil, nil, nil, err
 	}

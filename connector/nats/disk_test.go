@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os/signal"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -120,5 +122,16 @@ func TestDiskFull(t *testing.T) {
 	free = leastBeside - 1
 	if full := packed.ErrFull; all() != [4]error{full, full, full, full} {
 		t.Errorf("without it: %v", all())
+	}
+}
+
+// TestRoomNamesTheDisk: too little room is told with the folder, what is left and what is
+// to stay.
+func TestRoomNamesTheDisk(t *testing.T) {
+	e := newFolder(t).e
+	err := e.room(1 << 62)
+	if !errors.Is(err, packed.ErrDiskFull) || !strings.Contains(err.Error(), "the disk of "+e.dir+" has ") ||
+		!strings.Contains(err.Error(), fmt.Sprintf("of which %d MB are to stay free", 1<<42)) {
+		t.Errorf("%v", err)
 	}
 }

@@ -299,7 +299,7 @@ func (e *embedded) room(least int64) error {
 	}
 	if e.free < least {
 		return entrain.Retryable(fmt.Errorf("%w: the disk of %s has %d MB left, of which %d MB are to stay free",
-			packed.ErrFull, e.dir, e.free>>20, least>>20))
+			packed.ErrDiskFull, e.dir, e.free>>20, least>>20))
 	}
 	return nil
 }

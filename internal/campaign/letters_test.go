@@ -178,3 +178,46 @@ func replay(t *testing.T, file pipelineFile, code int, says string) {
 		t.Errorf("the replay said %s, want %s", text, says)
 	}
 }
+
+// TestLettersByHand: an export has a line for each letter, a replay that is refused
+// names the command that repeats it, and letters are dropped only if somebody says so.
+func TestLettersByHand(t *testing.T) {
+	s, _ := shop(t, someMajor(t))
+	file := writeSections(t, s.name, "source: "+fromPostgres(s.source), "snapshot: {mode: never}", "sink: "+intoPostgres(s.target), "dead_letter: {unit: event}")
+	pgtest.Exec(t, s.target, "ALTER TABLE orders ADD CONSTRAINT unlucky CHECK (id <> 13 AND id <> 14)")
+	p := launch(t, "run", file.path)
+	file.until(t, "streaming", streaming)
+	addOrders(t, s.source, 1, 20)
+	pgtest.Eventually(t, patience, "the others are there", func() bool {
+		return pgtest.QueryOne(t, s.target, "SELECT count(*) FROM orders") == "18"
+	})
+	export := launch(t, "dlq", "export", file.path, "-")
+	export.exit(t, exitOK)
+	lines := strings.Split(strings.TrimSuffix(export.stdout.String(), "\n"), "\n")
+	for _, line := range lines {
+		var letter struct{ ID string }
+		if err := json.Unmarshal([]byte(line), &letter); err != nil || letter.ID == "" {
+			t.Errorf("a line of the export is %s: %v", line, err)
+		}
+	}
+	if len(lines) != 2 {
+		t.Errorf("%d lines for 2 letters", len(lines))
+	}
+	refused := launch(t, "dlq", "replay", file.path, "--all")
+	refused.exit(t, exitRuntime)
+	if text := refused.stderr.String(); !strings.Contains(text, "then: entrain dlq replay "+file.path+" --all") || strings.Contains(text, "entrain run") {
+		t.Errorf("a replay that is refused says %s", text)
+	}
+	file.until(t, "streaming again", streaming)
+	drop := launch(t, "dlq", "drop", file.path, "--all")
+	drop.exit(t, exitUsage)
+	if _, all := listed(t, file); all != 2 || !drop.stderr.has("--yes") {
+		t.Errorf("without an answer %d letters are left: %s", all, drop.stderr.String())
+	}
+	drop = launch(t, "dlq", "drop", file.path, "--all", "--yes")
+	drop.exit(t, exitOK)
+	if !drop.stderr.has("dropped 2 dead letters, 0 are left") {
+		t.Errorf("it says %s", drop.stderr.String())
+	}
+	p.logs(t, "unlucky")
+}

@@ -99,9 +99,13 @@ func (r *room) noteFull(err error) <-chan struct{} {
 	if now.Sub(r.logged) >= logEvery {
 		r.logged = now
 		cursors, _ := r.log.readers()
+		next := "see which sink is behind (entrain status FILE), or raise stream.max_bytes and restart"
+		if errors.Is(err, ErrDiskFull) {
+			next = "make room on that disk: capture goes on by itself then; or give the stream another one"
+		}
 		r.log.cfg.Log.Warn("the stream is full: capture waits and the source keeps its log; nothing is lost",
 			"stream", r.log.cfg.Producer, "error", err, "bytes", r.used, "max_bytes", r.log.cfg.MaxBytes, "waiting", now.Sub(r.since).Round(time.Second),
-			"readers", cursors, "next", "see which sink is behind (entrain status FILE); make room on its disk if that is full, or raise stream.max_bytes and restart")
+			"readers", cursors, "next", next)
 	}
 	return r.freed
 }

@@ -3,6 +3,7 @@ package packed
 import (
 	"context"
 	"errors"
+	"fmt"
 )
 
 var (
@@ -11,6 +12,8 @@ var (
 	ErrFenced = errors.New("another writer has taken the stream over")
 	// ErrFull is wrapped by the errors of a [Tail] that has no room for a message now.
 	ErrFull = errors.New("the stream is full")
+	// ErrDiskFull is an ErrFull that is about the disk and not about the stream's bound.
+	ErrDiskFull = fmt.Errorf("%w", ErrFull)
 )
 
 // Backend has the sequences of a log, one a producer. It may be used from several

@@ -8,6 +8,9 @@ import (
 	"github.com/entrainsync/entrain"
 )
 
+// MakesTables reports whether tables that are missing are made (create_tables).
+func (s *Sink) MakesTables() bool { return s.cfg.CreateTables }
+
 // MakeTable makes a table that is copied while the stream flows; see
 // [entrain.TableMaker]. Indexes and references are there from the beginning: what
 // comes in chunks comes beside changes, which need them.

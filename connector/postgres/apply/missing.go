@@ -43,7 +43,7 @@ func (c *catalog) missing(ctx context.Context, t *entrain.Table) error {
 		Code: codeMissing,
 		What: fmt.Sprintf("table %s does not exist at the target", t),
 		Why:  "changes go to the table with the source's schema and name, or those that a rule gives it, and tables are not made",
-		Next: "entrain check --fix-sql --only table_missing FILE   # prints the SQL that makes it; then: entrain run FILE\n" +
+		Next: "entrain check --fix-sql --only table_missing FILE   # prints the SQL that makes it; then: entrain run FILE; for rows that it had: entrain table resync FILE TABLE\n" +
 			"or have it made: sink.create_tables: true in FILE; then: entrain run FILE\n" +
 			fmt.Sprintf("or leave it out: source.tables: {exclude: [%q]} in FILE, by the name that it has at the source; then: entrain run FILE", t),
 	}
