@@ -1,6 +1,7 @@
 package dial_test
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 	"testing"
@@ -50,5 +51,23 @@ func TestNotInPrerequisiteState(t *testing.T) {
 				t.Errorf("a state that no retry mends: %v", err)
 			}
 		})
+	}
+}
+
+// TestClosedConnection: what is asked of a connection that is gone already may be asked of
+// a new one.
+func TestClosedConnection(t *testing.T) {
+	cfg, err := dial.ParseURL(connector.Secret(pgtest.CreateDatabase(t, pgtest.Shared(t, 15))), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := dial.Connect(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dial.Close(t.Context(), conn)
+	_, err = dial.QueryRows(t.Context(), conn, "SELECT 1")
+	if err = dial.Classify(err); !errors.Is(err, entrain.ErrDisconnected) || !entrain.IsRetryable(err) {
+		t.Errorf("%v, retryable %t", err, entrain.IsRetryable(err))
 	}
 }
