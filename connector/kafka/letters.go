@@ -178,6 +178,9 @@ func (k *letterKeeper) Letters(ctx context.Context) (all []entrain.DeadLetter, e
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	err = k.with(ctx, func(ctx context.Context, client *kgo.Client) error {
+		if err := own(ctx, client); err != nil {
+			return err
+		}
 		r := letterReading{box: k.box, topic: k.topic.name}
 		found := map[string][]byte{} // the last value of each key
 		err := r.run(ctx, kadm.NewClient(client), func(key string, value []byte) {
@@ -254,8 +257,7 @@ func (k *letterKeeper) write(ctx context.Context, wants func(key string) bool, r
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.with(ctx, func(ctx context.Context, client *kgo.Client) error {
-		// From here on nobody else writes the letters of this delivery.
-		if _, _, err := client.ProducerID(ctx); err != nil {
+		if err := own(ctx, client); err != nil {
 			return err
 		}
 		if err := k.readOn(ctx, kadm.NewClient(client)); err != nil {
@@ -281,6 +283,13 @@ func (k *letterKeeper) write(ctx context.Context, wants func(key string) bool, r
 		}
 		return client.EndTransaction(ctx, kgo.TryCommit)
 	})
+}
+
+// own takes the producer over: from here on nobody else writes the letters of this
+// delivery, and what a dead process left open is ended, which readers would wait for.
+func own(ctx context.Context, client *kgo.Client) error {
+	_, _, err := client.ProducerID(ctx)
+	return err
 }
 
 // with runs do with a client of its own, once the topic is as it should be.

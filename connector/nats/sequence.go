@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
@@ -26,7 +27,8 @@ type sequence struct {
 	subject        string // of the messages
 	beside         string // what subjects of values begin with
 	id             string
-	atomic         bool // batches are
+	atomic         bool        // batches are
+	begun          atomic.Bool // something was appended
 	room           func(least int64) error
 }
 
@@ -75,8 +77,12 @@ func (s *sequence) Append(ctx context.Context, after uint64, messages [][]byte) 
 	if err := s.roomFor(leastSpace); err != nil {
 		return 0, 0, err
 	}
-	if len(messages) > 1 && s.atomic {
-		return s.appendBatch(ctx, after, messages)
+	if s.atomic && (len(messages) > 1 || !s.begun.Load()) { // what a session begins with is what fences others
+		n, last, err = s.appendBatch(ctx, after, messages)
+		if err == nil {
+			s.begun.Store(true)
+		}
+		return n, last, err
 	}
 	for i, data := range messages {
 		within, cancel := context.WithTimeout(ctx, appendTimeout)
@@ -140,6 +146,23 @@ func (s *sequence) publishBatch(ctx context.Context, messages []*natsgo.Msg) (ui
 		return 0, ack.Error
 	}
 	return ack.Seq, nil
+}
+
+// publishBehind publishes a message behind the one with the number after on its subject,
+// and returns its number. That fences others, and so it is a batch where batches are
+// atomic: a server that has no cluster stores the messages of a batch one by one once it
+// has checked them (2.15), and lets a message that is none of a batch come between; then
+// the rest of the batch is refused, but not what was stored before.
+func (s *sequence) publishBehind(ctx context.Context, m *natsgo.Msg, after uint64) (uint64, error) {
+	if !s.atomic {
+		ack, err := s.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(after))
+		if err != nil {
+			return 0, err
+		}
+		return ack.Sequence, nil
+	}
+	m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(after, 10))
+	return s.publishBatch(ctx, []*natsgo.Msg{m})
 }
 
 // Remove implements [packed.Tail].

@@ -126,11 +126,11 @@ func (w *writer) take(ctx context.Context) error {
 	}
 	within, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()
-	ack, err := w.seq.js.PublishMsg(within, m, jetstream.WithExpectLastSequencePerSubject(number))
+	at, err := w.seq.publishBehind(within, m, number)
 	if err != nil {
 		return mark(ctx, err)
 	}
-	w.taken, w.is, w.number, w.last = true, is, ack.Sequence, is.Written
+	w.taken, w.is, w.number, w.last = true, is, at, is.Written
 	w.behind = keptPositions // whatever there is goes with the first batch
 	return nil
 }
