@@ -88,6 +88,13 @@ func (f *Fanout) standsLocked(sink string, p stream.Partition) bool {
 	return slices.ContainsFunc(f.paused, func(q Pause) bool { return q.Sink == sink && (q.Partition == "" || q.Partition == p) })
 }
 
+// holds reports whether a delivery, or any of the sink if p is empty, is to stand still.
+func (f *Fanout) holds(sink string, p stream.Partition) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.standsLocked(sink, p) || p == "" && slices.ContainsFunc(f.paused, func(q Pause) bool { return q.Sink == sink })
+}
+
 // look reports whether a delivery is to stand still, and when to look again.
 func (f *Fanout) look(sink string, p stream.Partition) (stands bool, changed <-chan struct{}) {
 	f.mu.Lock()

@@ -55,6 +55,9 @@ func (f *Fanout) Replay(ctx context.Context, r Replay) ([]Replayed, error) {
 		return nil, errors.New("this kind of stream cannot be read once more")
 	}
 	parts := f.sinks[at].at(r.Partition)
+	if f.holds(r.Sink, r.Partition) {
+		return nil, fmt.Errorf("sink %s stands still, and takes nothing: entrain sink resume FILE %[1]s", r.Sink)
+	}
 	if len(parts) == 0 {
 		return nil, fmt.Errorf("this process delivers no such partition into sink %s at the moment: entrain status FILE lists them", r.Sink)
 	}
@@ -63,6 +66,9 @@ func (f *Fanout) Replay(ctx context.Context, r Replay) ([]Replayed, error) {
 		s := &stretch{Replay: r, f: f, partition: p.name, engine: p.engine, done: Replayed{Partition: p.name, Events: map[string]int64{}}}
 		err := s.run(ctx, rewinder)
 		all = append(all, s.done)
+		if err != nil && s.done.Taken > 0 {
+			err = fmt.Errorf("behind %d events that the sink has taken: %w", s.done.Taken, err)
+		}
 		if err != nil {
 			return all, fmt.Errorf("replay partition %s: %w", p.name, err)
 		}
@@ -89,6 +95,9 @@ func (s *sink) at(only stream.Partition) (list []placed) {
 	return list
 }
 
+// replayPatience is how long a delivery may be away when a replay begins.
+const replayPatience = 30 * time.Second
+
 // stretch is a replay of one partition.
 type stretch struct {
 	Replay
@@ -100,8 +109,9 @@ type stretch struct {
 }
 
 func (s *stretch) run(ctx context.Context, rewinder stream.Rewinder) error {
-	end, err := s.engine.Delivered(ctx)
-	if err != nil || end.IsZero() {
+	asking, cancel := context.WithTimeout(ctx, replayPatience)
+	end, err := s.engine.Delivered(asking)
+	if cancel(); err != nil || end.IsZero() {
 		return err
 	}
 	source, err := s.f.opt.Stream.Read("", s.partition).(entrain.Bounder).Until(end.Offset)

@@ -141,7 +141,7 @@ func (d *desk) condemn(e *entrain.Event, reason string) {
 // sort takes out of a batch what is not to be delivered, and stores it: behind
 // that it may become durable that the batch is done (P1). It returns how many
 // events it took out.
-func (d *desk) sort(ctx context.Context, b *entrain.Batch) (*entrain.Batch, int, error) {
+func (d *desk) sort(ctx context.Context, b *entrain.Batch, delays *backoff) (*entrain.Batch, int, error) {
 	if d.opt == nil {
 		return b, 0, nil
 	}
@@ -156,6 +156,7 @@ func (d *desk) sort(ctx context.Context, b *entrain.Batch) (*entrain.Batch, int,
 			d.lot.Remove(letters)
 			return nil, 0, entrain.Retryable(fmt.Errorf("store %d dead letters: %w", len(letters), err))
 		}
+		delays.reset() // the next one that is refused waits as this one did
 		d.pending = append(d.pending, letters...)
 		d.log(letters)
 		d.alert()

@@ -234,3 +234,31 @@ func TestWithoutDeadLetters(t *testing.T) {
 		t.Error("there were letters")
 	}
 }
+
+// TestEachRefusalWaitsAlike: the waits before an event is given up do not go on with
+// those of the one before it.
+func TestEachRefusalWaitsAlike(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := entraintest.NewMemorySource(entraintest.MemorySourceConfig{})
+		history(src, 5)
+		k := &picky{bad: map[string]bool{"source/memory/4000/0": true, "source/memory/4000/1": true, "source/memory/4000/2": true}} // of one batch
+		box := &letterBox{letters: map[string]parking.Letter{}}
+		sink := entraintest.NewMemorySink(entraintest.MemorySinkConfig{Keeps: entraintest.KeepsPosition, BeforeWrite: k.before})
+		p, err := pipeline.New(pipeline.Options{Source: src, Sink: sink, Retry: pipeline.Retry{First: time.Second, Most: time.Hour, Steady: true},
+			DeadLetters: &pipeline.DeadLetters{Store: box, Rules: parking.Rules{Unit: parking.Events, Attempts: 5}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- p.Run(ctx) }()
+		<-time.After(3*31*time.Second + time.Second) // at most 1 + 2 + 4 + 8 + 16 for each
+		if letters := p.Status().DeadLetters; letters < 3 {
+			t.Errorf("%d letters, %v", letters, box.ids())
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -52,8 +52,8 @@ func (v Verb) command() string {
 	return string(v)
 }
 
-// aboutLetters reports whether the verb is about dead letters.
-func (v Verb) aboutLetters() bool { return v == OrderReplay || v == OrderDrop || v == OrderEdit }
+// AboutLetters reports whether the verb is about dead letters.
+func (v Verb) AboutLetters() bool { return v == OrderReplay || v == OrderDrop || v == OrderEdit }
 
 // Order is what a person wants done with a table while the pipeline runs.
 type Order struct {

@@ -36,7 +36,7 @@ type TableStatus struct {
 // by itself. It may be called while Run works, from any goroutine. An order that
 // makes no sense in the table's state is a *[entrain.Stop].
 func (p *Pipeline) Do(ctx context.Context, o Order) error {
-	if o.Do.aboutLetters() {
+	if o.Do.AboutLetters() {
 		return p.doLetters(ctx, o)
 	}
 	if o.Do == OrderStand || o.Do == OrderGo {

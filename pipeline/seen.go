@@ -22,6 +22,8 @@ type Dedup struct {
 	Pattern dedup.Pattern
 	// Delivery tells this pipeline from others that use the store.
 	Delivery string
+	// Unused, if set, is called instead of a warning where the sink needs none of it.
+	Unused func()
 }
 
 // mostMarks bounds what is remembered of one transaction until it is durable (P6):
@@ -42,6 +44,7 @@ type sieve struct {
 	p   *Pipeline
 
 	used bool  // by the session at work
+	said bool  // that it is not
 	part marks // of the batch at hand
 	open marks // accepted, not durable
 	owed marks // durable at the sink, not in the store yet
@@ -63,11 +66,25 @@ func (v *sieve) begin(ctx context.Context, w entrain.Writer) error {
 	_, keeps := w.(entrain.Positioner)
 	_, returns := w.(entrain.Marker)
 	if v.used = !keeps && !returns; !v.used {
-		v.p.log.Warn("deduplication is not used: this sink keeps the position itself, or goes back to it after a crash, and doubles nothing")
+		v.unused()
 		return nil
 	}
 	return v.remember(ctx)
 }
+
+// unused says once that the sink doubles nothing.
+func (v *sieve) unused() {
+	switch {
+	case v.opt.Unused != nil:
+		v.opt.Unused()
+	case !v.said:
+		v.p.log.Warn(NotDeduplicated)
+	}
+	v.said = true
+}
+
+// NotDeduplicated is what is said of a sink that needs no [Dedup].
+const NotDeduplicated = "deduplication is not used: this sink keeps the position itself, or goes back to it after a crash, and doubles nothing"
 
 // pass takes out of a batch what the sink has, and returns how many that are. The
 // batch itself is returned if that is nothing.

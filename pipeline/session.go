@@ -345,7 +345,7 @@ func (s *session) deliver(work context.Context, b *entrain.Batch) error {
 	if err := s.p.point(PointWriting); err != nil {
 		return err
 	}
-	pass, parked, err := s.p.letters.sort(work, b)
+	pass, parked, err := s.p.letters.sort(work, b, s.delays)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/entrainsync/entrain/internal/store"
 	"github.com/entrainsync/entrain/pipeline"
 )
 
@@ -31,7 +32,10 @@ func (a audit) write(records []pipeline.EditRecord) error {
 	for i := range records {
 		err = errors.Join(err, enc.Encode(&records[i]))
 	}
-	return errors.Join(err, file.Sync(), file.Close())
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	return store.SyncFolder(string(a)) // it may be new
 }
 
 func (p *program) dlqEditCommand() *cobra.Command {
@@ -52,7 +56,7 @@ func (p *program) dlqEditCommand() *cobra.Command {
 				return usageError{err}
 			}
 			order := pipeline.Order{Do: pipeline.OrderEdit, Letters: args[1:], Edits: edits, By: whoIsIt(), Sink: sink}
-			if err := r.order(cmd.Context(), order); err != nil {
+			if err := replayNext(r.order(cmd.Context(), order), r.command("dlq list")); err != nil {
 				return err
 			}
 			p.say("delivered %s with %d changed columns; the record is in %s of the delivery's state", args[1], len(edits), auditName)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/fanout"
+	"github.com/entrainsync/entrain/internal/config"
 	"github.com/entrainsync/entrain/internal/store"
 	"github.com/entrainsync/entrain/pipeline"
 	"github.com/entrainsync/entrain/stream"
@@ -90,6 +91,8 @@ func (p *program) fanoutSinks(l *loaded, capture *pipeline.Pipeline) []fanout.Si
 			continue
 		}
 		lacking := lackingFrom(capture)
+		log := p.log.With("sink", end.section.Name)
+		unused := sync.OnceFunc(func() { log.Warn(pipeline.NotDeduplicated) })
 		circuits := map[stream.Partition]*pipeline.Circuit{} // of this sink
 		sinks = append(sinks, fanout.Sink{
 			Name: end.section.Name, Cursor: l.cursor(end),
@@ -103,7 +106,7 @@ func (p *program) fanoutSinks(l *loaded, capture *pipeline.Pipeline) []fanout.Si
 				if circuits[at] == nil {
 					circuits[at] = l.circuit()
 				}
-				d, err := p.delivery(l, end, at, deliveryFrom{source, circuits[at], lacking})
+				d, err := p.delivery(l, end, at, deliveryFrom{source, circuits[at], lacking, unused})
 				return of.explained(d), err
 			},
 		})
@@ -120,6 +123,7 @@ type deliveryFrom struct {
 	source  entrain.Source
 	circuit *pipeline.Circuit
 	lacking func(context.Context, *entrain.Stop) (*entrain.ChunkTable, error)
+	unused  func() // called where the sink needs no deduplication
 }
 
 // delivery is a pipeline from a partition into a sink. What it has to remember is
@@ -135,6 +139,9 @@ func (p *program) delivery(l *loaded, end sinkEnd, at stream.Partition, from del
 	dedup, err := l.dedup(env.Pipeline)
 	if err != nil {
 		return nil, err
+	}
+	if dedup != nil {
+		dedup.Unused = from.unused
 	}
 	state, err := store.Open(l.sinkFolder(), l.deliveryFolder(end, at))
 	if err != nil {
@@ -268,7 +275,7 @@ func (f *flow) Schemas() []pipeline.SchemaHistory {
 
 // Do implements engine.
 func (f *flow) Do(ctx context.Context, o pipeline.Order) error {
-	if o.Do == pipeline.OrderReplay || o.Do == pipeline.OrderDrop || o.Do == pipeline.OrderEdit {
+	if o.Do.AboutLetters() {
 		return f.onLetters(ctx, o)
 	}
 	switch pause := (fanout.Pause{Sink: o.Sink, Partition: o.Partition}); o.Do {
@@ -342,7 +349,7 @@ func (l *loaded) sourceType() string {
 
 // part is the sink's name in what check says.
 func (e *sinkEnd) part() string {
-	if e.env.Pipeline == e.section.Name || e.section.Name == "sink" {
+	if e.env.Pipeline == e.section.Name || e.section.Name == config.DefaultSink {
 		return "sink"
 	}
 	return "sink " + e.section.Name

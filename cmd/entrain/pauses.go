@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/entrainsync/entrain/fanout"
+	"github.com/entrainsync/entrain/internal/store"
 )
 
 // pauses is the folder of a state, which remembers in a file which sinks stand still.
@@ -33,21 +34,5 @@ func (p pauses) Save(all []fanout.Pause) error {
 	if err != nil {
 		return err
 	}
-	next := p.path() + ".new"
-	file, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(text)
-	if err = errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(next, p.path()); err != nil {
-		return err
-	}
-	folder, err := os.Open(string(p))
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
+	return store.WriteFile(p.path(), text)
 }

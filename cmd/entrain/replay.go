@@ -16,6 +16,7 @@ import (
 	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/fanout"
 	"github.com/entrainsync/entrain/internal/admin"
+	"github.com/entrainsync/entrain/internal/config"
 	"github.com/entrainsync/entrain/pipeline"
 )
 
@@ -54,7 +55,7 @@ old takes the place of what is newer.`,
 	}
 	f.addDir(cmd)
 	f.addOutput(cmd)
-	cmd.Flags().StringVar(&wish.Sink, "sink", defaultSinkName, "the sink, by its `name`")
+	cmd.Flags().StringVar(&wish.Sink, "sink", config.DefaultSink, "the sink, by its `name`")
 	cmd.Flags().StringVar(&partition, "partition", "", "only this `partition` of the stream")
 	cmd.Flags().StringVar(&wish.From, "from", "", "the first `moment`")
 	cmd.Flags().StringVar(&wish.To, "to", "", "the last `moment`")
@@ -62,9 +63,6 @@ old takes the place of what is newer.`,
 	cmd.Flags().BoolVar(&wish.DryRun, "dry-run", false, "only count")
 	return cmd
 }
-
-// defaultSinkName is the name of a sink that has none in the file.
-const defaultSinkName = "sink"
 
 // checkReplay checks what was typed.
 func checkReplay(r admin.Replay) error {

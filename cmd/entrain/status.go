@@ -119,7 +119,7 @@ func writeReport(out io.Writer, r admin.Report, now time.Time) error {
 		fmt.Fprintf(w, "last error\t%s\n", st.Error)
 	}
 	for _, s := range r.Sinks {
-		writeSink(w, s)
+		writeSink(w, r.Pipeline, s)
 	}
 	for _, a := range r.Alerts {
 		if a.Over {
@@ -130,11 +130,11 @@ func writeReport(out io.Writer, r admin.Report, now time.Time) error {
 }
 
 // writeSink prints how a delivery from the stream is.
-func writeSink(w io.Writer, s pipeline.SinkStatus) {
+func writeSink(w io.Writer, of string, s pipeline.SinkStatus) {
 	st := s.Status
 	phase := st.Phase + waiting(st.Waiting, st.WaitingSeconds)
 	if s.Paused {
-		phase = "paused; it goes on with: entrain sink resume"
+		phase = fmt.Sprintf("paused; it goes on with: entrain sink resume %s %s;", of, s.Name)
 	}
 	if s.Failed != "" {
 		phase = "failed, will be tried again: " + firstLine(s.Failed)

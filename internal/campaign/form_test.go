@@ -68,11 +68,15 @@ func TestOtherForm(t *testing.T) {
 		"SOURCE_URL": pgtest.SourceURL(source), "SINK_URL": pgtest.TargetURL(target), "STREAM_URL": "kafka://" + broker,
 		"REGISTRY_URL": schemas, "REDIS_URL": "redis://" + redistest.Start(t).Addr(),
 	})
+	check := launch(t, "check", file.path)
+	if check.exitWithin(t, patience, exitOK); !check.stdout.has("deduplication_pattern") {
+		t.Errorf("check says nothing of the pattern of keys: %s", &check.stdout)
+	}
 	program := supervise(t, file)
 	file.until(t, "streaming", streaming)
 	formLoad(t, rng, source, program)
 	last := pgtest.QueryOne(t, source, "SELECT pg_current_wal_insert_lsn()")
-	pgtest.Eventually(t, patience, "everything is in the topic, and delivered or parked", func() bool {
+	pgtest.Eventually(t, 2*patience, "everything is in the topic, and delivered or parked", func() bool {
 		return pgtest.QueryOne(t, source, "SELECT confirmed_flush_lsn >= '"+last+"' FROM pg_replication_slots") == "t" && groupIsThere(t, broker)
 	})
 	refused, letters := listed(t, file)
@@ -95,7 +99,9 @@ func TestOtherForm(t *testing.T) {
 	for _, table := range []string{"orders", "users", "inventory"} {
 		same(t, source, target, "SELECT string_agg(x::text, ' ' ORDER BY x.id) FROM "+table+" x")
 	}
-	program.terminate(t)
+	if last := program.terminate(t); strings.Count(last.stderr.String(), "deduplication is not used") != 1 {
+		t.Errorf("it was not said once that the sink needs no deduplication: %s", tail(last.stderr.String(), 2000))
+	}
 	if text := program.surprises(); text != "" {
 		t.Errorf("the program ended by itself: %s", text)
 	}

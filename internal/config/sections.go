@@ -26,12 +26,11 @@ const (
 	streamEmbedded = "embedded"
 )
 
-// defaultSink is the name of a sink that has none in the file, defaultSinkType what
-// one is that has no type.
-const (
-	defaultSink     = "sink"
-	defaultSinkType = "postgres"
-)
+// DefaultSink is the name of a sink that has none in the file.
+const DefaultSink = "sink"
+
+// defaultSinkType is what a sink is that has no type.
+const defaultSinkType = "postgres"
 
 // Decode fills the connector's configuration, strictly: it is a
 // [connector.Decode]. Its errors are [*Error] values.
@@ -80,7 +79,7 @@ func (f *File) Cursor(sink *Section) string {
 	switch group := f.Consumer.GroupID; {
 	case group == "":
 		return f.Name + "." + sink.Name
-	case sink.Name == defaultSink:
+	case sink.Name == DefaultSink:
 		return group
 	default:
 		return group + "." + sink.Name
@@ -135,7 +134,7 @@ func (f *File) takeSinks(d *document) error {
 	}
 	taken := map[string]bool{}
 	for _, s := range f.Sinks {
-		s.Name = defaultSink
+		s.Name = DefaultSink
 		name := s.node.find("name")
 		if name != s.node {
 			if err := decode(name, &s.Name); err != nil {

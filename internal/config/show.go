@@ -74,7 +74,7 @@ func (w *shower) section(key string, value any) {
 
 // sinks writes a sink as sink:, one with a name of its own as an item of sinks:.
 func (w *shower) sinks(f *File) {
-	if len(f.Sinks) == 1 && f.Sinks[0].Name == defaultSink {
+	if len(f.Sinks) == 1 && f.Sinks[0].Name == DefaultSink {
 		w.section("sink", f.Sinks[0])
 		return
 	}

@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/internal/store"
 )
 
 // File is an [entrain.LetterKeeper]: a file of JSON lines, each of which adds
@@ -157,7 +158,7 @@ func (f *File) add(ctx context.Context, l line) (err error) {
 	if err != nil {
 		return errors.Join(err, file.Truncate(size)) // a full disk must not leave half a line
 	}
-	return syncFolder(filepath.Dir(f.path))
+	return store.SyncFolder(filepath.Dir(f.path))
 }
 
 // wholeLines is where the last newline ends.
@@ -180,12 +181,4 @@ func wholeLines(file *os.File) (int64, error) {
 		end = start
 	}
 	return 0, nil
-}
-
-func syncFolder(folder string) error {
-	d, err := os.Open(folder)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

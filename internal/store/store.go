@@ -144,15 +144,7 @@ func create(folder, name string) error {
 	if err := os.Rename(path, filepath.Join(folder, fileName)); err != nil {
 		return err
 	}
-	return syncFolder(folder)
-}
-
-func syncFolder(folder string) error {
-	f, err := os.Open(folder)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	return SyncFolder(folder)
 }
 
 // check reads everything the file holds.

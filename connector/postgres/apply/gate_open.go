@@ -14,6 +14,11 @@ import (
 	"github.com/entrainsync/entrain/connector/postgres/versiongate"
 )
 
+var _ entrain.RowKeeper = (*Sink)(nil)
+
+// Gated implements [entrain.RowKeeper].
+func (s *Sink) Gated() bool { return s.cfg.VersionGate }
+
 // family is the delivery's name without the partition, PIPELINE:SINK of
 // PIPELINE:SINK:PARTITION: the partitions of a stream share what the gate knows, since a
 // row may move to another one.
