@@ -214,7 +214,7 @@ func (v *river) flood(ctx context.Context) (waiting *entrain.Batch, done chan er
 		v.expectIt(b)
 		w, result := v.w, make(chan error, 1)
 		go func() { result <- w.Write(ctx, b) }()
-		short, cancel := context.WithTimeout(ctx, v.h.quiet())
+		short, cancel := context.WithTimeout(ctx, 10*v.h.quiet()) // a busy machine takes longer, too
 		select {
 		case err := <-result:
 			cancel()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"testing"
 	"time"
@@ -249,7 +250,7 @@ func (v *river) refused(cursor string, from at) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(v.t.Context(), v.h.quiet())
+	ctx, cancel := v.context()
 	defer cancel()
 	err = p.read(ctx)
 	p.close()
@@ -291,20 +292,24 @@ func (h StreamHarness) sink() SinkHarness {
 	}
 }
 
-// replay applies all whole transactions from the beginning on.
+// replay applies all whole transactions from the beginning to where the log ends.
 func (h StreamHarness) replay(t testing.TB, src entrain.Source) Rows {
 	t.Helper()
 	rows, open := Rows{}, Rows{}
-	r, err := src.Open(t.Context(), entrain.Position{})
+	bounded, err := src.(entrain.Bounder).Until("now")
+	if err != nil {
+		t.Fatalf("bound a reader: %v", err)
+	}
+	r, err := bounded.Open(t.Context(), entrain.Position{})
 	if err != nil {
 		t.Fatalf("open a reader: %v", err)
 	}
 	defer r.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), patience(h.Patience))
+	defer cancel()
 	for {
-		ctx, cancel := context.WithTimeout(t.Context(), h.quiet())
 		b, err := r.Read(ctx)
-		cancel()
-		if errors.Is(err, context.DeadlineExceeded) {
+		if errors.Is(err, io.EOF) {
 			return rows
 		}
 		if entrain.IsRetryable(err) { // a torn transaction: as a sink would, go on from the last position

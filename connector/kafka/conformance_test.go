@@ -8,12 +8,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/entraintest"
+	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
 
 func asStop(err error, stop **entrain.Stop) bool { return errors.As(err, stop) }
@@ -28,14 +31,15 @@ func stableEnds(t testing.TB, address, topic string) map[int32]int64 {
 	}
 	defer c.Close()
 	ends := map[int32]int64{}
-	list, err := kadm.NewClient(c).ListCommittedOffsets(t.Context(), topic)
-	if err != nil {
-		t.Fatal(err)
-	}
-	list.Each(func(o kadm.ListedOffset) {
-		if o.Err == nil && o.Offset > 0 {
-			ends[o.Partition] = o.Offset
-		}
+	pgtest.Eventually(t, time.Minute, "the ends of "+topic, func() bool {
+		clear(ends)
+		list, err := kadm.NewClient(c).ListCommittedOffsets(t.Context(), topic)
+		list.Each(func(o kadm.ListedOffset) {
+			if err = errors.Join(err, o.Err); o.Offset > 0 {
+				ends[o.Partition] = o.Offset
+			}
+		})
+		return err == nil || errors.Is(err, kerr.UnknownTopicOrPartition)
 	})
 	return ends
 }
@@ -49,15 +53,11 @@ func settle(t testing.TB, address, id string) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	for t.Context().Err() == nil {
+	pgtest.Eventually(t, time.Minute, "the marks of "+id, func() bool {
 		list, err := kadm.NewClient(c).DescribeTransactions(t.Context(), id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !strings.HasPrefix(list[id].State, "Prepare") {
-			return
-		}
-	}
+		told := list[id].Err == nil || errors.Is(list[id].Err, kerr.TransactionalIDNotFound)
+		return err == nil && told && !strings.HasPrefix(list[id].State, "Prepare")
+	})
 }
 
 func newTestSink(t testing.TB, address, id string, set func(*SinkConfig)) *Sink {

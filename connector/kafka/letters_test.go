@@ -16,6 +16,7 @@ import (
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/internal/kafkaserver"
 	"github.com/entrainsync/entrain/internal/kafkaserver/kafkatest"
+	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
 
 func newTestBox(t testing.TB, address, topic, pipeline string) *letterBox {
@@ -268,7 +269,7 @@ func forgotten(t *testing.T, address, topic, id string) (open bool) {
 
 // soon reads letters, and does not wait long.
 func soon(t *testing.T, k entrain.LetterKeeper) ([]entrain.DeadLetter, error) {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	return k.Letters(ctx)
 }
@@ -291,17 +292,17 @@ func lettersKilled(t *testing.T) bool {
 			t.Fatal(err)
 		}
 		var all []entrain.DeadLetter
-		var err error
-		for range 6 {
-			if all, err = soon(t, box.Keeper(pipeline)); err != nil && forgotten(t, srv.Addr(), pipeline+".dlq", letterProducer(pipeline)) {
-				return false
+		lost := false
+		pgtest.Eventually(t, time.Minute, "the letters", func() (read bool) {
+			var err error
+			if all, err = soon(t, box.Keeper(pipeline)); err != nil {
+				t.Log(err)
+				lost = forgotten(t, srv.Addr(), pipeline+".dlq", letterProducer(pipeline))
 			}
-			if err == nil {
-				break
-			}
-		}
-		if err != nil {
-			t.Fatal(err)
+			return err == nil || lost
+		})
+		if lost {
+			return false
 		}
 		if d := len(all) - 2*kept; d != 0 && d != 2 { // of what failed both are there, or none
 			t.Fatalf("%d letters, %d were confirmed", len(all), 2*kept)

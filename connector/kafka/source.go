@@ -109,6 +109,11 @@ func (s *source) Open(ctx context.Context, from entrain.Position) (entrain.Reade
 	}
 	r := &reader{log: s.log, cursor: s.cursor, number: number, at: from, end: -1}
 	if err = s.log.admin(ctx, func(ctx context.Context, _ *kgo.Client, adm *kadm.Client) error {
+		if s.bounded {
+			if err := s.log.marked(ctx, adm); err != nil {
+				return err
+			}
+		}
 		return r.begin(ctx, adm)
 	}); err != nil {
 		return nil, fmt.Errorf("read partition %s: %w", s.partition, err)
@@ -136,6 +141,21 @@ func (s *source) Open(ctx context.Context, from entrain.Position) (entrain.Reade
 	r.decoder = encoding.NewNativeDecoder(encoding.NativeDecoderOptions{Shapes: r.shape})
 	r.start(context.WithoutCancel(ctx))
 	return r, nil
+}
+
+// marked waits until the last transaction that this log's producer has decided shows:
+// the brokers write its marks after they have answered. Where the state of producers
+// cannot be asked for (before Kafka 3.0, or without the right), what shows counts.
+func (l *Log) marked(ctx context.Context, adm *kadm.Client) error {
+	for {
+		list, err := adm.DescribeTransactions(ctx, l.sink.transactionalID)
+		if err != nil || !strings.HasPrefix(list[l.sink.transactionalID].State, "Prepare") {
+			return ctx.Err()
+		}
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 // begin finds out where the partition begins and ends, and whether the position
