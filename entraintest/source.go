@@ -37,7 +37,7 @@ func (h SourceHarness) patience() time.Duration { return patience(h.Patience) }
 
 func patience(d time.Duration) time.Duration {
 	if d == 0 {
-		return 20 * time.Second
+		return time.Minute
 	}
 	return d
 }

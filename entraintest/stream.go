@@ -39,7 +39,7 @@ type StreamHarness struct {
 	Rows int
 	// Quiet is how long the suite waits to see that nothing comes; 0 means 200 ms.
 	Quiet time.Duration
-	// Patience is how long it waits for what must happen; 0 means 20 seconds.
+	// Patience is how long it waits for what must happen; 0 means a minute.
 	Patience time.Duration
 }
 

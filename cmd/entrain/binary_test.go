@@ -19,7 +19,7 @@ import (
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
 
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // asProgram in the environment makes the test's binary the program.
 const asProgram = "ENTRAIN_TEST_AS_PROGRAM"

@@ -59,7 +59,7 @@ func TestStream(t *testing.T) {
 		},
 		Partition: func(producer string) stream.Partition { return stream.Partition(id + "." + producer + "/0") },
 		Quiet:     500 * time.Millisecond, // dialling twice on a busy machine
-		Patience:  time.Minute,            // brokers end a transaction when they come to it
+		Patience:  3 * time.Minute,        // brokers end a transaction when they come to it
 		Remake: func(t testing.TB) {
 			admin(t, address, func(ctx context.Context, adm *kadm.Client) error {
 				topics, err := adm.ListTopics(ctx)

@@ -76,7 +76,7 @@ func obey(t *testing.T, address, command string) {
 		}
 		return err
 	})
-	pgtest.Eventually(t, 10*time.Second, "the broker knows the rule", func() bool {
+	pgtest.Eventually(t, time.Minute, "the broker knows the rule", func() bool {
 		known := 0
 		admin(t, address, func(ctx context.Context, adm *kadm.Client) error {
 			found, err := adm.DescribeACLs(ctx, rule)

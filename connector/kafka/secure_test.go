@@ -223,7 +223,7 @@ func waysIn(t *testing.T, g *guarded) {
 // grantAll types what check advises about rights, until it has nothing to say.
 func (g *guarded) grantAll(t *testing.T, checker entrain.Checker) {
 	t.Helper()
-	pgtest.Eventually(t, 20*time.Second, "check has nothing to say", func() bool {
+	pgtest.Eventually(t, time.Minute, "check has nothing to say", func() bool {
 		report, err := checker.Check(t.Context(), nil)
 		if err != nil {
 			t.Fatal(err)
@@ -332,7 +332,7 @@ func rightsFound(t *testing.T, g *guarded) {
 	l = newTestLog(t, g.login, name, func(c *LogConfig) {
 		c.TLS, c.SASL = &TLSConfig{CAFile: g.authority.file}, &SASLConfig{User: "small", Mechanism: "SCRAM-SHA-256", Password: "secret"}
 	})
-	pgtest.Eventually(t, 10*time.Second, "the right to write is missed alone", func() bool {
+	pgtest.Eventually(t, time.Minute, "the right to write is missed alone", func() bool {
 		report, err := l.Check(t.Context(), nil)
 		if err != nil {
 			t.Fatal(err)

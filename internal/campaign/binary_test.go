@@ -20,7 +20,7 @@ import (
 )
 
 // patience bounds what must happen soon on a busy machine.
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
 
 // The exit codes that the command promises.
 const (

@@ -101,7 +101,7 @@ func TestBrokerEndsWithItsOwner(t *testing.T) {
 	if scanErr != nil {
 		t.Fatal(scanErr)
 	}
-	pgtest.Eventually(t, 20*time.Second, "the broker of a killed process is gone, with its folder", func() bool {
+	pgtest.Eventually(t, time.Minute, "the broker of a killed process is gone, with its folder", func() bool {
 		_, err := os.Stat(dir)
 		return !running(pid) && os.IsNotExist(err)
 	})

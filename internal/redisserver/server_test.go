@@ -124,7 +124,7 @@ func TestServerEndsWithItsOwner(t *testing.T) {
 	if scanErr != nil {
 		t.Fatal(scanErr)
 	}
-	pgtest.Eventually(t, 20*time.Second, "the server of a killed process is gone, with its folder", func() bool {
+	pgtest.Eventually(t, time.Minute, "the server of a killed process is gone, with its folder", func() bool {
 		state, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		_, err := os.Stat(dir)
 		return (len(state) == 0 || strings.Contains(string(state), ") Z ")) && os.IsNotExist(err)

@@ -90,7 +90,7 @@ func TestLoadSessionsAreShared(t *testing.T) {
 		}
 		mustLoad(t, first.Close())
 		mustLoad(t, first.Close())
-		pgtest.Eventually(t, 10*time.Second, "the sessions are gone", func() bool { return pids() == "" })
+		pgtest.Eventually(t, time.Minute, "the sessions are gone", func() bool { return pids() == "" })
 	})
 }
 

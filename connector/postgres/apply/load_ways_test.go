@@ -38,7 +38,7 @@ func TestLoadPartsAtOnce(t *testing.T) {
 		mustLoad(t, errors.Join(errs...))
 		lt.finish(l)
 		wantRows(t, url, `SELECT count(*) FROM orders`, "30")
-		pgtest.Eventually(t, 10*time.Second, "the sessions are gone", func() bool { return rowsOf(t, url, loadSessionsSQL) == "0" })
+		pgtest.Eventually(t, time.Minute, "the sessions are gone", func() bool { return rowsOf(t, url, loadSessionsSQL) == "0" })
 	})
 }
 

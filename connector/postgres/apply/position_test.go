@@ -89,7 +89,7 @@ func TestSinkTakeOverWaits(t *testing.T) {
 			}
 			done <- pos
 		}()
-		pgtest.Eventually(t, 10*time.Second, "the take-over waits for the row", func() bool {
+		pgtest.Eventually(t, time.Minute, "the take-over waits for the row", func() bool {
 			return rowsOf(t, url, `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%fence + 1%'`) == "1"
 		})
 		end := &entrain.Batch{Events: numbered(1, 1, tx(ins(o, "2", "b", "1"))), Through: position(1)}
@@ -184,7 +184,7 @@ func TestSinkClonedTarget(t *testing.T) {
 		clone := pgtest.Name(t)
 		original := rowsOf(t, url, `SELECT current_database()`)
 		other := strings.Replace(url, original, "postgres", 1)
-		pgtest.Eventually(t, 10*time.Second, "the database can be copied", func() bool {
+		pgtest.Eventually(t, time.Minute, "the database can be copied", func() bool {
 			pgtest.Exec(t, other, fmt.Sprintf(
 				`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '%s'`, original))
 			return rowsOf(t, other, fmt.Sprintf(`SELECT count(*) FROM pg_stat_activity WHERE datname = '%s'`, original)) == "0"
@@ -475,7 +475,7 @@ func TestSinkDeadlock(t *testing.T) {
 
 func waitForLock(t *testing.T, url string, conn *pgconn.PgConn) {
 	t.Helper()
-	pgtest.Eventually(t, 10*time.Second, "a session waits for a lock", func() bool {
+	pgtest.Eventually(t, time.Minute, "a session waits for a lock", func() bool {
 		return rowsOf(t, url, fmt.Sprintf(`SELECT wait_event_type FROM pg_stat_activity WHERE pid = %d`, conn.PID())) == "Lock"
 	})
 }

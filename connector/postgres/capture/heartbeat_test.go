@@ -63,7 +63,7 @@ func TestIdleHeartbeat(t *testing.T) {
 		done := pump(ctx, r)
 		stop := keepBusy(t, srv.URL("neighbour"))
 		target := placeOfServer(t, url)
-		pgtest.Eventually(t, 30*time.Second, "the slot lets go", func() bool {
+		pgtest.Eventually(t, time.Minute, "the slot lets go", func() bool {
 			pgtest.Exec(t, url, "CHECKPOINT") // it logs what runs, as time does every 15 s
 			return pgtest.QueryOne(t, url, fmt.Sprintf("SELECT restart_lsn > '%s' FROM pg_replication_slots", target)) == "t"
 		})

@@ -225,7 +225,7 @@ func TestViewMeetsStream(t *testing.T) {
 			c := readChunk(t, s, entrain.ChunkQuery{Table: table, Rows: 1 << 20})
 			all = append(all, c)
 			came := map[string]*entrain.Transaction{}
-			pgtest.Eventually(t, 10*time.Second, "the chunk is reached", func() bool {
+			pgtest.Eventually(t, time.Minute, "the chunk is reached", func() bool {
 				_, at := log.state()
 				reached := c.Reached(at)
 				came = log.transactions() // behind the position
@@ -366,7 +366,7 @@ func TestReachedWhenIdle(t *testing.T) {
 			if at := (c.Version + 1) % (16 << 20); n > 1 && at != 0 {
 				t.Errorf("behind the header of a segment %X bytes are waited for", at)
 			}
-			pgtest.Eventually(t, 5*time.Second, "the chunk is reached", func() bool {
+			pgtest.Eventually(t, time.Minute, "the chunk is reached", func() bool {
 				_, at := log.state()
 				return c.Reached(at)
 			})

@@ -118,7 +118,7 @@ func TestSlotsGoWithTheTest(t *testing.T) {
 			t.Fatal(err)
 		}
 		walsender.Exec(t.Context(), "START_REPLICATION SLOT "+active+" LOGICAL 0/0 (proto_version '1', publication_names 'p')")
-		Eventually(t, 10*time.Second, "the slot is in use", func() bool {
+		Eventually(t, time.Minute, "the slot is in use", func() bool {
 			return QueryOne(t, url, "SELECT count(*) FROM pg_replication_slots WHERE active") == "1"
 		})
 		// The session stays open: the database's cleanup has to end it.
