@@ -29,8 +29,8 @@ type SinkHarness struct {
 	// KeepsChanges says that the target keeps changes, of which Rows makes rows:
 	// whether one that settles comes out right is up to who reads them.
 	KeepsChanges bool
-	// Patience is how long the suite waits for what must happen; 0 means 20
-	// seconds.
+	// Patience is how long the suite waits for what must happen; 0 means a
+	// minute.
 	Patience time.Duration
 }
 

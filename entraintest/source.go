@@ -25,8 +25,8 @@ type SourceHarness struct {
 	// transaction, the source cannot deliver in one batch. 0 means that it
 	// never splits one; the suite then uses 500.
 	FragmentRows int
-	// Patience is how long the suite waits for what must happen; 0 means 20
-	// seconds.
+	// Patience is how long the suite waits for what must happen; 0 means a
+	// minute.
 	Patience time.Duration
 	// elsewhere: positions are of a stream between the source and its reader, not of
 	// the history that events name.
