@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/goccy/go-yaml"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/entrainsync/entrain/connector"
@@ -89,6 +90,32 @@ func TestSpecNamesTheProducer(t *testing.T) {
 			t.Errorf("pipeline %s has the id %s", pipeline, id)
 		}
 		ids[id] = true
+	}
+}
+
+// TestSettingsAreApart: what is written of one setting changes no other.
+func TestSettingsAreApart(t *testing.T) {
+	for text, want := range map[string][2]bool{ // create, exactly once
+		"format: native":                     {true, true},
+		"create: false":                      {false, true},
+		"exactly_once: false":                {true, false},
+		"exactly_once: false\ncreate: true":  {true, false},
+		"create: true\nexactly_once: false":  {true, false},
+		"create: false\nexactly_once: true":  {false, true},
+		"create: false\nexactly_once: false": {false, false},
+	} {
+		sink, err := Spec().Sink(connector.Env{Pipeline: "shop"}, func(into any) error {
+			into.(*SinkConfig).Brokers = []string{"localhost:9092"}
+			return yaml.Unmarshal([]byte(text), into)
+		})
+		if err != nil {
+			t.Errorf("%q: %v", text, err)
+			continue
+		}
+		s := sink.(*Sink)
+		if got := [2]bool{s.create, s.exactly}; got != want {
+			t.Errorf("%q: create, exactly once %v, want %v", text, got, want)
+		}
 	}
 }
 

@@ -161,8 +161,8 @@ func logRegistry(cfg *registry.Config) (*registry.Config, error) {
 
 // specLog builds a log from the file's stream section.
 func specLog(env connector.Env, decode connector.Decode) (stream.Log, error) {
-	yes, name := true, producerName(env.Pipeline)
-	cfg := LogConfig{Topic: name + ".changes", TransactionalID: name, Create: &yes, Partitions: 1}
+	name := producerName(env.Pipeline)
+	cfg := LogConfig{Topic: name + ".changes", TransactionalID: name, Create: new(true), Partitions: 1}
 	if err := decode(&cfg); err != nil {
 		return nil, err
 	}

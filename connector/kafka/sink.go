@@ -107,8 +107,7 @@ func Spec() connector.Spec {
 	return connector.Spec{
 		Type: "kafka",
 		Sink: func(env connector.Env, decode connector.Decode) (entrain.Sink, error) {
-			yes := true
-			cfg := SinkConfig{Format: "native", TransactionalID: producerName(env.Pipeline), Create: &yes, ExactlyOnce: &yes}
+			cfg := SinkConfig{Format: "native", TransactionalID: producerName(env.Pipeline), Create: new(true), ExactlyOnce: new(true)}
 			if err := decode(&cfg); err != nil {
 				return nil, err
 			}
