@@ -68,7 +68,7 @@ type Writer interface {
 	// durable if b.Through is set: then everything accepted before is durable
 	// too. It keeps nothing of b after it returned. Bad events are named by a
 	// *[BatchError]. After any error the session is over, and what was not
-	// durable has no effect.
+	// durable has no effect; see [Sifter] for an exception.
 	Write(ctx context.Context, b *Batch) error
 	// Close ends the session; what is not durable is rolled back. It may be
 	// called twice.
@@ -82,6 +82,22 @@ type Positioner interface {
 	// the same pipeline can write no more) and returns it; zero if there is
 	// none. It is called once, before the first Write.
 	Position(ctx context.Context) (Position, error)
+}
+
+// Sifter is a Writer whose session goes on when it has refused events: the engine
+// takes them out and delivers what is left of the batch step by step, in one
+// transaction of the sink. It is a [Positioner], too.
+type Sifter interface {
+	// Rollback undoes what is not durable, after Write returned a *[BatchError] for a
+	// batch before which all was durable. On an error the session is over.
+	Rollback(ctx context.Context) error
+	// Try accepts whole transactions that only change rows, and makes nothing durable:
+	// that does the next Write with a Through, which is that of b. After a *[BatchError]
+	// nothing of b has an effect, what was accepted before still has, and the session
+	// goes on; after any other error it is over. What the error names is sure to be
+	// refused if b is of one transaction, and else where to look first: it may name
+	// nothing then. It keeps nothing of b.
+	Try(ctx context.Context, b *Batch) error
 }
 
 // Marker is a Writer whose durable state can be told in a few bytes, which the

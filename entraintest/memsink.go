@@ -239,6 +239,8 @@ func tolerate(rows Rows, e *entrain.Event, edits []edit, err error) ([]edit, err
 type memoryWriter struct {
 	sink *MemorySink
 	over error // why the session can write no more; guarded by the sink's lock
+	// refused: it is over because of events, and all before their batch was durable.
+	refused bool
 }
 
 func (w *memoryWriter) Write(ctx context.Context, b *entrain.Batch) error {
@@ -268,11 +270,14 @@ func (w *memoryWriter) apply(b *entrain.Batch, err error) error {
 	if w.over != nil {
 		return w.over
 	}
+	begins := len(s.pending.IDs) == 0
 	if err == nil {
 		err = w.change(b)
 	}
 	if err != nil {
 		w.endLocked(err)
+		var batch *entrain.BatchError
+		w.refused = begins && errors.As(err, &batch)
 		return err
 	}
 	if !b.Through.IsZero() {
@@ -338,6 +343,46 @@ func (w *positionWriter) Position(ctx context.Context) (entrain.Position, error)
 		return entrain.Position{}, nil
 	}
 	return commits[len(commits)-1].Position, nil
+}
+
+// Rollback lets the session go on. See [entrain.Sifter].
+func (w *positionWriter) Rollback(ctx context.Context) error {
+	s := w.sink
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !w.refused || s.owner != w.memoryWriter {
+		return w.over
+	}
+	w.over, w.refused = nil, false
+	return ctx.Err()
+}
+
+// Try makes changes that the next commit makes durable. See [entrain.Sifter].
+func (w *positionWriter) Try(ctx context.Context, b *entrain.Batch) error {
+	err := ctx.Err()
+	if hook := w.sink.cfg.BeforeWrite; err == nil && hook != nil {
+		err = hook(ctx, b)
+	}
+	s := w.sink
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w.over != nil {
+		return w.over
+	}
+	edits, ids := len(s.pending.undo), len(s.pending.IDs)
+	if err == nil {
+		err = w.change(b)
+	}
+	var batch *entrain.BatchError
+	switch {
+	case err == nil:
+	case errors.As(err, &batch):
+		s.revert(MemoryCommit{undo: s.pending.undo[edits:]})
+		s.pending.undo, s.pending.IDs = s.pending.undo[:edits], s.pending.IDs[:ids]
+	default:
+		w.endLocked(err)
+	}
+	return err
 }
 
 type markWriter struct{ *memoryWriter }

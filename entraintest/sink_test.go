@@ -151,3 +151,50 @@ func openAt(t *testing.T, sink *MemorySink, want entrain.Position) entrain.Write
 	}
 	return w
 }
+
+// TestMemorySinkSifts: a session that has refused a batch goes on, and what was tried is
+// in effect with the next commit, but for what was refused (P1, P4).
+func TestMemorySinkSifts(t *testing.T) {
+	sink := NewMemorySink(MemorySinkConfig{Keeps: KeepsPosition})
+	w := openAt(t, sink, entrain.Position{}).(interface {
+		entrain.Writer
+		entrain.Sifter
+	})
+	g := &target{t: t, stream: &entrain.Stream{Source: "source", Incarnation: "suite"}}
+	row := func(id int64) []entrain.Event { return []entrain.Event{std(id, Null, Null, Null)} }
+	b := g.batch(true, row(1), row(2), row(1), row(3))
+	var refused *entrain.BatchError
+	if err := w.Write(t.Context(), b); !errors.As(err, &refused) {
+		t.Fatalf("a second insert of a key: %v", err)
+	}
+	if err := w.Write(t.Context(), b); err == nil {
+		t.Error("a refused batch was written before it was rolled back")
+	}
+	if err := w.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	part := func(from, to int) error {
+		return w.Try(t.Context(), &entrain.Batch{Events: b.Events[from:to], Through: b.Through})
+	}
+	if err := part(0, 2); err != nil {
+		t.Fatal(err)
+	}
+	if err := part(2, 4); !errors.As(err, &refused) {
+		t.Errorf("a second insert of a key: %v", err)
+	}
+	if err := part(3, 4); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(sink.IDs()); n != 0 {
+		t.Errorf("%d events are in effect before the commit", n)
+	}
+	if err := w.Write(t.Context(), &entrain.Batch{Through: b.Through}); err != nil {
+		t.Fatal(err)
+	}
+	if ids := sink.IDs(); !slices.Equal(ids, []string{b.Events[0].ID(), b.Events[1].ID(), b.Events[3].ID()}) {
+		t.Errorf("in effect: %v", ids)
+	}
+	if err := w.Rollback(t.Context()); err != nil {
+		t.Errorf("a rollback of nothing: %v", err)
+	}
+}

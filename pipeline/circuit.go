@@ -174,15 +174,16 @@ func (p *Pipeline) reached() {
 	}
 }
 
-// attempt is a sink's Write within the time that it may take.
-func (s *session) attempt(work context.Context, b *entrain.Batch) error {
+// attempt has the sink take events within the time that it may take; take is its Write,
+// or the like.
+func (s *session) attempt(work context.Context, b *entrain.Batch, take func(context.Context, *entrain.Batch) error) error {
 	limit := s.p.opt.Retry.Attempt
 	if limit == 0 {
-		return s.writer.Write(work, b)
+		return take(work, b)
 	}
 	ctx, cancel := context.WithTimeout(work, limit)
 	defer cancel()
-	err := s.writer.Write(ctx, b)
+	err := take(ctx, b)
 	if err != nil && ctx.Err() != nil && work.Err() == nil {
 		// What the sink made of the time's end is not to be taken for what it says of
 		// an event, or for a stop.

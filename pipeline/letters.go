@@ -125,9 +125,24 @@ func (d *desk) refuse(err error) bool {
 	if d.opt == nil {
 		return false
 	}
+	var noted *notedError
+	if errors.As(err, &noted) {
+		return true
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.lot.Refuse(err, time.Now())
+}
+
+// decided reports whether what ended a session is taken out by the next one, which
+// need not wait for anything.
+func (d *desk) decided(err error) bool {
+	if d.opt == nil {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.lot.Decided(err)
 }
 
 // condemn notes that an event is to be taken out, because it breaks its contract. It
@@ -139,34 +154,50 @@ func (d *desk) condemn(e *entrain.Event, reason string) {
 }
 
 // sort takes out of a batch what is not to be delivered, and stores it: behind
-// that it may become durable that the batch is done (P1). It returns how many
-// events it took out.
-func (d *desk) sort(ctx context.Context, b *entrain.Batch, delays *backoff) (*entrain.Batch, int, error) {
+// that it may become durable that the batch is done (P1). It returns what is left, and
+// the letters that it has stored.
+func (d *desk) sort(ctx context.Context, b *entrain.Batch, delays *backoff) (*entrain.Batch, []parking.Letter, error) {
 	if d.opt == nil {
-		return b, 0, nil
+		return b, nil, nil
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	pass, letters, err := d.lot.Sort(b, time.Now())
 	if err != nil {
-		return nil, 0, entrain.Retryable(err)
+		return nil, nil, entrain.Retryable(err)
 	}
-	if len(letters) > 0 {
-		if err := d.opt.Store.Park(ctx, letters); err != nil {
-			d.lot.Remove(letters)
-			return nil, 0, entrain.Retryable(fmt.Errorf("store %d dead letters: %w", len(letters), err))
-		}
-		delays.reset() // the next one that is refused waits as this one did
-		d.pending = append(d.pending, letters...)
-		d.log(letters)
-		d.alert()
-	}
-	return pass, len(b.Events) - len(pass.Events), nil
+	return pass, letters, d.store(ctx, letters, delays)
 }
 
-// log tells of those that were refused themselves.
+// store keeps letters that the lot has taken out; if it cannot, they are in the lot no
+// more. The caller holds mu.
+func (d *desk) store(ctx context.Context, letters []parking.Letter, delays *backoff) error {
+	if len(letters) == 0 {
+		return nil
+	}
+	if err := d.opt.Store.Park(ctx, letters); err != nil {
+		d.lot.Remove(letters)
+		return entrain.Retryable(fmt.Errorf("store %d dead letters: %w", len(letters), err))
+	}
+	delays.reset() // the next one that is refused waits as this one did
+	d.pending = append(d.pending, letters...)
+	d.log(letters)
+	d.alert()
+	return nil
+}
+
+// log tells of those that were refused themselves: of several by the first.
 func (d *desk) log(letters []parking.Letter) {
-	refused := slices.IndexFunc(letters, func(l parking.Letter) bool { return l.Reason != "" })
+	refused, others := -1, 0
+	for i := range letters {
+		switch {
+		case letters[i].Reason == "":
+		case refused < 0:
+			refused = i
+		default:
+			others++
+		}
+	}
 	if refused < 0 {
 		d.p.log.Warn("events wait behind a dead letter", "events", len(letters), "behind", letters[0].Behind)
 		return
@@ -175,6 +206,11 @@ func (d *desk) log(letters []parking.Letter) {
 	if l.Class == codeContract {
 		d.p.log.Error("an event breaks its contract: it is a dead letter, and the others go on", "event", l.Event.ID(), "table", l.Event.Table.String(),
 			"with", len(letters)-1, "breach", l.Reason)
+		return
+	}
+	if others > 0 {
+		d.p.log.Error("the sink refuses events: they are dead letters, and the others go on", "events", 1+others, "with", len(letters)-1-others,
+			"first", l.Event.ID(), "table", l.Event.Table.String(), "attempts", l.Attempts, "error", l.Reason)
 		return
 	}
 	d.p.log.Error("the sink refuses an event: it is a dead letter, and the others go on", "event", l.Event.ID(), "table", l.Event.Table.String(),

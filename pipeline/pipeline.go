@@ -91,6 +91,7 @@ type Point string
 const (
 	PointReceived Point = "received" // a batch was read
 	PointWriting  Point = "writing"  // before the sink's Write
+	PointParked   Point = "parked"   // what the sink refused is stored, the rest not durable
 	PointDurable  Point = "durable"  // the sink has it, the position is not saved
 	PointSaved    Point = "saved"    // the position is saved, the source is not told
 	PointAcked    Point = "acked"    // the source is told
@@ -191,6 +192,9 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		}
 		p.count(err)
 		wait := delays.next(err, rand.Float64())
+		if p.letters.decided(err) {
+			wait = 0
+		}
 		p.log.Warn("session ended, will start again", "error", err, "in", wait.Round(time.Millisecond))
 		if err := p.become(phaseConnecting, err); err != nil {
 			return err

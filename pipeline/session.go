@@ -30,6 +30,7 @@ type session struct {
 	fed    tracker          // guarded by p.mu
 
 	within     bool             // a transaction is written, but for its end
+	wary       wary             // of events that the sink refuses
 	remembered bool             // the store knows that the sink has a position
 	owed       entrain.Position // durable, but not yet saved and confirmed; zero if none
 	saved      time.Time        // when the position was last saved
@@ -345,23 +346,13 @@ func (s *session) deliver(work context.Context, b *entrain.Batch) error {
 	if err := s.p.point(PointWriting); err != nil {
 		return err
 	}
-	pass, parked, err := s.p.letters.sort(work, b, s.delays)
+	out, err := s.hand(work, b)
 	if err != nil {
 		return err
 	}
-	pass, doubled, err := s.p.seen.pass(work, pass)
-	if err != nil {
-		return err
-	}
-	s.p.writing(time.Now())
-	err = s.attempt(work, pass)
-	s.p.writing(time.Time{})
-	if err != nil {
-		return fromSink(fmt.Errorf("write to sink after %s: %w", s.position(), errors.Join(err, causeOf(work))))
-	}
-	s.p.seen.accepted(doubled)
+	s.p.seen.accepted(out.doubled)
 	s.p.mu.Lock()
-	err = s.fed.noteWritten(uint64(len(s.parts)), b, outs{parked, doubled})
+	err = s.fed.noteWritten(uint64(len(s.parts)), b, out)
 	s.p.mu.Unlock()
 	s.within = b.Through.IsZero() && (s.within || len(b.Events) > 0)
 	if err != nil || b.Through.IsZero() {

@@ -9,7 +9,6 @@ import (
 	"cmp"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"hash/maphash"
 	"strings"
 	"time"
@@ -76,13 +75,6 @@ type Lot struct {
 	open    transaction // whose end has not come
 }
 
-// refusal is what the sink said of an event.
-type refusal struct {
-	event, reason, class string
-	times                int
-	first                time.Time
-}
-
 // place counts the letters of a row or a table.
 type place struct {
 	letters int
@@ -137,39 +129,6 @@ func (l *Lot) Len() int { return len(l.letters) }
 // Begin notes that a session begins: whatever was not durable comes again.
 func (l *Lot) Begin() { l.open = transaction{} }
 
-// tooOften is how often an event may be refused although it was to be taken out.
-const tooOften = 3
-
-// Refuse notes what the sink said when it ended a session, and reports whether
-// that was about events, so that a new session may go on.
-func (l *Lot) Refuse(err error, now time.Time) bool {
-	var stop *entrain.Stop
-	if errors.As(err, &stop) && !stop.Data {
-		return false
-	}
-	var batch *entrain.BatchError
-	if !errors.As(err, &batch) || len(batch.Failed) == 0 {
-		return false
-	}
-	for _, f := range batch.Failed {
-		id := l.unit(f.ID, f.Op)
-		r := l.refused[id]
-		if r == nil {
-			r = &refusal{first: now}
-			l.refused[id] = r
-		}
-		r.event, r.times = f.ID, r.times+1
-		r.reason, r.class = fmt.Sprint(f.Err), "refused"
-		if stop != nil {
-			r.class = stop.Code
-		}
-		if r.times > l.rules.Attempts+tooOften {
-			return false
-		}
-	}
-	return true
-}
-
 // Condemn notes that an event, which is to come yet, is to be taken out; why has
 // reason, class and time. It is said before a part of the event's transaction is
 // sorted, or the next Sort of one returns [ErrAgain]. An event that is a letter
@@ -209,7 +168,7 @@ func (l *Lot) Sort(b *entrain.Batch, now time.Time) (*entrain.Batch, []Letter, e
 		l.left(b, transaction{})
 		return b, nil, nil
 	}
-	s := sorting{lot: l, now: now}
+	s := sorting{lot: l, now: now, pass: make([]entrain.Event, 0, len(b.Events))}
 	for rest := b.Events; len(rest) > 0; {
 		n := 1
 		for n < len(rest) && same(rest[n].Tx, rest[0].Tx) {

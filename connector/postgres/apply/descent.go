@@ -57,41 +57,74 @@ func (d *descent) otherOrder(ctx context.Context, u *applyplan.Unit, cause error
 		return cause
 	}
 	work := d.work
-	work.Pick = u.Events
 	work.Order = applyplan.InsertsFirst
 	if d.work.Order == applyplan.InsertsFirst {
 		work.Order = applyplan.DeletesFirst
 	}
-	var steps []applyplan.Step
-	for _, part := range w.stepper.Plan(work) {
-		steps = append(steps, part.Steps...)
-	}
-	err := d.tryUnit(ctx, steps)
+	err := (&descent{w: w, work: work, ends: d.ends}).together(ctx, u.Events)
 	if err == nil {
 		w.order = work.Order
 	}
 	return err
 }
 
-// transactions applies the unit's part of each source transaction for itself.
+// transactions applies the unit's part of each source transaction for itself, or of
+// many together where they are taken: what is refused is found by halves.
 func (d *descent) transactions(ctx context.Context, u *applyplan.Unit, cause error) error {
 	w := d.w
 	if w.final(cause) || w.outdated(cause) {
 		return cause
 	}
 	w.pending.stepdowns++
-	events := d.work.Events
+	step := len(u.Events) / 2
 	for rest := u.Events; len(rest) > 0; {
-		n := 1
-		for n < len(rest) && sameTransaction(events[rest[n]].Tx, events[rest[0]].Tx) {
-			n++
+		n, single := d.reach(rest, step)
+		var err error
+		if single {
+			err = d.transaction(ctx, u.Mode, rest[:n])
+		} else {
+			err = d.together(ctx, rest[:n])
 		}
-		if err := d.transaction(ctx, u.Mode, rest[:n]); err != nil {
+		switch {
+		case err == nil:
+			rest = rest[n:]
+			step *= 2
+		case single || w.final(err) || w.outdated(err):
 			return err
+		default:
+			step = n / 2
 		}
-		rest = rest[n:]
 	}
 	return nil
+}
+
+// reach returns how many of the picked events are the transactions that at least so
+// many, but for the last, begin with, and whether that is one.
+func (d *descent) reach(pick []int32, step int) (n int, single bool) {
+	events := d.work.Events
+	for n < len(pick) {
+		end := n + 1
+		for end < len(pick) && sameTransaction(events[pick[end]].Tx, events[pick[n]].Tx) {
+			end++
+		}
+		if n > 0 && end > step {
+			break
+		}
+		single = n == 0
+		n = end
+	}
+	return n, single
+}
+
+// together applies several transactions as one.
+func (d *descent) together(ctx context.Context, pick []int32) error {
+	work := d.work
+	work.Pick = pick
+	var steps []applyplan.Step
+	for _, part := range d.w.stepper.Plan(work) {
+		steps = append(steps, part.Steps...)
+	}
+	return d.tryUnit(ctx, steps)
 }
 
 // transaction applies one source transaction: runs of one operation by one

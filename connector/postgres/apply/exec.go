@@ -292,7 +292,7 @@ func (w *writer) runCopy(ctx context.Context, t *targetTable, items []applyplan.
 		return errNotCanonical
 	}
 	if err != nil {
-		return err
+		return guess(items, err)
 	}
 	return checkCopied(tag, int64(len(items)))
 }

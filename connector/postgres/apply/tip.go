@@ -115,10 +115,11 @@ func (w *writer) abandon(f *flight, cause error) error {
 
 // moveCall is the compare-and-set of the position row.
 func (w *writer) moveCall(through entrain.Position, events []entrain.Event) call {
-	version := "0"
+	newest := w.newest
 	if n := len(events); n > 0 {
-		version = strconv.FormatUint(events[n-1].Tx.Version, 10)
+		newest = events[n-1].Tx.Version
 	}
+	version := strconv.FormatUint(newest, 10)
 	if w.ahead.holds() {
 		return w.ahead.moveCall(w, through, version)
 	}

@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -34,6 +35,8 @@ type writer struct {
 	inTx   bool   // fragments of a transaction are applied, not committed
 	moved  bool   // the transaction has moved the position to its end
 	broken error
+	tried  tried
+	newest uint64 // version of what was tried in the transaction; 0 for nothing
 
 	lease *lease // of the sink, for loads
 	turns *turns // of the sink, likewise
@@ -95,16 +98,27 @@ func (w *writer) Write(ctx context.Context, b *entrain.Batch) error {
 	if err := ctx.Err(); err != nil {
 		return w.fail(err)
 	}
+	first := !w.inTx && !w.ahead.holds() // all before is durable
+	if w.tried == triedRefused {
+		if err := w.backToTried(ctx); err != nil {
+			return w.fail(err)
+		}
+		w.tried = triedAccepted
+	}
 	b = w.ahead.skip(b)
 	w.meet(b)
 	err := w.write(ctx, b)
 	w.planner.Reset()
 	w.stepper.Reset()
 	w.exec.forget()
-	if err != nil {
-		return w.fail(err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if first && w.goesOn(err) && w.rollback(ctx) == nil {
+		w.broken = fmt.Errorf("%w: %w", errRefused, err)
+		return err
+	}
+	return w.fail(err)
 }
 
 func (w *writer) write(ctx context.Context, b *entrain.Batch) error {
@@ -151,7 +165,7 @@ func (w *writer) fail(err error) error {
 
 // Close ends the session; see [entrain.Writer].
 func (w *writer) Close() error {
-	if w.broken == nil {
+	if w.broken == nil || errors.Is(w.broken, errRefused) {
 		w.broken = fmt.Errorf("closed")
 		w.disconnect()
 	}
@@ -173,7 +187,7 @@ func (w *writer) Counts() map[string]int64 {
 // committed makes what was applied count.
 func (w *writer) committed(through entrain.Position) {
 	w.pos = through
-	w.inTx = false
+	w.inTx, w.tried, w.newest = false, triedNothing, 0
 	w.ahead.moved()
 	clear(w.pinned)
 	w.catalog.durable(w.log)
