@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -68,8 +69,11 @@ func (f *File) read(ctx context.Context) (map[string]entrain.DeadLetter, int64, 
 	size := int64(0)
 	for number := 1; ctx.Err() == nil; number++ {
 		text, err := r.ReadBytes('\n')
-		if err != nil {
+		if errors.Is(err, io.EOF) {
 			return found, size, nil // the rest has no end: it was never there
+		}
+		if err != nil { // a disk that cannot read does not say that nothing is there
+			return nil, 0, fmt.Errorf("dead letters: %w", err)
 		}
 		var l line
 		if err := json.Unmarshal(text, &l); err != nil {

@@ -120,3 +120,12 @@ func TestFile(t *testing.T) {
 		t.Error("kept without a context")
 	}
 }
+
+// TestFileThatCannotBeRead: letters that the disk does not give are not taken for
+// letters that are not there, of which the rest would be removed with the file.
+func TestFileThatCannotBeRead(t *testing.T) {
+	f := NewFile(t.TempDir()) // it opens, and reads as EISDIR
+	if all, err := f.Letters(t.Context()); err == nil {
+		t.Errorf("read %v out of what cannot be read", all)
+	}
+}
