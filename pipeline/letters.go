@@ -45,7 +45,8 @@ type LetterStore interface {
 type desk struct {
 	opt  *DeadLetters // nil: there are none, and what is refused ends the pipeline
 	p    *Pipeline
-	asks chan ask // for the goroutine that writes
+	asks chan ask      // for the goroutine that writes
+	gone chan struct{} // closed when Run ends: nobody answers any more
 
 	pending []parking.Letter // stored, while the batch that they were in is not durable
 
@@ -90,7 +91,7 @@ func (s *session) asks() <-chan ask {
 }
 
 func newDesk(p *Pipeline, o *DeadLetters) *desk {
-	d := &desk{opt: o, p: p, asks: make(chan ask)}
+	d := &desk{opt: o, p: p, asks: make(chan ask), gone: make(chan struct{})}
 	if o != nil {
 		d.lot = parking.New(o.Rules)
 	}
@@ -258,12 +259,18 @@ func (p *Pipeline) onLetters(ctx context.Context, do func(ctx context.Context, s
 	return n, err
 }
 
+// errGone is said of what was asked of a delivery that ended. Behind a stream another
+// one is begun in its place, which knows nothing of it.
+var errGone = errors.New("the delivery has ended meanwhile; once it is tried again, type the command again: entrain status FILE")
+
 // ask has the writing goroutine do something between two transactions, and waits for
-// it.
+// it, as long as Run works.
 func (p *Pipeline) ask(ctx context.Context, do func(ctx context.Context, s *session) error) error {
 	a := ask{do: do, done: make(chan error, 1)}
 	select {
 	case p.letters.asks <- a:
+	case <-p.letters.gone:
+		return errGone
 	case <-ctx.Done():
 		return fmt.Errorf("the pipeline does not deliver at the moment: %w", ctx.Err()) // no session, or a large transaction
 	}

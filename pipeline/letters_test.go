@@ -262,3 +262,17 @@ func TestEachRefusalWaitsAlike(t *testing.T) {
 		}
 	})
 }
+
+// TestAskedWhenItHasEnded: an order that reaches a pipeline which has ended is answered:
+// behind a stream another one is in its place, and nobody would ever take it.
+func TestAskedWhenItHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := entraintest.NewMemorySource(entraintest.MemorySourceConfig{})
+		history(src, 3)
+		f := openOffice(t, src, pipeline.DeadLetters{}, "source/memory/2000/0")
+		f.end()
+		if _, err := f.Replay(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "has ended") {
+			t.Errorf("replayed by a pipeline that has ended: %v", err)
+		}
+	})
+}

@@ -168,6 +168,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	}
 	delays := backoff{rules: p.opt.Retry}
 	defer p.unguard()
+	defer close(p.letters.gone)
 	defer p.seen.close()
 	for {
 		p.guard(ctx)
