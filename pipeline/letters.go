@@ -283,7 +283,7 @@ func (d *desk) chosen(ctx context.Context, ids []string) ([]parking.Letter, erro
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(all, parking.Compare)
+	parking.Arrange(all)
 	if len(ids) == 0 {
 		return all, nil
 	}
@@ -390,7 +390,7 @@ func (d *desk) inOrder(ctx context.Context, letters []parking.Letter) error {
 	for i := range letters {
 		among[letters[i].Event.ID()] = true
 	}
-	slices.SortFunc(all, parking.Compare)
+	parking.Arrange(all)
 	left := parking.New(d.opt.Rules)
 	for i := range all {
 		id := all[i].Event.ID()

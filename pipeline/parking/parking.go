@@ -6,7 +6,6 @@ package parking
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -28,30 +27,6 @@ const (
 	// Events takes out the one event, and later ones of the same row (P3).
 	Events
 )
-
-// Letter is one event that was taken out: a dead letter.
-type Letter struct {
-	// Event is a copy that belongs to the letter.
-	Event entrain.Event
-	// Reason is what the sink said of the event; empty if it said nothing of it.
-	Reason string
-	// Class is the name of the stop, or the kind of error, that Reason is of.
-	Class string
-	// Behind is the id of an event that was taken out before, because of which
-	// this one was: one of its transaction, or of one of its rows. Empty for one
-	// that was refused itself.
-	Behind string
-	// Attempts is how often the sink refused the event.
-	Attempts int
-	// First and At are when it did so first, and when the event was taken out.
-	First, At time.Time
-}
-
-// Compare orders letters as their events came: what is refused first is not always
-// what came first.
-func Compare(a, b Letter) int {
-	return cmp.Or(cmp.Compare(a.Event.Tx.Version, b.Event.Tx.Version), cmp.Compare(a.Event.Ordinal, b.Event.Ordinal))
-}
 
 // Rules say when and how much is taken out.
 type Rules struct {

@@ -335,7 +335,7 @@ func judge(h *history, sink *target, letters *store, rules Rules) string {
 			return "event " + e.ID() + " was delivered before an older one of its row"
 		}
 	}
-	slices.SortFunc(letters.letters, Compare)
+	Arrange(letters.letters)
 	heals := map[string]bool{}
 	var rest []entrain.Event
 	for i := range letters.letters {
@@ -390,5 +390,25 @@ func TestTruncate(t *testing.T) {
 	l.Remove(out)
 	if l.Len() != 0 || l.anything() || len(l.rows) != 0 {
 		t.Errorf("left behind: %+v", l)
+	}
+}
+
+// TestHistories: letters of a history that began anew come behind those of the one
+// before, whose versions may be greater: an old row must not overwrite a new one.
+func TestHistories(t *testing.T) {
+	at := func(n int64) time.Time { return time.Unix(n, 0) }
+	letter := func(incarnation string, version uint64, parked time.Time) Letter {
+		e := entraintest.Insert(table, cells(1, "v")...)
+		e.Tx = &entrain.Transaction{Stream: &entrain.Stream{Source: "s", Incarnation: incarnation}, Version: version}
+		return Letter{Event: e, At: parked}
+	}
+	letters := []Letter{letter("b", 7, at(40)), letter("b", 6, at(50)), letter("a", 900, at(10)), letter("a", 800, at(30)), letter("c", 1, at(60))}
+	Arrange(letters)
+	var got []string
+	for _, l := range letters {
+		got = append(got, l.Event.ID())
+	}
+	if want := []string{"s/a/800/0", "s/a/900/0", "s/b/6/0", "s/b/7/0", "s/c/1/0"}; !slices.Equal(got, want) {
+		t.Errorf("in the order %v, want %v", got, want)
 	}
 }
