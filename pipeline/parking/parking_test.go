@@ -412,3 +412,43 @@ func TestHistories(t *testing.T) {
 		t.Errorf("in the order %v, want %v", got, want)
 	}
 }
+
+// TestEqualKeys: what comes behind a letter of a row waits also if the row's key is
+// written in another way.
+func TestEqualKeys(t *testing.T) {
+	stream := &entrain.Stream{Source: "s", Incarnation: "i"}
+	for _, c := range []struct {
+		typ         string
+		first, then string
+		waits       bool
+	}{
+		{"numeric", "1.0", "1.00", true}, {"numeric", "1", "1.000", true}, {"numeric", "10", "1", false}, {"float8", "0", "-0", true},
+		{"public.citext", "Straße", "STRASSE", false}, {"public.citext", "Ab", "aB", true}, {"text", "É", "é", true}, {"text", "a", "b", false},
+		{"interval", "1 day", "24:00:00", true}, {"_numeric", "{1.0}", "{1}", true}, {"bigint", "1", "2", false},
+	} {
+		table := &entrain.Table{Schema: "s", Name: "t", Columns: []entrain.Column{{Name: "k", Type: c.typ, Modifier: -1, Key: true}}}
+		l := New(Rules{})
+		bad := entraintest.Insert(table, entraintest.Text(c.first))
+		bad.Tx = &entrain.Transaction{Stream: stream, Version: 1}
+		l.Add([]Letter{{Event: bad}})
+		next := entraintest.Insert(table, entraintest.Text(c.then))
+		next.Tx = &entrain.Transaction{Stream: stream, Version: 2}
+		if waits := l.Before(&next) != ""; waits != c.waits {
+			t.Errorf("%s %s behind a letter of %s waits: %v", c.typ, c.then, c.first, waits)
+		}
+	}
+}
+
+// TestLetterWithoutRow: what was taken out before a crash is not delivered behind it,
+// also if no row says that it is a letter.
+func TestLetterWithoutRow(t *testing.T) {
+	for _, unit := range []Unit{Transactions, Events} {
+		l := New(Rules{Unit: unit})
+		e := entrain.Event{Op: entrain.OpMessage, Message: &entrain.Message{Prefix: "p"}, Tx: &entrain.Transaction{Stream: &entrain.Stream{Source: "s", Incarnation: "i"}, Version: 1}}
+		l.Add([]Letter{{Event: e}}) // by the process before
+		pass, out, err := l.Sort(&entrain.Batch{Events: []entrain.Event{e}, Through: entrain.Position{Incarnation: "i", Offset: "1"}}, time.Time{})
+		if err != nil || len(pass.Events) != 0 || len(out) != 0 {
+			t.Errorf("unit %d: %d pass, %d are new letters, %v", unit, len(pass.Events), len(out), err)
+		}
+	}
+}
