@@ -218,9 +218,16 @@ func (p *Pipeline) Letters(ctx context.Context) ([]parking.Letter, error) {
 // them then. ids are those of events, or of transactions (with a / at the end);
 // none for all. Letters that come behind others that are not among them are
 // refused. It may be called while Run works, from any goroutine, and returns when
-// it is done. What the sink refuses again stays, and those behind it.
+// it is done, or ctx ends and the letter at hand is done. What the sink refuses again
+// stays, and those behind it.
 func (p *Pipeline) Replay(ctx context.Context, ids []string) (int, error) {
-	return p.onLetters(ctx, func(ctx context.Context, s *session) (int, error) { return p.letters.replay(ctx, s, ids) })
+	return p.onLetters(ctx, func(work context.Context, s *session) (int, error) {
+		letters, err := p.letters.toReplay(work, s, ids)
+		if err != nil {
+			return 0, err
+		}
+		return p.letters.replay(work, s, replaying{asker: ctx, letters: letters})
+	})
 }
 
 // Drop removes dead letters for good; see [Pipeline.Replay] for ids.
@@ -322,35 +329,51 @@ func (d *desk) remove(ctx context.Context, letters []parking.Letter) error {
 	return nil
 }
 
-// replay delivers letters, a source transaction at a time, at the position where the
-// sink is: the stream does not move.
-func (d *desk) replay(ctx context.Context, s *session, ids []string) (int, error) {
+// toReplay are the letters that ids name, if they can be replayed.
+func (d *desk) toReplay(ctx context.Context, s *session, ids []string) ([]parking.Letter, error) {
 	if s.position().IsZero() {
-		return 0, errors.New("nothing was delivered yet")
+		return nil, errors.New("nothing was delivered yet")
 	}
 	letters, err := d.chosen(ctx, ids)
-	if err != nil {
-		return 0, err
+	if err == nil {
+		err = d.inOrder(ctx, letters)
 	}
-	if err := d.inOrder(ctx, letters); err != nil {
-		return 0, err
-	}
-	done := 0
-	for done < len(letters) {
+	return letters, err
+}
+
+// replaying are letters that are delivered once more, until asker ends.
+type replaying struct {
+	asker   context.Context
+	letters []parking.Letter
+}
+
+// removeEvery is how long letters that were replayed stay at most: a removal may cost
+// a connection, or reading all letters, and what a crash leaves is delivered again.
+const removeEvery = 200 * time.Millisecond
+
+// replay delivers letters, a source transaction at a time, at the position where the
+// sink is: the stream does not move. It returns how many it has delivered and removed.
+func (d *desk) replay(ctx context.Context, s *session, r replaying) (int, error) {
+	removed, done, began := 0, 0, time.Now()
+	var failed error
+	for done < len(r.letters) && failed == nil {
 		n := done + 1
-		for n < len(letters) && sameTransaction(letters[n].Event.Tx, letters[done].Event.Tx) {
+		for n < len(r.letters) && sameTransaction(r.letters[n].Event.Tx, r.letters[done].Event.Tx) {
 			n++
 		}
-		part := letters[done:n]
-		if err := s.writer.Write(ctx, &entrain.Batch{Events: d.again(part), Through: s.position()}); err != nil {
-			return done, &replayError{err} // the session is over
+		if failed = s.attempt(ctx, &entrain.Batch{Events: d.again(r.letters[done:n]), Through: s.position()}); failed != nil {
+			failed = &replayError{failed} // the session is over
+		} else if done = n; r.asker.Err() != nil {
+			failed = r.asker.Err()
 		}
-		if err := d.remove(ctx, part); err != nil {
-			return done, err
+		if last := failed != nil || done == len(r.letters); done > removed && (last || time.Since(began) >= removeEvery) {
+			if err := d.remove(ctx, r.letters[removed:done]); err != nil {
+				return removed, errors.Join(failed, err)
+			}
+			removed, began = done, time.Now()
 		}
-		done = n
 	}
-	return done, nil
+	return removed, failed
 }
 
 // replayError says that the sink refused what was replayed.
