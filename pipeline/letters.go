@@ -56,6 +56,7 @@ type desk struct {
 	lot     *parking.Lot
 	loaded  bool
 	alerted bool
+	parks   int // how often letters were added
 }
 
 // ask is what the writing goroutine is to do between two batches.
@@ -153,6 +154,7 @@ func (d *desk) sort(ctx context.Context, b *entrain.Batch, delays *backoff) (*en
 		return nil, 0, entrain.Retryable(err)
 	}
 	if len(letters) > 0 {
+		d.parks++
 		if err := d.opt.Store.Park(ctx, letters); err != nil {
 			d.lot.Remove(letters)
 			return nil, 0, entrain.Retryable(fmt.Errorf("store %d dead letters: %w", len(letters), err))
@@ -284,9 +286,27 @@ func (p *Pipeline) ask(ctx context.Context, do func(ctx context.Context, s *sess
 	return <-a.done
 }
 
+// stored returns all letters. What somebody removed from the store without a word is
+// forgotten here, too: nothing is to wait behind it any more.
+func (d *desk) stored(ctx context.Context) ([]parking.Letter, error) {
+	d.mu.Lock()
+	parks := d.parks
+	d.mu.Unlock()
+	all, err := d.opt.Store.Letters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.loaded && parks == d.parks && d.lot.Keep(all) { // else some are newer than what was read
+		d.alert()
+	}
+	return all, nil
+}
+
 // chosen are the stored letters that ids name, in the order of their events.
 func (d *desk) chosen(ctx context.Context, ids []string) ([]parking.Letter, error) {
-	all, err := d.opt.Store.Letters(ctx)
+	all, err := d.stored(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -405,7 +425,7 @@ func (d *desk) again(letters []parking.Letter) []entrain.Event {
 
 // inOrder refuses to deliver letters before others that they come behind.
 func (d *desk) inOrder(ctx context.Context, letters []parking.Letter) error {
-	all, err := d.opt.Store.Letters(ctx)
+	all, err := d.stored(ctx)
 	if err != nil {
 		return err
 	}

@@ -317,3 +317,33 @@ func TestReplayOfMany(t *testing.T) {
 		f.replay(t, many-601)
 	})
 }
+
+// TestLettersRemovedBehindUs: when somebody emptied the table of letters, what came behind
+// them waits until they are looked at, and not longer.
+func TestLettersRemovedBehindUs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := entraintest.NewMemorySource(entraintest.MemorySourceConfig{})
+		table := entraintest.StandardTable()
+		commit := func(v string) {
+			src.Commit(entraintest.Update(table, entraintest.Text("1"), entraintest.Text(v), entraintest.Text(v), entraintest.Null))
+			<-time.After(time.Minute)
+		}
+		src.Commit(entraintest.Insert(table, entraintest.Text("1"), entraintest.Text("a"), entraintest.Text("a"), entraintest.Null))
+		f := openOffice(t, src, pipeline.DeadLetters{}, "source/memory/2000/0")
+		defer f.end()
+		commit("b")
+		if got := f.box.ids(); !slices.Equal(got, idsOf(2000, 1)) {
+			t.Fatalf("letters %v", got)
+		}
+		if err := f.box.Unpark(t.Context(), idsOf(2000, 1)); err != nil {
+			t.Fatal(err)
+		}
+		if all, err := f.Letters(t.Context()); err != nil || len(all) != 0 || f.Status().DeadLetters != 0 {
+			t.Errorf("%d letters, %d are counted: %v", len(all), f.Status().DeadLetters, err)
+		}
+		commit("c")
+		if got := f.box.ids(); len(got) != 0 || !slices.Contains(f.sink.IDs(), "source/memory/3000/0") {
+			t.Errorf("it waits behind a letter that is gone: %v", got)
+		}
+	})
+}

@@ -86,7 +86,7 @@ func (l *loaded) deadLetters(of letterOwner) *pipeline.DeadLetters {
 	case l.letters != nil:
 		keeper = l.letters.Keeper(of.name)
 	case d.File != "" || !ok:
-		keeper = letters.NewFile(cmp.Or(d.File, filepath.Join(of.folder, "dead_letters.jsonl")))
+		keeper = letters.NewFile(cmp.Or(d.File, filepath.Join(of.folder, "dead_letters.jsonl")), of.name)
 	}
 	return &pipeline.DeadLetters{Store: letters.In(keeper), Rules: rules, Alert: d.AlertThreshold, Audit: audit(of.folder).write}
 }

@@ -105,6 +105,33 @@ func (l *Lot) Remove(letters []Letter) {
 	}
 }
 
+// Keep forgets all letters but these, and reports whether there were others. Letters
+// that are not known are not added: they are of events that went another way.
+func (l *Lot) Keep(these []Letter) (forgot bool) {
+	there := make(map[string]struct{}, len(these))
+	for i := range these {
+		there[these[i].Event.ID()] = struct{}{}
+	}
+	for id := range l.letters {
+		if _, kept := there[id]; kept {
+			continue
+		}
+		forgot = true
+		break
+	}
+	if !forgot {
+		return false
+	}
+	before := l.letters
+	l.letters, l.rows, l.tables = map[string]struct{}{}, map[uint64]place{}, map[string]place{}
+	for i := range these {
+		if _, known := before[these[i].Event.ID()]; known {
+			l.add(&these[i].Event)
+		}
+	}
+	return true
+}
+
 // Len is how many letters there are.
 func (l *Lot) Len() int { return len(l.letters) }
 
@@ -190,6 +217,7 @@ func (l *Lot) Sort(b *entrain.Batch, now time.Time) (*entrain.Batch, []Letter, e
 			n++
 		}
 		if err := s.transaction(rest[:n]); err != nil {
+			l.Remove(s.out) // nobody stores them
 			return nil, nil, err
 		}
 		rest = rest[n:]
