@@ -48,6 +48,7 @@ type desk struct {
 	asks chan ask      // for the goroutine that writes
 	gone chan struct{} // closed when Run ends: nobody answers any more
 
+	looked  int              // how many places were seen to have no letters that were left
 	pending []parking.Letter // stored, while the batch that they were in is not durable
 
 	letters atomic.Int64 // how many there are
@@ -101,8 +102,8 @@ func newDesk(p *Pipeline, o *DeadLetters) *desk {
 
 // begin is called when a session begins.
 func (d *desk) begin(ctx context.Context) error {
-	if d.opt == nil {
-		return nil
+	if err := d.noneLeft(ctx); err != nil || d.opt == nil {
+		return err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -118,6 +119,27 @@ func (d *desk) begin(ctx context.Context) error {
 	d.lot.Add(letters)
 	d.loaded = true
 	d.alert()
+	return nil
+}
+
+// noneLeft sees once that no letters are where none are kept any more.
+func (d *desk) noneLeft(ctx context.Context) error {
+	for ; d.looked < len(d.p.opt.LeftLetters); d.looked++ {
+		letters, err := d.p.opt.LeftLetters[d.looked].Letters(ctx)
+		if entrain.IsRetryable(err) {
+			return fmt.Errorf("look for dead letters that were left: %w", err)
+		}
+		if err != nil || len(letters) == 0 {
+			continue // what may not be read was not kept by us
+		}
+		parking.Arrange(letters)
+		return &entrain.Stop{
+			Code: "dead_letters_left",
+			What: fmt.Sprintf("%d dead letters are kept of the time before dead_letter was changed in FILE, the first is %s", len(letters), letters[0].Event.ID()),
+			Why:  "later changes of their rows would come before them, and the letters, replayed one day, would put old values in the place of newer ones",
+			Next: "put dead_letter back into FILE as it was; entrain run FILE; then, in another terminal: entrain dlq replay FILE --all, or, if nobody needs them: entrain dlq drop FILE --all",
+		}
+	}
 	return nil
 }
 

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -89,5 +91,44 @@ func TestLettersOfATargetThatCannot(t *testing.T) {
 	pgtest.Exec(t, w.target, `ALTER TABLE n DROP CONSTRAINT lucky`)
 	w.replay()
 	w.eventually(`SELECT string_agg(k || v, ',' ORDER BY k) FROM n`, "1bad,2good,3good,4bad,5good")
+	w.end()
+}
+
+// TestLettersThatAreLeft: a file whose dead_letter section was taken out, or moved, while
+// there are letters, is a stop: what comes behind them would overtake them. The way out
+// that is printed works.
+func TestLettersThatAreLeft(t *testing.T) {
+	w := newParked(t, `CREATE TABLE n (k int8 PRIMARY KEY, v text)`)
+	pgtest.Exec(t, w.target, `ALTER TABLE n ADD CONSTRAINT lucky CHECK (v <> 'bad')`)
+	pgtest.Exec(t, w.source, `INSERT INTO n VALUES (1, 'old')`)
+	pgtest.Exec(t, w.source, `UPDATE n SET v = 'bad'`)
+	w.until(t, w.file, "a letter", func(r admin.Report) bool { return r.Status.DeadLetters == 1 })
+	w.end()
+	pgtest.Exec(t, w.source, `UPDATE n SET v = 'new'`)
+	text, err := os.ReadFile(w.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(section string) *process {
+		if err := os.WriteFile(w.file, []byte(strings.Replace(string(text), "dead_letter: {unit: event}", section, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return launchIn(t, "", []string{"SOURCE_URL=" + pgtest.SourceURL(w.source), "TARGET_URL=" + pgtest.TargetURL(w.target)}, "run", w.file)
+	}
+	for _, section := range []string{"", "dead_letter: {file: DIR/letters.jsonl}"} {
+		p := run(strings.Replace(section, "DIR", filepath.Dir(w.file), 1))
+		p.exit(t, exitEnvironment)
+		if !strings.Contains(p.stderr.String(), "dead_letters_left") {
+			t.Errorf("%q: %s", section, p.stderr.String())
+		}
+	}
+	w.process = run("dead_letter: {unit: event}")
+	w.until(t, w.file, "two letters", func(r admin.Report) bool { return r.Status.DeadLetters == 2 })
+	pgtest.Exec(t, w.target, `ALTER TABLE n DROP CONSTRAINT lucky`)
+	w.replay()
+	w.eventually(`SELECT v FROM n`, "new")
+	w.end()
+	w.process = run("")
+	w.until(t, w.file, "streaming without letters", streams)
 	w.end()
 }
