@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,8 +43,10 @@ type LetterStore interface {
 type desk struct {
 	opt  *DeadLetters // nil: there are none, and what is refused ends the pipeline
 	p    *Pipeline
-	asks chan ask // for the goroutine that writes
+	asks chan ask      // for the goroutine that writes
+	gone chan struct{} // closed when Run ends: nobody answers any more
 
+	looked  int              // how many places were seen to have no letters that were left
 	pending []parking.Letter // stored, while the batch that they were in is not durable
 
 	letters atomic.Int64 // how many there are
@@ -55,42 +55,11 @@ type desk struct {
 	lot     *parking.Lot
 	loaded  bool
 	alerted bool
-}
-
-// ask is what the writing goroutine is to do between two batches.
-type ask struct {
-	do   func(ctx context.Context, s *session) error
-	done chan error // of one
-}
-
-// answer does what was asked. That the sink refuses it ends the session, but not the
-// pipeline.
-func (a ask) answer(ctx context.Context, s *session) error {
-	err := a.do(ctx, s)
-	a.done <- err
-	var refused *replayError
-	if errors.As(err, &refused) {
-		return entrain.Retryable(&replayEnded{"replay: " + err.Error()})
-	}
-	return nil
-}
-
-// replayEnded is why a session ended of which only a replay was refused: nothing of the
-// stream. It wraps nothing, since the refusal is not the stream's.
-type replayEnded struct{ text string }
-
-func (e *replayEnded) Error() string { return e.text }
-
-// asks is where to listen for more to do: nowhere in the middle of a transaction.
-func (s *session) asks() <-chan ask {
-	if s.within {
-		return nil
-	}
-	return s.p.letters.asks
+	parks   int // how often letters were added
 }
 
 func newDesk(p *Pipeline, o *DeadLetters) *desk {
-	d := &desk{opt: o, p: p, asks: make(chan ask)}
+	d := &desk{opt: o, p: p, asks: make(chan ask), gone: make(chan struct{})}
 	if o != nil {
 		d.lot = parking.New(o.Rules)
 	}
@@ -99,8 +68,8 @@ func newDesk(p *Pipeline, o *DeadLetters) *desk {
 
 // begin is called when a session begins.
 func (d *desk) begin(ctx context.Context) error {
-	if d.opt == nil {
-		return nil
+	if err := d.noneLeft(ctx); err != nil || d.opt == nil {
+		return err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -116,6 +85,27 @@ func (d *desk) begin(ctx context.Context) error {
 	d.lot.Add(letters)
 	d.loaded = true
 	d.alert()
+	return nil
+}
+
+// noneLeft sees once that no letters are where none are kept any more.
+func (d *desk) noneLeft(ctx context.Context) error {
+	for ; d.looked < len(d.p.opt.LeftLetters); d.looked++ {
+		letters, err := d.p.opt.LeftLetters[d.looked].Letters(ctx)
+		if entrain.IsRetryable(err) {
+			return fmt.Errorf("look for dead letters that were left: %w", err)
+		}
+		if err != nil || len(letters) == 0 {
+			continue // what may not be read was not kept by us
+		}
+		parking.Arrange(letters)
+		return &entrain.Stop{
+			Code: "dead_letters_left",
+			What: fmt.Sprintf("%d dead letters are kept of the time before dead_letter was changed in FILE, the first is %s", len(letters), letters[0].Event.ID()),
+			Why:  "later changes of their rows would come before them, and the letters, replayed one day, would put old values in the place of newer ones",
+			Next: "put dead_letter back into FILE as it was; entrain run FILE; then, in another terminal: entrain dlq replay FILE --all, or, if nobody needs them: entrain dlq drop FILE --all",
+		}
+	}
 	return nil
 }
 
@@ -175,6 +165,7 @@ func (d *desk) store(ctx context.Context, letters []parking.Letter, delays *back
 	if len(letters) == 0 {
 		return nil
 	}
+	d.parks++
 	if err := d.opt.Store.Park(ctx, letters); err != nil {
 		d.lot.Remove(letters)
 		return entrain.Retryable(fmt.Errorf("store %d dead letters: %w", len(letters), err))
@@ -236,198 +227,4 @@ func (d *desk) durable() {
 	defer d.mu.Unlock()
 	d.lot.Parked(d.pending)
 	d.pending = nil
-}
-
-var errNoLetters = errors.New("dead letters are not kept: set dead_letter in FILE")
-
-// Letters returns the dead letters, in the order of their events; none if the
-// pipeline keeps none. It may be called from any goroutine.
-func (p *Pipeline) Letters(ctx context.Context) ([]parking.Letter, error) {
-	if p.letters.opt == nil {
-		return nil, nil
-	}
-	return p.letters.chosen(ctx, nil)
-}
-
-// Replay delivers dead letters once more, in the order of their events, and removes
-// them then. ids are those of events, or of transactions (with a / at the end);
-// none for all. Letters that come behind others that are not among them are
-// refused. It may be called while Run works, from any goroutine, and returns when
-// it is done. What the sink refuses again stays, and those behind it.
-func (p *Pipeline) Replay(ctx context.Context, ids []string) (int, error) {
-	return p.onLetters(ctx, func(ctx context.Context, s *session) (int, error) { return p.letters.replay(ctx, s, ids) })
-}
-
-// Drop removes dead letters for good; see [Pipeline.Replay] for ids.
-func (p *Pipeline) Drop(ctx context.Context, ids []string) (int, error) {
-	return p.onLetters(ctx, func(ctx context.Context, _ *session) (int, error) {
-		letters, err := p.letters.chosen(ctx, ids)
-		if err != nil {
-			return 0, err
-		}
-		return len(letters), p.letters.remove(ctx, letters)
-	})
-}
-
-// doLetters carries out an order about dead letters.
-func (p *Pipeline) doLetters(ctx context.Context, o Order) (err error) {
-	switch o.Do {
-	case OrderReplay:
-		_, err = p.Replay(ctx, o.Letters)
-	case OrderDrop:
-		_, err = p.Drop(ctx, o.Letters)
-	default:
-		_, err = p.onLetters(ctx, func(ctx context.Context, s *session) (int, error) { return 1, p.letters.replayEdited(ctx, s, o) })
-	}
-	return err
-}
-
-// onLetters has the writing goroutine do something between two transactions.
-func (p *Pipeline) onLetters(ctx context.Context, do func(ctx context.Context, s *session) (int, error)) (n int, err error) {
-	if p.letters.opt == nil {
-		return 0, errNoLetters
-	}
-	err = p.ask(ctx, func(ctx context.Context, s *session) (failed error) {
-		n, failed = do(ctx, s)
-		return failed
-	})
-	return n, err
-}
-
-// ask has the writing goroutine do something between two transactions, and waits for
-// it.
-func (p *Pipeline) ask(ctx context.Context, do func(ctx context.Context, s *session) error) error {
-	a := ask{do: do, done: make(chan error, 1)}
-	select {
-	case p.letters.asks <- a:
-	case <-ctx.Done():
-		return fmt.Errorf("the pipeline does not deliver at the moment: %w", ctx.Err()) // no session, or a large transaction
-	}
-	return <-a.done
-}
-
-// chosen are the stored letters that ids name, in the order of their events.
-func (d *desk) chosen(ctx context.Context, ids []string) ([]parking.Letter, error) {
-	all, err := d.opt.Store.Letters(ctx)
-	if err != nil {
-		return nil, err
-	}
-	slices.SortFunc(all, parking.Compare)
-	if len(ids) == 0 {
-		return all, nil
-	}
-	var some []parking.Letter
-	used := map[string]bool{}
-	for i := range all {
-		id := all[i].Event.ID()
-		for _, want := range ids {
-			if id == want || strings.HasSuffix(want, "/") && strings.HasPrefix(id, want) {
-				used[want] = true
-				some = append(some, all[i])
-				break
-			}
-		}
-	}
-	for _, want := range ids {
-		if !used[want] {
-			return nil, fmt.Errorf("there is no dead letter %s", want)
-		}
-	}
-	return some, nil
-}
-
-func (d *desk) remove(ctx context.Context, letters []parking.Letter) error {
-	ids := make([]string, len(letters))
-	for i := range letters {
-		ids[i] = letters[i].Event.ID()
-	}
-	if err := d.opt.Store.Unpark(ctx, ids); err != nil {
-		return fmt.Errorf("remove %d dead letters: %w", len(ids), err)
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.lot.Remove(letters)
-	d.alert()
-	return nil
-}
-
-// replay delivers letters, a source transaction at a time, at the position where the
-// sink is: the stream does not move.
-func (d *desk) replay(ctx context.Context, s *session, ids []string) (int, error) {
-	if s.position().IsZero() {
-		return 0, errors.New("nothing was delivered yet")
-	}
-	letters, err := d.chosen(ctx, ids)
-	if err != nil {
-		return 0, err
-	}
-	if err := d.inOrder(ctx, letters); err != nil {
-		return 0, err
-	}
-	done := 0
-	for done < len(letters) {
-		n := done + 1
-		for n < len(letters) && sameTransaction(letters[n].Event.Tx, letters[done].Event.Tx) {
-			n++
-		}
-		part := letters[done:n]
-		if err := s.writer.Write(ctx, &entrain.Batch{Events: d.again(part), Through: s.position()}); err != nil {
-			return done, &replayError{err} // the session is over
-		}
-		if err := d.remove(ctx, part); err != nil {
-			return done, err
-		}
-		done = n
-	}
-	return done, nil
-}
-
-// replayError says that the sink refused what was replayed.
-type replayError struct{ error }
-
-func (e *replayError) Unwrap() error { return e.error }
-
-func sameTransaction(a, b *entrain.Transaction) bool {
-	return a.Version == b.Version && *a.Stream == *b.Stream
-}
-
-// again are the events of letters as they are delivered once more: what was changed
-// meanwhile may be there already, which a sink that compares versions sees by itself.
-func (d *desk) again(letters []parking.Letter) []entrain.Event {
-	keeper, ok := d.p.opt.Sink.(entrain.RowKeeper)
-	gated := ok && keeper.Gated()
-	events := make([]entrain.Event, len(letters))
-	for i := range letters {
-		events[i] = letters[i].Event
-		events[i].Settling = !gated
-		if t := events[i].Table; t != nil && t.Shadow {
-			own := *t
-			own.Shadow = false
-			events[i].Table = &own
-		}
-	}
-	return events
-}
-
-// inOrder refuses to deliver letters before others that they come behind.
-func (d *desk) inOrder(ctx context.Context, letters []parking.Letter) error {
-	all, err := d.opt.Store.Letters(ctx)
-	if err != nil {
-		return err
-	}
-	among := map[string]bool{}
-	for i := range letters {
-		among[letters[i].Event.ID()] = true
-	}
-	slices.SortFunc(all, parking.Compare)
-	left := parking.New(d.opt.Rules)
-	for i := range all {
-		id := all[i].Event.ID()
-		if !among[id] {
-			left.Add(all[i : i+1])
-		} else if first := left.Before(&all[i].Event); first != "" {
-			return fmt.Errorf("event %s comes behind %s, which is a dead letter, too: name both, or drop that one", id, first)
-		}
-	}
-	return nil
 }
