@@ -42,6 +42,18 @@ type LetterKeeper interface {
 	DropLetters(ctx context.Context, ids []string) error
 }
 
+// LateKeeper is a [Sink] that keeps changes which came too late to be applied in a queue
+// beside its rows, durably before its position passes them.
+type LateKeeper interface {
+	// ForwardLate passes the oldest changes of the pipeline's queue, at most so many, to
+	// keep and removes them once that has returned nil; it returns how many. A crash in
+	// between passes them on again, under the same ids: a letter's ID is the event's, "@"
+	// and a digest of the row's key, its Class why the change was too late ("stale",
+	// "partial", "missing"). While another process does so, it returns 0. It may be called
+	// beside a session.
+	ForwardLate(ctx context.Context, most int, keep func(context.Context, []DeadLetter) error) (int, error)
+}
+
 // LetterHost is a [Sink] or [Log] at whose servers the dead letters of any sink can
 // be kept, in a place that the user names.
 type LetterHost interface {

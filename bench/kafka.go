@@ -198,25 +198,31 @@ func (k *kafkaWork) sink(topic string) string {
 // ours is entrain on the load's log.
 func (k *kafkaWork) ours(p *prepared) contender {
 	return contender{"entrain", func(ctx context.Context) (sample, error) {
-		slot, err := p.copySlot(ctx)
-		if err != nil {
-			return sample{}, err
-		}
-		topic := k.topics.prefix()
-		if err := k.topics.create(ctx, topic); err != nil {
-			return sample{}, err
-		}
-		source := entrainSource{url: k.source.URL(p.db), slot: slot, publication: kafkaPublication}
-		file, err := k.h.pipelineFile(source.yaml(), k.sink(topic))
-		if err != nil {
-			return sample{}, err
-		}
-		s, err := measure(ctx, k.h.bin, "run", file, "--until", p.end)
-		if err = errors.Join(err, p.dropSlot(ctx, slot)); err != nil {
-			return sample{}, err
-		}
-		return s, errors.Join(k.topics.verify(ctx, topic, p.count), k.topics.drop(ctx, topic))
+		return k.into(ctx, p, func(topic string) string { return "sink:\n" + indent(k.sink(topic)) })
 	}}
+}
+
+// into is one run of entrain into a topic of its own; sections are those of its file
+// behind the source's.
+func (k *kafkaWork) into(ctx context.Context, p *prepared, sections func(topic string) string) (sample, error) {
+	slot, err := p.copySlot(ctx)
+	if err != nil {
+		return sample{}, err
+	}
+	topic := k.topics.prefix()
+	if err := k.topics.create(ctx, topic); err != nil {
+		return sample{}, err
+	}
+	source := entrainSource{url: k.source.URL(p.db), slot: slot, publication: kafkaPublication}
+	file, err := k.h.pipelineWith(source.yaml(), sections(topic))
+	if err != nil {
+		return sample{}, err
+	}
+	s, err := measure(ctx, k.h.bin, "run", file, "--until", p.end)
+	if err = errors.Join(err, p.dropSlot(ctx, slot)); err != nil {
+		return sample{}, err
+	}
+	return s, errors.Join(k.topics.verify(ctx, topic, p.count), k.topics.drop(ctx, topic))
 }
 
 // snapshot measures the copying of the rows that the table has. The peer's

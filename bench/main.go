@@ -1,13 +1,14 @@
 // Command bench measures entrain against its real peers, on servers of its own:
 //
-//	go run ./bench decode|apply|side|gate|letters|latency|snapshot|kafka|relay|fanout|all [--rows N] [--seconds N] [--runs N] [--flat] [-o table|json]
+//	go run ./bench decode|apply|side|gate|letters|checked|latency|snapshot|kafka|relay|fanout|all [--rows N] [--seconds N] [--runs N] [--flat] [-o table|json]
 //
 // decode reads the same log again and again, by turns with pg_recvlogical and
 // with `entrain run` into native JSON; apply feeds a second server by turns by
 // a native subscription and by entrain, and compares every row afterwards;
 // side does so with one, two and four sessions of the sink, near and 1 ms away; gate
 // does so with the version gate and without; letters does so with rows that the
-// target refuses;
+// target refuses; checked with contracts and gate, and into Kafka with contracts and
+// deduplication by Redis, by turns with neither;
 // latency does so live, at 1,000 transactions a second, and compares commit
 // times; snapshot copies existing rows beside psql, pg_dump with pg_restore, and
 // a native subscription, or with --flat says what a row costs in a table of twenty
@@ -64,6 +65,7 @@ var works = []struct {
 	{"side", side},
 	{"gate", gate},
 	{"letters", letters},
+	{"checked", checked},
 	{"latency", latency},
 	{"snapshot", snapshot},
 	{"kafka", kafka},
@@ -71,7 +73,7 @@ var works = []struct {
 	{"fanout", fanout},
 }
 
-var errUsage = errors.New("usage: bench decode|apply|side|gate|letters|latency|snapshot|kafka|relay|fanout|all [--rows N] [--seconds N] [--runs N] [--flat] [-o table|json]")
+var errUsage = errors.New("usage: bench decode|apply|side|gate|letters|checked|latency|snapshot|kafka|relay|fanout|all [--rows N] [--seconds N] [--runs N] [--flat] [-o table|json]")
 
 const (
 	exitFailed = 1

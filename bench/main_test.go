@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 
 func TestParse(t *testing.T) {
 	opt, err := parse([]string{"all", "--rows", "10M", "--runs", "7", "-o", "json"}, io.Discard)
-	if err != nil || !slices.Equal(opt.works, []string{"decode", "apply", "side", "gate", "letters", "latency", "snapshot", "kafka", "relay", "fanout"}) ||
+	if err != nil || !slices.Equal(opt.works, []string{"decode", "apply", "side", "gate", "letters", "checked", "latency", "snapshot", "kafka", "relay", "fanout"}) ||
 		opt.rows != 10_000_000 || opt.runs != 7 || opt.seconds != 30 || opt.output != "json" {
 		t.Errorf("parse = %+v, %v", opt, err)
 	}

@@ -20,6 +20,9 @@ type Contracts struct {
 	// Level is what becomes of an event that breaks one. [contract.DeadLetter] needs
 	// Options.DeadLetters.
 	Level contract.Level
+	// TypeName writes the types of the source's columns; nil: the source does, if it is an
+	// [entrain.TypeNamer]. What is read from a stream does not know.
+	TypeName func(entrain.Column) string
 }
 
 // judge holds a pipeline's events to contracts.
@@ -52,8 +55,8 @@ func newJudge(p *Pipeline, o *Contracts) (*judge, error) {
 	if o.Level == contract.DeadLetter && p.opt.DeadLetters == nil {
 		return nil, errors.New("pipeline: contracts whose breaches become dead letters need DeadLetters")
 	}
-	options := contract.Options{Level: o.Level, Met: j.met}
-	if source, ok := p.opt.Source.(entrain.TypeNamer); ok {
+	options := contract.Options{Level: o.Level, Met: j.met, TypeName: o.TypeName}
+	if source, ok := p.opt.Source.(entrain.TypeNamer); ok && o.TypeName == nil {
 		options.TypeName = source.TypeName
 	}
 	j.validator = contract.New(o.All, options)
@@ -193,7 +196,7 @@ func (f *found) stop() *entrain.Stop {
 		s.Why = "rows that are copied first cannot be parked: one that breaks its table's contract is a stop"
 	}
 	const mild = "contracts.validation: warn in FILE lets such events pass"
-	dead := "; where there is no stream, dead_letter and a section of that name park them"
+	dead := "; dead_letter and a section of that name park them"
 	if f.event.Op == entrain.OpRead {
 		dead = "" // rows that are copied cannot be
 	}

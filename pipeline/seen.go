@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -94,12 +95,14 @@ func (v *sieve) pass(ctx context.Context, b *entrain.Batch) (*entrain.Batch, int
 		return b, 0, nil
 	}
 	var buf []byte
+	part := marks{make([]string, 0, len(b.Events)), make([]string, 0, len(b.Events))}
 	for i := range b.Events {
 		if e := &b.Events[i]; dedup.Remembered(e) {
 			buf = v.opt.Pattern.AppendKey(buf[:0], e, v.opt.Delivery)
-			v.part.add(marks{[]string{string(buf)}, []string{dedup.Mark(e, v.opt.Delivery)}})
+			part.keys, part.values = append(part.keys, string(buf)), append(part.values, dedup.Mark(e, v.opt.Delivery))
 		}
 	}
+	v.part = part
 	if len(v.part.keys) == 0 {
 		return b, 0, nil
 	}
@@ -117,6 +120,9 @@ func (v *sieve) pass(ctx context.Context, b *entrain.Batch) (*entrain.Batch, int
 // left is the batch without the events that the store knows.
 func (v *sieve) left(b *entrain.Batch, there []string) (*entrain.Batch, int) {
 	asked := v.part
+	if !slices.ContainsFunc(there, func(mark string) bool { return mark != "" }) {
+		return b, 0 // nearly always
+	}
 	v.part = marks{}
 	kept := make([]entrain.Event, 0, len(b.Events))
 	at := 0

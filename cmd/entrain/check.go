@@ -89,6 +89,9 @@ func (p *program) check(ctx context.Context, l *loaded, o checkOptions) error {
 	if l.letters != nil {
 		parts = append(parts, examine(ctx, part{name: "dead letters"}, l.letters, checkInput{timeout: o.timeout}))
 	}
+	if l.late != nil {
+		parts = append(parts, examine(ctx, part{name: "reconciliation"}, l.late, checkInput{timeout: o.timeout}))
+	}
 	if l.keys != nil {
 		parts = append(parts, examine(ctx, part{name: "deduplication"}, l.keys, checkInput{timeout: o.timeout}))
 	}

@@ -32,12 +32,38 @@ func contractFolder(file *config.File, flag string) string {
 	return defaultContracts
 }
 
-// readContracts reads those that the file's section names, where changes are captured.
+// readContracts reads those that the file's section names, where events are held to them.
 func (l *loaded) readContracts() (err error) {
-	if l.half != deliverOnly && l.source != nil && l.file.Contracts.Level() != contract.Off {
+	here := l.half != deliverOnly && l.source != nil
+	if l.parksBehind() {
+		here = l.half != captureOnly
+	}
+	if here && l.file.Contracts.Level() != contract.Off {
 		l.contracts, err = config.LoadContracts(l.file.Contracts.Dir)
 	}
 	return err
+}
+
+// parksBehind reports whether breaches are dead letters of sinks behind a stream: each
+// delivery holds what it reads to the contracts, and the capture holds nothing.
+func (l *loaded) parksBehind() bool {
+	return l.log != nil && l.file.Contracts.Level() == contract.DeadLetter
+}
+
+// captureHolds are the contracts of the pipeline that reads the source; nil for none.
+func (l *loaded) captureHolds() *pipeline.Contracts {
+	if l.parksBehind() {
+		return nil
+	}
+	return l.promises()
+}
+
+// deliveryHolds are the contracts of one that reads the stream; nil for none.
+func (l *loaded) deliveryHolds() *pipeline.Contracts {
+	if !l.parksBehind() {
+		return nil
+	}
+	return l.promises()
 }
 
 // promises are what the engine holds events to; nil for nothing.
@@ -45,7 +71,7 @@ func (l *loaded) promises() *pipeline.Contracts {
 	if len(l.contracts) == 0 {
 		return nil
 	}
-	c := &pipeline.Contracts{Level: l.file.Contracts.Level()}
+	c := &pipeline.Contracts{Level: l.file.Contracts.Level(), TypeName: l.typeName()}
 	for i := range l.contracts {
 		c.All = append(c.All, l.contracts[i].Contract)
 	}

@@ -346,3 +346,41 @@ func TestSchemaCheck(t *testing.T) {
 		t.Errorf("schema:\n%s", schema.stdout)
 	}
 }
+
+// TestContractsParkBehindAStream: behind a stream every sink holds what it reads to the
+// contracts and parks by itself; a replay at one is none at the other.
+func TestContractsParkBehindAStream(t *testing.T) {
+	onBoth(t, itemTable, func(f *fed) {
+		other := pgtest.CreateDatabase(f.t, pgtest.Shared(f.t, pgtest.Majors(f.t)[0]))
+		pgtest.Exec(f.t, other, itemTable...)
+		text := readText(f.t, f.file)
+		at, behind, _ := strings.Cut(text, "sink: {")
+		if err := os.WriteFile(f.file, []byte(at+"stream: {type: embedded}\nsinks:\n  - {name: one, "+strings.Replace(behind, "}\"}", "}\"}\n  - {name: two, type: postgres, url: \""+pgtest.TargetURL(other)+"\"}", 1)), 0o600); err != nil {
+			f.t.Fatal(err)
+		}
+		dir := f.contracts("contracts: {dir: CONTRACTS, validation: dead_letter}\ndead_letter: {unit: transaction}\n")
+		file := filepath.Join(dir, "item.yaml")
+		edit(f.t, file, "status: proposed", "status: active", "type: text", "type: text\n    pattern: ^[a-z]+$")
+		f.run()
+		pgtest.Exec(f.t, f.source, `INSERT INTO item VALUES (1, 'a', 'x')`, `BEGIN; INSERT INTO item VALUES (2, 'b', 'x'); INSERT INTO item VALUES (3, 'c', 'X9'); COMMIT`,
+			`UPDATE item SET note = 'later' WHERE id = 2`, `INSERT INTO item VALUES (4, 'd', 'x')`)
+		for _, target := range []string{f.target, other} {
+			pgtest.Eventually(f.t, patience, "1 and 4 in "+target, func() bool {
+				return pgtest.QueryOne(f.t, target, `SELECT string_agg(id::text, ' ' ORDER BY id) FROM item`) == "1 4"
+			})
+		}
+		list := invoke(f.t, f.env, "dlq", "list", f.file, "-o", "json")
+		list.want(f.t, exitOK)
+		if strings.Count(list.stdout, `"contract_broken"`) != 2 || strings.Count(list.stdout, `"attempts": `) != 6 {
+			f.t.Errorf("letters:\n%s", list.stdout)
+		}
+		f.running.until(f.t, f.file, "a breach at each sink", func(r admin.Report) bool { return r.ContractBreaches()["public.item"] == 2 })
+		invoke(f.t, f.env, "dlq", "replay", f.file, "--all", "--sink", "one").want(f.t, exitOK)
+		f.arrive(`SELECT count(*) || string_agg(id || note, ' ' ORDER BY id) FROM item`)
+		if n := pgtest.QueryOne(f.t, other, `SELECT count(*) FROM item`); n != "2" {
+			f.t.Errorf("the other sink has %s rows", n)
+		}
+		f.running.signal(f.t, syscall.SIGTERM)
+		f.running.exit(f.t, exitOK)
+	})
+}

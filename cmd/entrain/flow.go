@@ -149,7 +149,7 @@ func (p *program) delivery(l *loaded, end sinkEnd, at stream.Partition, from del
 	}
 	o := l.options(p, sink, nil)
 	o.Dedup, o.Circuit = dedup, from.circuit
-	o.Source, o.Transform, o.Contracts, o.Snapshot, o.OnTableError = from.source, nil, nil, pipeline.Snapshot{}, pipeline.TableErrorStop
+	o.Source, o.Transform, o.Contracts, o.Snapshot, o.OnTableError = from.source, nil, l.deliveryHolds(), pipeline.Snapshot{}, pipeline.TableErrorStop
 	o.Store, o.Log, o.Relayed = positions{state}, env.Log, true
 	l.keepLetters(&o, letterOwner{sink, env.Pipeline, state.Folder()})
 	if maker, ok := sink.(interface{ MakesTables() bool }); ok && maker.MakesTables() && !l.bounded {
@@ -307,7 +307,7 @@ func (l *loaded) options(p *program, sink entrain.Sink, state *store.Store) pipe
 	o := pipeline.Options{
 		Source: l.source, Transform: l.transform, Sink: sink, Snapshot: l.snapshot, Log: p.log,
 		BufferBytes: int(l.file.Pipeline.Buffer), BatchBytes: int(l.file.Pipeline.Batch),
-		Contracts: l.promises(), OnTableError: l.onTableError(), ShutdownTimeout: l.file.Pipeline.ShutdownTimeout, Retry: l.retry(),
+		Contracts: l.captureHolds(), OnTableError: l.onTableError(), ShutdownTimeout: l.file.Pipeline.ShutdownTimeout, Retry: l.retry(),
 	}
 	if state != nil {
 		o.Store = state

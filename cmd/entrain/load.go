@@ -28,6 +28,7 @@ type loaded struct {
 	bounded   bool              // the source ends by itself
 	letters   entrain.LetterBox // of dead_letter.topic; nil without one
 	keys      entrain.KeyStore  // of deduplication, to be examined; nil without
+	late      entrain.LetterBox // where changes go that came too late; nil if they stay
 	half      half
 	only      string // the sink to deliver into; empty for all
 }
@@ -165,7 +166,10 @@ func (l *loaded) build(env connector.Env) (err error) {
 	if seen != nil {
 		l.keys = seen.Store
 	}
-	return l.buildLetters()
+	if err := l.buildLetters(); err != nil {
+		return err
+	}
+	return l.buildLate()
 }
 
 // nameCursors tells the stream of all sinks of the file, whoever delivers into

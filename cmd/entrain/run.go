@@ -123,6 +123,7 @@ func (p *program) work(l *loaded, state *store.Store) (*work, error) {
 		p.log.Warn("deduplication: " + why)
 	}
 	w := &work{engine: e, timeout: l.file.Pipeline.ShutdownTimeout}
+	w.late = l.lateEnds()
 	if m := l.file.Monitoring; m != nil {
 		w.limits = admin.Limits(m.Alerts)
 	}
@@ -142,11 +143,13 @@ func (l *loaded) onTableError() pipeline.TableError {
 func (p *program) runEngines(ctx context.Context, d *desk, w *work, s *supervisor) error {
 	defer s.close()
 	for {
+		stop := p.forwardLate(ctx, w.late)
 		next, err := s.run(ctx, *w)
 		var atOnce signalled
 		if errors.As(err, &atOnce) {
 			return err
 		}
+		stop()
 		d.retire()
 		if next == nil {
 			return err

@@ -105,8 +105,9 @@ func writeReport(out io.Writer, r admin.Report, now time.Time) error {
 	if st.Duplicates > 0 {
 		fmt.Fprintf(w, "duplicates\t%d of the filtered rows; %.1f %% of the last minute's changes\n", st.Duplicates, 100*st.DuplicateRate)
 	}
-	for _, table := range slices.Sorted(maps.Keys(st.ContractBreaches)) {
-		fmt.Fprintf(w, "contract broken\t%s: %d events   # how: entrain schema diff FILE\n", table, st.ContractBreaches[table])
+	broken := r.ContractBreaches()
+	for _, table := range slices.Sorted(maps.Keys(broken)) {
+		fmt.Fprintf(w, "contract broken\t%s: %d events   # how: entrain schema diff FILE\n", table, broken[table])
 	}
 	writeSnapshot(w, st.Snapshot)
 	for _, state := range slices.Sorted(maps.Keys(st.Tables)) {

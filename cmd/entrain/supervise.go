@@ -55,6 +55,7 @@ type work struct {
 	engine  engine
 	timeout time.Duration // of its drain
 	limits  admin.Limits
+	late    []lateSink // from which late changes are passed on meanwhile
 	// streaming, if set, is called once when it first streams; its context ends
 	// before the engine does.
 	streaming func(context.Context)

@@ -50,6 +50,21 @@ func (r Report) DeadLetters() int {
 	return n
 }
 
+// ContractBreaches counts events that broke their contracts, by table, in all stages:
+// behind a stream an event is one for each sink that parked it. Nil if there is none.
+func (r Report) ContractBreaches() map[string]int64 {
+	var all map[string]int64
+	for _, st := range r.stages() {
+		for table, n := range st.ContractBreaches {
+			if all == nil {
+				all = map[string]int64{}
+			}
+			all[table] += n
+		}
+	}
+	return all
+}
+
 // stages returns the status of each stage once.
 func (r Report) stages() []*pipeline.Status {
 	var list []*pipeline.Status

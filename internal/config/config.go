@@ -59,6 +59,8 @@ type File struct {
 	// DeadLetter says what becomes of events that a sink refuses; nil: the pipeline
 	// stops.
 	DeadLetter *DeadLetter
+	// Reconciliation says where changes go that came too late; nil: they stay at the sink.
+	Reconciliation *Reconciliation
 	// Retry says how what fails is tried again.
 	Retry Retry
 	// Deduplication says how changes are recognised that a sink has already; nil: they
@@ -69,6 +71,13 @@ type File struct {
 
 	root  *node
 	rules *node // of Transform; nil if the file has none
+}
+
+// Reconciliation is the reconciliation: section, for sinks with a version gate.
+type Reconciliation struct {
+	// Topic of Kafka that changes which came too late are passed on to, with their
+	// versions and their rows'. Its brokers are found as those of dead_letter.topic are.
+	Topic string `yaml:"topic"`
 }
 
 // Snapshot is the snapshot: section.
@@ -244,6 +253,9 @@ type document struct {
 	Consumer   Consumer    `yaml:"consumer"`
 	DeadLetter *DeadLetter `yaml:"dead_letter"`
 	Retry      Retry       `yaml:"retry"`
+	// Reconciliation passes changes on that came too late for the version gate. Default:
+	// they stay in the table entrain.reconciliation at the target.
+	Reconciliation *Reconciliation `yaml:"reconciliation"`
 	// Deduplication recognises changes that a sink has already, for sinks that keep no
 	// position. Default: none.
 	Deduplication *Deduplication `yaml:"deduplication"`
@@ -398,7 +410,7 @@ func (d *document) file(root *node) (*File, error) {
 	f := &File{
 		Path: path, Name: d.Name, Snapshot: d.Snapshot, Transform: d.Transform, State: d.State,
 		Pipeline: d.Pipeline, Monitoring: d.Monitoring, OnError: d.OnError, OnTableError: d.OnTableError,
-		Consumer: d.Consumer, DeadLetter: d.DeadLetter, Retry: d.Retry, Deduplication: d.Deduplication, Contracts: d.Contracts,
+		Consumer: d.Consumer, DeadLetter: d.DeadLetter, Reconciliation: d.Reconciliation, Retry: d.Retry, Deduplication: d.Deduplication, Contracts: d.Contracts,
 		root: root, rules: root.get("transform"),
 	}
 	return f, f.takeSections(d)

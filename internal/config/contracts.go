@@ -48,8 +48,11 @@ func (d *document) checkContracts(root *node) error {
 		return root.find("contracts", "dir").errorf("expected the folder with the contracts, such as contracts")
 	case !slices.Contains(contract.Levels, c.Level()):
 		return at.errorf("expected off, warn, dead_letter or stop")
-	case c.Level() == contract.DeadLetter && streamed:
-		return at.errorf("before a stream nothing is parked, each sink behind it has dead letters of its own: expected off, warn or stop")
+	case c.Level() == contract.DeadLetter && streamed && len(d.Transform) > 0:
+		return at.errorf("behind a stream, where each sink has its dead letters, events have the names and columns that transform gives: " +
+			"expected off, warn or stop, or no transform")
+	case c.Level() == contract.DeadLetter && d.Source.node == nil:
+		return at.errorf("the contracts have the types of the source: a section source is missing")
 	case c.Level() == contract.DeadLetter && !d.DeadLetter.On():
 		err := at.errorf("dead letters are not kept: a section dead_letter is missing")
 		err.Hint = "add a line: dead_letter: {unit: transaction}"

@@ -115,12 +115,14 @@ func TestContractsSection(t *testing.T) {
 	const base = "source: {type: postgres, url: x}\nsink: {type: file}\n"
 	for text, want := range map[string]string{
 		"contracts: {dir: c}\n": "",
-		"contracts: {dir: c, validation: dead_letter}\ndead_letter: {unit: event}\n":             "",
-		"contracts: {validation: warn}\n":                                                        "shop.yaml:3:12: expected the folder with the contracts",
-		"contracts: {dir: c, validation: loud}\n":                                                "shop.yaml:3:33: expected off, warn, dead_letter or stop",
-		"contracts: {dir: c, validation: dead_letter}\n":                                         "shop.yaml:3:33: dead letters are not kept: a section dead_letter is missing",
-		"contracts: {dir: c, validation: dead_letter}\ndead_letter: {enabled: false}\n":          "shop.yaml:3:33: dead letters are not kept",
-		"contracts: {dir: c, validation: dead_letter}\ndead_letter: {}\nstream: {type: kafka}\n": "shop.yaml:3:33: before a stream nothing is parked",
+		"contracts: {dir: c, validation: dead_letter}\ndead_letter: {unit: event}\n":                                                      "",
+		"contracts: {validation: warn}\n":                                                                                                 "shop.yaml:3:12: expected the folder with the contracts",
+		"contracts: {dir: c, validation: loud}\n":                                                                                         "shop.yaml:3:33: expected off, warn, dead_letter or stop",
+		"contracts: {dir: c, validation: dead_letter}\n":                                                                                  "shop.yaml:3:33: dead letters are not kept: a section dead_letter is missing",
+		"contracts: {dir: c, validation: dead_letter}\ndead_letter: {enabled: false}\n":                                                   "shop.yaml:3:33: dead letters are not kept",
+		"contracts: {dir: c, validation: dead_letter}\ndead_letter: {}\nstream: {type: kafka}\n":                                          "",
+		"contracts: {dir: c, validation: dead_letter}\nstream: {type: kafka}\n":                                                           "shop.yaml:3:33: dead letters are not kept",
+		"contracts: {dir: c, validation: dead_letter}\ndead_letter: {}\nstream: {type: kafka}\ntransform: [{tables: [a.b], rename: c}]\n": "shop.yaml:3:33: behind a stream",
 	} {
 		f, err := parse("shop.yaml", []byte(base+text), testEnv)
 		switch {

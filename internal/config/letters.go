@@ -22,6 +22,13 @@ func (d *document) checkLetters(root *node) error {
 			return root.find("dead_letter", "alert_threshold").errorf("expected a number, such as 50")
 		}
 	}
+	switch {
+	case d.Reconciliation == nil:
+	case d.Reconciliation.Topic == "":
+		return root.find("reconciliation", "topic").errorf("expected the name of a topic; without the section what comes too late stays in entrain.reconciliation")
+	case d.DeadLetter != nil && d.DeadLetter.Topic == d.Reconciliation.Topic:
+		return root.find("reconciliation", "topic").errorf("the topic has the dead letters: expected another one")
+	}
 	r := &d.Retry
 	if root.get("retry") == nil {
 		r.MaxAttempts = 1

@@ -34,6 +34,9 @@ func (f *File) Show() string {
 	if f.DeadLetter != nil {
 		w.section("dead_letter", *f.DeadLetter)
 	}
+	if f.Reconciliation != nil {
+		w.section("reconciliation", *f.Reconciliation)
+	}
 	w.section("retry", f.Retry)
 	w.section("state", f.State)
 	w.section("pipeline", f.Pipeline)

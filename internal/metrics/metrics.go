@@ -88,7 +88,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	for state, n := range r.Status.Tables {
 		gauge(out, tables, float64(n), r.Pipeline, string(state))
 	}
-	for table, n := range r.Status.ContractBreaches {
+	for table, n := range r.ContractBreaches() {
 		count(out, breaches, n, []string{r.Pipeline, table})
 	}
 	if s := r.Status.Retained; s != nil {

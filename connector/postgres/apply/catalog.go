@@ -368,15 +368,16 @@ func (c *catalog) describeColumns(st *targetTable, rows [][]string) (bool, error
 func newSinkColumn(row []string, source entrain.Column) sinkColumn {
 	modifier, _ := strconv.ParseInt(row[8], 10, 32)
 	return sinkColumn{
-		num:      row[0],
-		name:     sqltext.Ident(row[1]),
-		omit:     row[2] == "true",
-		always:   row[3] == "a",
-		oid:      parseOID(row[4]),
-		binary:   binaryForm(row),
-		cast:     row[5],
-		equal:    "OPERATOR(" + sqltext.Ident(row[11]) + ".=)",
-		bytewise: row[9] == "true" && sameType(row, source) && bytewise(row, int32(modifier), source),
+		num:    row[0],
+		name:   sqltext.Ident(row[1]),
+		omit:   row[2] == "true",
+		always: row[3] == "a",
+		oid:    parseOID(row[4]),
+		binary: binaryForm(row),
+		cast:   row[5],
+		equal:  "OPERATOR(" + sqltext.Ident(row[11]) + ".=)",
+		bytewise: row[9] == "true" && sameType(row, source) &&
+			sqltext.ColumnType{Name: row[6], Modifier: int32(modifier), Enum: row[7] == "true"}.Bytewise(source.Modifier),
 	}
 }
 
@@ -392,23 +393,6 @@ func binaryForm(row []string) pgbinary.Form {
 // name as the catalog does (int8) or as SQL does (bigint).
 func sameType(row []string, source entrain.Column) bool {
 	return source.Type == row[6] || source.Type == row[5]
-}
-
-// bytewiseTypes have one text for each value.
-var bytewiseTypes = []string{"bool", "bytea", "char", "date", "int2", "int4", "int8", "macaddr", "macaddr8",
-	"name", "oid", "pg_lsn", "text", "time", "timestamp", "timestamptz", "uuid", "varchar"}
-
-// bytewise reports whether equality of values of the type, which is the
-// source's too, is equality of the texts that the source sends.
-func bytewise(row []string, modifier int32, source entrain.Column) bool {
-	typ, enum := row[6], row[7] == "true"
-	if !enum && !slices.Contains(bytewiseTypes, typ) {
-		return false
-	}
-	if typ == "varchar" && source.Modifier >= 0 && modifier > source.Modifier {
-		return true
-	}
-	return modifier == -1 || modifier == source.Modifier
 }
 
 // describeKey chooses what identifies a row: the source's replica identity, or

@@ -35,6 +35,8 @@ func (s *Sink) Check(ctx context.Context, source *entrain.Report) (entrain.Repor
 	x := preflight.Target{
 		Session: session, Position: position, Own: tables,
 		Copies: s.cfg.Copies, CreateTables: s.cfg.CreateTables, Pattern: connector.TablePattern, Pipeline: s.cfg.Pipeline, Source: s.cfg.Source,
+		Gate: preflight.Gate{On: s.cfg.VersionGate, Strategy: s.cfg.ConflictStrategy, Family: family(s.cfg.Pipeline),
+			SoftDelete: s.cfg.SoftDelete.Column, Tables: versiongate.Tables, Relations: len(versiongate.Create)},
 	}
 	return x.Examine(ctx, func(ctx context.Context, sql string, args ...string) ([][]string, error) {
 		return dial.QueryRows(ctx, conn, sql, args...)

@@ -27,13 +27,16 @@ type Config struct {
 	// what comes late is compared, what is stale goes to entrain.reconciliation.
 	VersionGate bool `yaml:"version_gate"`
 	// ConflictStrategy says which of two changes of a row counts; source_lsn_priority,
-	// the only one, is what VersionGate does, and turns it on.
+	// the only one, is what VersionGate does, and turns it on unless that is false.
 	ConflictStrategy string `yaml:"conflict_strategy"`
 	// SoftDelete marks rows as deleted instead of deleting them.
 	SoftDelete SoftDelete `yaml:"soft_delete"`
 	// SchemaChanges says what to do when the shape of a table changes at the
 	// source.
 	SchemaChanges SchemaChanges `yaml:"schema_changes"`
+	// GateOff: VersionGate was set to false and not just left out, so that
+	// ConflictStrategy does not turn it on.
+	GateOff bool `yaml:"-"`
 	// Copies: existing rows will be copied first, which is for Check to know.
 	Copies bool `yaml:"-"`
 	// Source is the source's name in the position row's key; "source" if
@@ -121,6 +124,13 @@ func Build(env connector.Env, decode connector.Decode) (entrain.Sink, error) {
 	cfg := Config{Pipeline: env.Pipeline, Log: env.Log, Copies: env.Copies != nil}
 	if err := decode(&cfg); err != nil {
 		return nil, err
+	}
+	if cfg.ConflictStrategy != "" && !cfg.VersionGate {
+		said := Config{VersionGate: true} // what the file leaves out keeps its value
+		if err := decode(&said); err != nil {
+			return nil, err
+		}
+		cfg.GateOff = !said.VersionGate
 	}
 	return NewSink(cfg)
 }

@@ -26,7 +26,7 @@ func (c *Config) gated() error {
 	if c.ConflictStrategy != "" && c.ConflictStrategy != sourceLSNPriority {
 		return fmt.Errorf("conflict_strategy: %q is not known, known: %s", c.ConflictStrategy, sourceLSNPriority)
 	}
-	c.VersionGate = c.VersionGate || c.ConflictStrategy != ""
+	c.VersionGate = c.VersionGate || c.ConflictStrategy != "" && !c.GateOff
 	if c.VersionGate && c.Parallel > 1 {
 		return fmt.Errorf("version_gate and parallel: %d exclude each other: the gate compares changes in their order", c.Parallel)
 	}

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/goccy/go-yaml"
+
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
@@ -102,6 +104,20 @@ func TestGateSettings(t *testing.T) {
 		s, err := NewSink(cfg)
 		if err == nil && (c.want != "" || !s.cfg.VersionGate) || err != nil && (c.want == "" || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%+v: %v, want %q", cfg, err, c.want)
+		}
+	}
+}
+
+// TestStrategyAndGate: the strategy turns the gate on, unless the file says no to it.
+func TestStrategyAndGate(t *testing.T) {
+	const strategy = "url: postgres://x@127.0.0.1/x\nconflict_strategy: source_lsn_priority\n"
+	for text, want := range map[string]bool{strategy: true, strategy + "version_gate: true\n": true, strategy + "version_gate: false\n": false} {
+		sink, err := Build(connector.Env{Pipeline: "test"}, func(v any) error { return yaml.Unmarshal([]byte(text), v) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := sink.(*Sink).Gated(); got != want {
+			t.Errorf("%sgated: %v, want %v", text, got, want)
 		}
 	}
 }

@@ -43,6 +43,12 @@ var targetChecks = []check[targetFacts]{
 	{code: "sequences", judge: judgeSequences, applies: knowsSource},
 	{code: "load_not_empty", judge: judgeNotEmpty, applies: knowsSource},
 	{code: "load_staged", judge: judgeStaged, applies: knowsSource},
+	{code: "gate_rights", judge: judgeGateRights, applies: gated},
+	{code: "gate_key", judge: judgeGateKey, applies: gated},
+	{code: "gate_shared", judge: judgeGateShared, applies: gated},
+	{code: "gate_off", judge: judgeGateOff, applies: ofTheGate},
+	{code: "soft_delete_column", judge: judgeSoftColumn, applies: marks},
+	{code: "soft_delete_triggers", judge: judgeSoftTriggers, applies: marks},
 }
 
 // TargetCodes lists the codes of a target's findings.

@@ -26,6 +26,8 @@ type Target struct {
 	Pattern func(schema, name string) string
 	// Pipeline and Source key the position.
 	Pipeline, Source string
+	// Gate is what is set of the version gate.
+	Gate Gate
 }
 
 // targetFacts is what the judges of a target see.
@@ -49,6 +51,8 @@ type targetFacts struct {
 	load loadState
 	// loading are the tables that loads of the pipeline are under way to.
 	loading map[tableName]bool
+
+	gate gateState
 }
 
 type tableName struct{ schema, name string }
@@ -77,6 +81,10 @@ type targetTable struct {
 	// role; asked for only where it matters.
 	between []string
 	filled  bool // it has rows; known of tables without a key
+	// marking are triggers that name the column which marks deleted rows.
+	marking []marker
+	// gatedBy is another pipeline whose version gate knows the table.
+	gatedBy string
 }
 
 // targetColumn is a column as it is at the target.
@@ -88,6 +96,9 @@ type targetColumn struct {
 	Generated  bool
 	InPrimary  bool
 	Comparable bool // the type has an equality of its own
+	Enum       bool
+	Exact      bool   // the collation is deterministic
+	DefaultSQL string // "" for none
 }
 
 // uniqueKey is a unique index that can identify rows, by names of columns.
@@ -164,7 +175,9 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')`
   EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary AND a.attnum = ANY (i.indkey))::text,
   (e.typtype IN ('e', 'c', 'r', 'm') OR e.typcategory = 'A' OR EXISTS (SELECT FROM pg_opclass o
     WHERE o.opcdefault AND o.opcmethod = 403 AND (o.opcintype = b.base OR EXISTS (SELECT FROM pg_cast k
-      WHERE k.castsource = b.base AND k.casttarget = o.opcintype AND k.castmethod = 'b' AND k.castcontext = 'i'))))::text
+      WHERE k.castsource = b.base AND k.casttarget = o.opcintype AND k.castmethod = 'b' AND k.castcontext = 'i'))))::text,
+  (e.typtype = 'e')::text, coalesce((SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation), true)::text,
+  coalesce((SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum), '')
 FROM pg_attribute a JOIN bases b ON b.typ = a.atttypid JOIN pg_type t ON t.oid = a.atttypid JOIN pg_type e ON e.oid = b.base
 WHERE a.attrelid = ANY ($1::oid[]) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attrelid, a.attnum`
 
@@ -271,6 +284,9 @@ func (f *targetFacts) readTables(ctx context.Context, ask Ask) error {
 			byOID[t.oid], oids = t, append(oids, t.oid)
 		}
 	}
+	if err := f.readGate(ctx, ask, targetDetails{byOID, "{" + join(oids) + "}"}); err != nil {
+		return err
+	}
 	if f.sequences, err = readSequences(ctx, ask, oids); err != nil {
 		return err
 	}
@@ -326,7 +342,8 @@ func (f *targetFacts) readDetails(ctx context.Context, ask Ask, d targetDetails)
 
 func (t *targetTable) takeColumn(r []string) error {
 	c := &targetColumn{Name: r[0], Type: r[1], Modifier: int32(integer(r[2])), NotNull: r[3] == "true", Default: r[4] == "true",
-		Generated: r[5] == "true", InPrimary: r[6] == "true", Comparable: r[7] == "true"}
+		Generated: r[5] == "true", InPrimary: r[6] == "true", Comparable: r[7] == "true",
+		Enum: r[8] == "true", Exact: r[9] == "true", DefaultSQL: r[10]}
 	t.columns[c.Name], t.order = c, append(t.order, c)
 	return nil
 }

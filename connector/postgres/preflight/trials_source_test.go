@@ -17,7 +17,7 @@ import (
 func trials() []trial {
 	var all []trial
 	for _, some := range [][]trial{serverTrials(), slotTrials(), publicationTrials(), tableTrials(), targetTrials(), columnTrials(), keyTrials(), partitionTrials(), sequenceTrials(),
-		copySourceTrials(), copyTargetTrials()} {
+		copySourceTrials(), copyTargetTrials(), gateTrials(), softTrials()} {
 		all = append(all, some...)
 	}
 	return all

@@ -9,6 +9,7 @@ import (
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector/postgres/preflight"
+	"github.com/entrainsync/entrain/connector/postgres/sqltext"
 	"github.com/entrainsync/entrain/internal/pgserver"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
@@ -186,6 +187,8 @@ func TestWhereAllIsWell(t *testing.T) {
 	eachLabServer(t, func(t *testing.T, srv *pgserver.Server, major int) {
 		l := newLab(t, srv, major)
 		l.partitions = 3 // all codes apply
+		l.file.Sink.ConflictStrategy, l.file.Sink.SoftDelete.Column = "source_lsn_priority", oddMark
+		l.asKeeper(l.target, "ALTER TABLE "+oddTable+" ADD "+sqltext.Ident(oddMark)+" timestamptz DEFAULT NULL")
 		wantWell(t, l)
 		l.copies = true
 		wantWell(t, l)

@@ -110,3 +110,23 @@ func TestStart(t *testing.T) {
 		t.Error("a version that a bigint cannot hold is taken")
 	}
 }
+
+// TestKeyBombs: SE-10. A key of any size is a short text, which still tells keys apart.
+func TestKeyBombs(t *testing.T) {
+	long := strings.Repeat(`\,`, 8<<20)
+	var b entrain.RowBuilder
+	texts := map[string]bool{}
+	for _, value := range []string{long, long + "x", long[1:]} {
+		b.Begin(nil, 1)
+		b.Value([]byte(value))
+		row, _ := b.End()
+		text := AppendKey(nil, []int{0}, 1, row)
+		if len(text) > longKey {
+			t.Errorf("a key of %d bytes is kept as %d", len(value), len(text))
+		}
+		texts[string(text)] = true
+	}
+	if len(texts) != 3 {
+		t.Errorf("%d texts of 3 keys", len(texts))
+	}
+}
