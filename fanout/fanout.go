@@ -26,6 +26,8 @@ type Options struct {
 	Stream stream.Log
 	// Sinks that are fed from the log by this process.
 	Sinks []Sink
+	// Handovers come before the deliveries of sinks whose classes have changed.
+	Handovers []Handover
 	// Bounded: the capture ends by itself, and Run ends when the sinks have
 	// what the log has then.
 	Bounded bool
@@ -42,6 +44,9 @@ type Sink struct {
 	Name string
 	// Cursor is its name in the log.
 	Cursor string
+	// Lane, if set, is the class of tables that is delivered; several sinks of one name
+	// are its classes. Nil: everything is.
+	Lane *Lane
 	// Deliver makes the pipeline from a partition, which source reads, into the
 	// sink. It is called for every try, one at a time for each partition; ctx covers
 	// the call only.
@@ -61,9 +66,10 @@ type Delivery struct {
 // Fanout runs what its options say. Run may be called once, Sinks at any time
 // from any goroutine.
 type Fanout struct {
-	opt   Options
-	log   *slog.Logger
-	sinks []*sink
+	opt    Options
+	log    *slog.Logger
+	sinks  []*sink
+	handed map[string]*handing // by the sink's name
 
 	pausing sync.Mutex // held while pauses are saved
 	paused  []Pause    // guarded by mu
@@ -84,14 +90,19 @@ func New(o Options) (*Fanout, error) {
 	}
 	f := &Fanout{opt: o, log: o.Log}
 	for _, s := range o.Sinks {
-		f.sinks = append(f.sinks, &sink{Sink: s, f: f, log: o.Log.With("sink", s.Name), parts: map[stream.Partition]*part{}})
+		f.sinks = append(f.sinks, f.sinkOf(s))
 	}
+	f.handings()
 	if o.Pauses == nil {
 		return f, nil
 	}
 	var err error
 	f.paused, err = o.Pauses.Load()
 	return f, err
+}
+
+func (f *Fanout) sinkOf(s Sink) *sink {
+	return &sink{Sink: s, f: f, log: f.log.With("sink", s.full()), parts: map[stream.Partition]*part{}}
 }
 
 // Run captures and delivers until ctx ends or the capture does. What ends the
@@ -106,6 +117,9 @@ func (f *Fanout) Run(ctx context.Context) error {
 	go func() {
 		defer close(ended)
 		each(f.sinks, func(_ int, s *sink) {
+			if !f.handOver(delivering, s.Name) {
+				return
+			}
 			if err := s.run(delivering); err != nil {
 				end(err)
 			}
@@ -129,7 +143,11 @@ func (f *Fanout) Run(ctx context.Context) error {
 // drain delivers what is in the log.
 func (f *Fanout) drain(ctx context.Context) error {
 	errs := make([]error, len(f.sinks))
-	each(f.sinks, func(i int, s *sink) { errs[i] = s.drain(ctx) })
+	each(f.sinks, func(i int, s *sink) {
+		if errs[i] = f.handOverOnce(ctx, s.Name); errs[i] == nil {
+			errs[i] = s.drain(ctx)
+		}
+	})
 	return errors.Join(errs...)
 }
 
@@ -140,15 +158,20 @@ func (f *Fanout) Sinks() []pipeline.SinkStatus {
 	for _, s := range f.sinks {
 		all = append(all, s.status()...)
 	}
+	for name := range f.handed {
+		for _, s := range f.active(name) {
+			all = append(all, s.status()...)
+		}
+	}
 	return all
 }
 
 // Engines are the pipelines at work that deliver into a sink, or into all sinks if
-// the name is empty, by partition.
+// the name is empty, by class and partition.
 func (f *Fanout) Engines(name string) []*pipeline.Pipeline {
 	var all []*pipeline.Pipeline
 	for _, s := range f.sinks {
-		if name == "" || s.Name == name {
+		if name == "" || s.is(name) {
 			all = append(all, s.engines()...)
 		}
 	}

@@ -66,6 +66,8 @@ type File struct {
 	Deduplication *Deduplication
 	// Contracts says where the tables' contracts are; nil: nowhere.
 	Contracts *Contracts
+	// Classes say which tables wait for windows, in the order in which they are asked.
+	Classes []Class
 
 	root  *node
 	rules *node // of Transform; nil if the file has none
@@ -235,10 +237,12 @@ type document struct {
 	Snapshot  Snapshot         `yaml:"snapshot"`
 	Transform []transform.Rule `yaml:"transform"`
 	Stream    Section          `yaml:"stream"`
-	Sink      Section          `yaml:"sink"`
-	Sinks     []Section        `yaml:"sinks"`
-	State     State            `yaml:"state"`
-	Pipeline  Pipeline         `yaml:"pipeline"`
+	// Classes say when the changes of tables are delivered. Default: as they come.
+	Classes  []Class   `yaml:"classes"`
+	Sink     Section   `yaml:"sink"`
+	Sinks    []Section `yaml:"sinks"`
+	State    State     `yaml:"state"`
+	Pipeline Pipeline  `yaml:"pipeline"`
 	// Monitoring shows metrics to Prometheus. Default: none are.
 	Monitoring *Monitoring `yaml:"monitoring"`
 	Consumer   Consumer    `yaml:"consumer"`
@@ -386,6 +390,9 @@ func (d *document) file(root *node) (*File, error) {
 	if err == nil {
 		err = d.checkContracts(root)
 	}
+	if err == nil {
+		err = d.checkClasses(root)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -398,7 +405,7 @@ func (d *document) file(root *node) (*File, error) {
 	f := &File{
 		Path: path, Name: d.Name, Snapshot: d.Snapshot, Transform: d.Transform, State: d.State,
 		Pipeline: d.Pipeline, Monitoring: d.Monitoring, OnError: d.OnError, OnTableError: d.OnTableError,
-		Consumer: d.Consumer, DeadLetter: d.DeadLetter, Retry: d.Retry, Deduplication: d.Deduplication, Contracts: d.Contracts,
+		Consumer: d.Consumer, DeadLetter: d.DeadLetter, Retry: d.Retry, Deduplication: d.Deduplication, Contracts: d.Contracts, Classes: d.Classes,
 		root: root, rules: root.get("transform"),
 	}
 	return f, f.takeSections(d)
