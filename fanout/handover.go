@@ -3,7 +3,7 @@ package fanout
 import (
 	"context"
 	"fmt"
-	"sync"
+	"sync/atomic"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/stream"
@@ -28,15 +28,16 @@ type handing struct {
 	Handover
 	from []*sink
 
-	mu   sync.Mutex // held while it is tried
-	done bool
+	turn   chan struct{} // holds something while it is tried
+	trying atomic.Bool
+	done   bool // for who has the turn
 }
 
 // handings makes those of the options.
 func (f *Fanout) handings() {
 	f.handed = map[string]*handing{}
 	for _, h := range f.opt.Handovers {
-		at := &handing{Handover: h}
+		at := &handing{Handover: h, turn: make(chan struct{}, 1)}
 		for _, s := range h.From {
 			at.from = append(at.from, f.sinkOf(s))
 		}
@@ -68,11 +69,17 @@ func (f *Fanout) handOverOnce(ctx context.Context, name string) error {
 	if h == nil {
 		return nil
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	select {
+	case h.turn <- struct{}{}:
+		defer func() { <-h.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if h.done {
 		return nil
 	}
+	h.trying.Store(true)
+	defer h.trying.Store(false)
 	f.log.Info("the sink's classes have changed: everything so far is delivered as before", "sink", name)
 	partitions, err := f.opt.Stream.Partitions(ctx)
 	if err != nil {
@@ -123,10 +130,7 @@ func (h *handing) align(ctx context.Context, p stream.Partition) (end entrain.Po
 // active are the deliveries of before, while they are at work.
 func (f *Fanout) active(name string) []*sink {
 	h := f.handed[name]
-	if h == nil || h.mu.TryLock() {
-		if h != nil {
-			h.mu.Unlock()
-		}
+	if h == nil || !h.trying.Load() {
 		return nil
 	}
 	return h.from

@@ -165,6 +165,41 @@ type laneEnd struct {
 	lane *fanout.Lane
 }
 
+// deliveryNamed is the delivery that a command is about, by its sink's name, or with
+// that of a class behind it; of a sink alone it is the main one.
+func (l *loaded) deliveryNamed(command, name string) (*sinkEnd, error) {
+	sink, class, classed := strings.Cut(name, ".")
+	end, err := l.sinkNamed(command, sink)
+	if err != nil || !classed {
+		return end, err
+	}
+	if names := classes(l.file.Classes).names(); !slices.Contains(names, class) {
+		return nil, usageError{fmt.Errorf("--sink %s: the file has no such class, only %q", name, names)}
+	}
+	one := end.as(l, class)
+	if one.sink, err = one.build(one.env); err != nil {
+		return nil, err
+	}
+	return &one, nil
+}
+
+// ofClass leaves of wanted tables of the source those of a delivery.
+func (l *loaded) ofClass(end *sinkEnd, wanted func(schema, name string) bool) func(schema, name string) bool {
+	if !l.hasClasses() {
+		return wanted
+	}
+	class := cmp.Or(end.class, fanout.MainClass)
+	return func(schema, name string) bool {
+		if !wanted(schema, name) {
+			return false
+		}
+		if l.rules != nil {
+			schema, name = l.rules.Name(schema, name)
+		}
+		return classes(l.file.Classes).of(schema, name) == class
+	}
+}
+
 // cursor is a delivery's name in the stream.
 func (l *loaded) cursor(end sinkEnd) string {
 	name := l.file.Cursor(end.section)

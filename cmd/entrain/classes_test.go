@@ -76,6 +76,9 @@ func equalTables(t *testing.T, url, target string, tables ...string) {
 	}
 }
 
+// anywhere is enough for commands that only talk to the process.
+var anywhere = map[string]string{"SOURCE_URL": anySource["SOURCE_URL"], "TARGET_URL": anySource["SOURCE_URL"]}
+
 // rests reports that a delivery waits for its window.
 func rests(name string) func(admin.Report) bool {
 	return func(r admin.Report) bool {
@@ -102,23 +105,23 @@ func TestClasses(t *testing.T) {
 	if got := count(t, target, "cold"); got != "none" {
 		t.Errorf("the batch did not wait: %s", got)
 	}
-	status := invoke(t, anySource, "status", file)
+	status := invoke(t, anywhere, "status", file)
 	status.want(t, exitOK)
 	if !strings.Contains(status.stdout, "sink sink.night") || !strings.Contains(status.stdout, "waits for its window") || !strings.Contains(status.stdout, "sink sink.micro_batch") {
 		t.Errorf("status: %s", status.stdout)
 	}
-	invoke(t, anySource, "sink", "flush", file, "sink.night").want(t, exitOK)
+	invoke(t, anywhere, "sink", "flush", file, "sink.night").want(t, exitOK)
 	if got := count(t, target, "cold"); got != "20" {
 		t.Errorf("flushed: %s rows", got)
 	}
 	if got := count(t, target, "warm"); got == "20" {
 		t.Errorf("the small window did not wait: %s rows", got)
 	}
-	invoke(t, anySource, "sink", "flush", file, "sink").want(t, exitOK)
+	invoke(t, anywhere, "sink", "flush", file, "sink").want(t, exitOK)
 	if got := count(t, target, "warm"); got != "20" {
 		t.Errorf("flushed: %s rows", got)
 	}
-	invoke(t, anySource, "sink", "flush", file, "sink.stream").want(t, exitRuntime, "waits for a window")
+	invoke(t, anywhere, "sink", "flush", file, "sink.stream").want(t, exitRuntime, "waits for a window")
 	p.until(t, file, "the batch waits", rests("sink.night"))
 	put(t, url, 21, 30, "hot", "warm", "cold")
 	has(t, target, "hot", 30)

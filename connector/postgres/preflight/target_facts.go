@@ -75,7 +75,7 @@ type targetTable struct {
 	refers bool // to other rows, which is checked in our role
 	// between are the foreign keys to tables of the pipeline that are checked in our
 	// role; asked for only where it matters.
-	between []string
+	between []between
 	filled  bool // it has rows; known of tables without a key
 }
 
@@ -307,7 +307,7 @@ func (f *targetFacts) readDetails(ctx context.Context, ask Ask, d targetDetails)
 		{"foreign keys", targetReferencesSQL, (*targetTable).takeReference},
 		{"references that are checked", targetEnforcedSQL, (*targetTable).takeEnforced},
 	}
-	if divided(f) {
+	if divided(f) || classed(f) {
 		details = append(details, detail{"references between the tables", targetBetweenSQL, (*targetTable).takeBetween})
 	}
 	for _, detail := range details {

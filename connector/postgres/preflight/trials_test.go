@@ -185,7 +185,7 @@ func TestEveryCodeIsTested(t *testing.T) {
 func TestWhereAllIsWell(t *testing.T) {
 	eachLabServer(t, func(t *testing.T, srv *pgserver.Server, major int) {
 		l := newLab(t, srv, major)
-		l.partitions = 3 // all codes apply
+		l.partitions, l.classes = 3, true // all codes apply
 		wantWell(t, l)
 		l.copies = true
 		wantWell(t, l)
