@@ -222,7 +222,7 @@ func (l *loaded) wasDirect(ctx context.Context, state *store.Store) error {
 		Code: "stream_put_in",
 		What: fmt.Sprintf("the pipeline %s has run without a stream, through %s, and its file has one now, which is empty", l.file.Name, c.Position),
 		Why:  "the source's slot stands where the sink is: what the stream would begin with is not there any more",
-		Next: "take the stream out of FILE again; or begin anew: entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
+		Next: "take the stream, and classes, out of FILE again; or begin anew: entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
 	}
 }
 
