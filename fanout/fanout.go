@@ -26,8 +26,9 @@ type Options struct {
 	Stream stream.Log
 	// Sinks that are fed from the log by this process.
 	Sinks []Sink
-	// Handovers come before the deliveries of sinks whose classes have changed.
-	Handovers []Handover
+	// Handovers, if set, tells when Run begins what comes before the deliveries of sinks
+	// whose classes have changed.
+	Handovers func() ([]Handover, error)
 	// Bounded: the capture ends by itself, and Run ends when the sinks have
 	// what the log has then.
 	Bounded bool
@@ -69,7 +70,7 @@ type Fanout struct {
 	opt    Options
 	log    *slog.Logger
 	sinks  []*sink
-	handed map[string]*handing // by the sink's name
+	handed map[string]*handing // by the sink's name; guarded by mu
 
 	pausing sync.Mutex // held while pauses are saved
 	paused  []Pause    // guarded by mu
@@ -92,7 +93,6 @@ func New(o Options) (*Fanout, error) {
 	for _, s := range o.Sinks {
 		f.sinks = append(f.sinks, f.sinkOf(s))
 	}
-	f.handings()
 	if o.Pauses == nil {
 		return f, nil
 	}
@@ -111,6 +111,9 @@ func (f *Fanout) sinkOf(s Sink) *sink {
 // by Sinks, and the delivery is tried again: the others and the capture do not wait
 // for it. In a bounded run it is returned when the others are done.
 func (f *Fanout) Run(ctx context.Context) error {
+	if err := f.handings(); err != nil {
+		return err
+	}
 	delivering, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	ended := make(chan struct{})
@@ -158,10 +161,8 @@ func (f *Fanout) Sinks() []pipeline.SinkStatus {
 	for _, s := range f.sinks {
 		all = append(all, s.status()...)
 	}
-	for name := range f.handed {
-		for _, s := range f.active(name) {
-			all = append(all, s.status()...)
-		}
+	for _, s := range f.before() {
+		all = append(all, s.status()...)
 	}
 	return all
 }

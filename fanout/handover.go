@@ -28,21 +28,36 @@ type handing struct {
 	Handover
 	from []*sink
 
-	turn   chan struct{} // holds something while it is tried
-	trying atomic.Bool
-	done   bool // for who has the turn
+	turn chan struct{} // holds something while it is tried
+	done atomic.Bool
 }
 
-// handings makes those of the options.
-func (f *Fanout) handings() {
+// handings asks for what is to come first.
+func (f *Fanout) handings() error {
+	if f.opt.Handovers == nil {
+		return nil
+	}
+	list, err := f.opt.Handovers()
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.handed = map[string]*handing{}
-	for _, h := range f.opt.Handovers {
+	for _, h := range list {
 		at := &handing{Handover: h, turn: make(chan struct{}, 1)}
 		for _, s := range h.From {
 			at.from = append(at.from, f.sinkOf(s))
 		}
 		f.handed[h.Sink] = at
 	}
+	return nil
+}
+
+func (f *Fanout) handing(name string) *handing {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.handed[name]
 }
 
 // handOver tries a sink's handover until it is done; false if ctx ended before.
@@ -65,7 +80,7 @@ func (f *Fanout) handOver(ctx context.Context, name string) bool {
 
 // handOverOnce does what is to be done of a sink's handover, if there is one.
 func (f *Fanout) handOverOnce(ctx context.Context, name string) error {
-	h := f.handed[name]
+	h := f.handing(name)
 	if h == nil {
 		return nil
 	}
@@ -75,11 +90,9 @@ func (f *Fanout) handOverOnce(ctx context.Context, name string) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if h.done {
+	if h.done.Load() {
 		return nil
 	}
-	h.trying.Store(true)
-	defer h.trying.Store(false)
 	f.log.Info("the sink's classes have changed: everything so far is delivered as before", "sink", name)
 	partitions, err := f.opt.Stream.Partitions(ctx)
 	if err != nil {
@@ -99,7 +112,7 @@ func (f *Fanout) handOverOnce(ctx context.Context, name string) error {
 	if err := h.Done(ends); err != nil {
 		return fmt.Errorf("remember the classes of sink %s: %w", name, err)
 	}
-	h.done = true
+	h.done.Store(true)
 	f.log.Info("the sink's classes are the new ones from here on", "sink", name)
 	return nil
 }
@@ -127,11 +140,14 @@ func (h *handing) align(ctx context.Context, p stream.Partition) (end entrain.Po
 	return end, nil
 }
 
-// active are the deliveries of before, while they are at work.
-func (f *Fanout) active(name string) []*sink {
-	h := f.handed[name]
-	if h == nil || !h.trying.Load() {
-		return nil
+// before are the deliveries under former rules, of handovers that are not done.
+func (f *Fanout) before() (all []*sink) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, h := range f.handed {
+		if !h.done.Load() {
+			all = append(all, h.from...)
+		}
 	}
-	return h.from
+	return all
 }

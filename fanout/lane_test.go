@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
@@ -269,64 +268,79 @@ func TestMissedWindow(t *testing.T) {
 	})
 }
 
+// byHand is a log that the test writes itself, and what delivers it at night.
+type byHand struct {
+	t      *testing.T
+	f      *Fanout
+	writer entrain.Writer
+}
+
+func newByHand(t *testing.T, to *target) *byHand {
+	t.Helper()
+	log, err := packed.New(packed.Config{Backend: &packed.Memory{}, Producer: "shop", MessageBytes: 1 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, log: log}
+	sinks := r.lanes(to, map[string]string{"c": "night"}, &Lane{Class: "night", Schedule: nightly(t), Memory: &notes{ran: time.Now()}})
+	b := &byHand{t: t}
+	if b.f, err = New(Options{Stream: log, Sinks: sinks}); err != nil {
+		t.Fatal(err)
+	}
+	if b.writer, err = log.Open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.writer.(entrain.Positioner).Position(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// write writes rows from and up to to of a transaction, and its end if there is a
+// position.
+func (b *byHand) write(version, from, to int, through string) {
+	b.t.Helper()
+	batch := &entrain.Batch{}
+	tx := &entrain.Transaction{Stream: &entrain.Stream{Source: "s", Incarnation: "i"}, Version: uint64(version), CommitTime: time.Now()}
+	for k := from; k < to; k++ {
+		id := entraintest.Text(fmt.Sprint(version*1000 + k))
+		e := entraintest.Insert(tables()[2], id, id, id, entraintest.Null)
+		e.Tx, e.Ordinal = tx, uint64(k)
+		batch.Events = append(batch.Events, e)
+	}
+	if through != "" {
+		batch.Through = entrain.Position{Incarnation: "i", Offset: through}
+	}
+	if err := b.writer.Write(b.t.Context(), batch); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 // TestWindowEndsWithTransaction: a large transaction of which the stream has a part
 // when the window begins is not begun; the next window has all of it, in one commit.
 func TestWindowEndsWithTransaction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		log, err := packed.New(packed.Config{Backend: &packed.Memory{}, Producer: "shop", MessageBytes: 1 << 10})
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, to := &rig{t: t, log: log}, newTarget()
-		sinks := r.lanes(to, map[string]string{"c": "night"}, &Lane{Class: "night", Schedule: nightly(t), Memory: &notes{ran: time.Now()}})
-		f, err := New(Options{Stream: log, Sinks: sinks})
-		if err != nil {
-			t.Fatal(err)
-		}
-		writer, err := log.Open(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := writer.(entrain.Positioner).Position(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		st, table := &entrain.Stream{Source: "s", Incarnation: "i"}, tables()[2]
-		write := func(version, from, to int, through string) {
-			t.Helper()
-			b := &entrain.Batch{}
-			tx := &entrain.Transaction{Stream: st, Version: uint64(version), CommitTime: time.Now()}
-			for k := from; k < to; k++ {
-				id := entraintest.Text(fmt.Sprint(version*1000 + k))
-				e := entraintest.Insert(table, id, id, id, entraintest.Null)
-				e.Tx, e.Ordinal = tx, uint64(k)
-				b.Events = append(b.Events, e)
-			}
-			if through != "" {
-				b.Through = entrain.Position{Incarnation: "i", Offset: through}
-			}
-			if err := writer.Write(t.Context(), b); err != nil {
-				t.Fatal(err)
-			}
-		}
+		to := newTarget()
+		b := newByHand(t, to)
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
-		go func() { ended <- f.Run(ctx) }()
-		write(1, 0, 5, "1")
-		write(2, 0, 300, "")
+		go func() { ended <- b.f.Run(ctx) }()
+		b.write(1, 0, 5, "1")
+		b.write(2, 0, 300, "")
 		pass(t, time.Minute)
-		if err := f.Flush(ctx, "copy.night"); err != nil {
+		if err := b.f.Flush(ctx, "copy.night"); err != nil {
 			t.Error(err)
 		}
 		if got := to.all(); len(got) != 5 {
 			t.Errorf("%d rows in the middle of the transaction; want 5", len(got))
 		}
-		write(2, 300, 700, "2")
-		write(3, 0, 1, "3")
-		if err := f.Flush(ctx, "copy.night"); err != nil {
+		b.write(2, 300, 700, "2")
+		b.write(3, 0, 1, "3")
+		if err := b.f.Flush(ctx, "copy.night"); err != nil {
 			t.Error(err)
 		}
 		stop()
-		if err := errors.Join(<-ended, writer.Close()); err != nil {
+		if err := errors.Join(<-ended, b.writer.Close()); err != nil {
 			t.Error(err)
 		}
 		if got := to.all(); len(got) != 706 {
@@ -338,132 +352,4 @@ func TestWindowEndsWithTransaction(t *testing.T) {
 			}
 		}
 	})
-}
-
-// TestHandover: tables move between classes again and again, over faults and ends in
-// the middle, and every change comes once, in its table's order.
-func TestHandover(t *testing.T) {
-	for seed := range uint64(40) {
-		synctest.Test(t, func(t *testing.T) { moveAround(t, seed) })
-	}
-}
-
-func moveAround(t *testing.T, seed uint64) {
-	rng := rand.New(rand.NewPCG(seed, 3))
-	r, to, version, ts := newRig(t, rigConfig{}), newTarget(), 0, tables()
-	var fail sync.Mutex
-	to.fault = func() error {
-		fail.Lock()
-		defer fail.Unlock()
-		if rng.IntN(6) == 0 {
-			return entrain.Retryable(errors.New("planted"))
-		}
-		return nil
-	}
-	dice := func(n int) int {
-		fail.Lock()
-		defer fail.Unlock()
-		return rng.IntN(n)
-	}
-	want := map[string][]string{}
-	more := func() {
-		for range dice(20) {
-			for table, list := range commit(r.source, &version, 1+dice(5), ts[:1+dice(3)]...) {
-				want[table] = append(want[table], list...)
-			}
-		}
-	}
-	classes, memory := map[string]string{}, map[string]*notes{}
-	lanes := func(of map[string]string) (all []*Lane) {
-		all = append(all, &Lane{Class: MainClass})
-		for _, class := range []string{"small", "night"} {
-			for _, c := range of {
-				if c == class && all[len(all)-1].Class != class {
-					all = append(all, &Lane{Class: class, Memory: memory[class]})
-				}
-			}
-		}
-		for _, l := range all {
-			switch l.Class {
-			case "small":
-				l.Small = &window.Rules{Every: time.Second, Rows: 1 + dice(20), Bytes: 1 << 20}
-			case "night":
-				l.Schedule = schedule(t, "* * * * *")
-			}
-		}
-		return all
-	}
-	next, least := map[string]string{}, map[string]int{}
-	for round := range 12 {
-		if dice(2) == 0 {
-			next = map[string]string{}
-			for _, table := range ts {
-				if class := []string{"", "small", "night"}[dice(3)]; class != "" {
-					next[table.Name] = class
-				}
-			}
-		}
-		before := classes
-		wish := next
-		had := lanes(before)
-		for _, class := range []string{"small", "night"} {
-			if memory[class] == nil {
-				memory[class] = &notes{ran: time.Now()}
-			}
-		}
-		o := Options{Stream: r.log, Bounded: false}
-		capture, err := pipeline.New(pipeline.Options{Source: r.source, Sink: r.log})
-		if err != nil {
-			t.Fatal(err)
-		}
-		o.Capture = capture
-		if !mapsEqual(before, wish) {
-			o.Handovers = []Handover{{Sink: "copy", From: r.lanes(to, before, had...), Done: func(ends map[stream.Partition]entrain.Position) error {
-				for _, l := range lanes(wish) {
-					if l.main() || slices.ContainsFunc(had, func(h *Lane) bool { return h.Class == l.Class }) {
-						continue
-					}
-					m := memory[l.Class]
-					m.mu.Lock()
-					m.begin, m.noted, m.had = ends["shop"], false, entrain.Position{}
-					m.mu.Unlock()
-				}
-				classes = wish
-				return nil
-			}}}
-		}
-		o.Sinks = r.lanes(to, wish, lanes(wish)...)
-		f, err := New(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		more()
-		for table := range want {
-			least[table] = len(want[table])
-		}
-		ctx, stop := context.WithTimeout(t.Context(), time.Duration(1+dice(20000))*time.Millisecond)
-		if round == 11 {
-			stop()
-			ctx, stop = context.WithTimeout(t.Context(), 3*time.Minute)
-			fail.Lock()
-			to.fault = func() error { return nil }
-			fail.Unlock()
-		}
-		err = f.Run(ctx)
-		stop()
-		if err != nil && !errors.Is(err, context.DeadlineExceeded) && !entrain.IsRetryable(err) {
-			t.Fatal(err)
-		}
-		more()
-	}
-	got := to.all()
-	for table := range want {
-		if mine := of(table, got); len(mine) < least[table] || len(mine) > len(want[table]) || !slices.Equal(mine, want[table][:len(mine)]) {
-			t.Errorf("seed %d: table %s has %d events, of which not all are the first of %d in order", seed, table, len(mine), len(want[table]))
-		}
-	}
-}
-
-func mapsEqual(a, b map[string]string) bool {
-	return fmt.Sprint(a) == fmt.Sprint(b)
 }

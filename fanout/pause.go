@@ -51,7 +51,7 @@ func (f *Fanout) Resume(p Pause) error {
 }
 
 func (f *Fanout) change(p Pause, how func([]Pause) ([]Pause, error)) error {
-	if !slices.ContainsFunc(f.sinks, func(s *sink) bool { return s.is(p.Sink) }) {
+	if !slices.ContainsFunc(slices.Concat(f.sinks, f.before()), func(s *sink) bool { return s.is(p.Sink) }) {
 		return fmt.Errorf("this process does not deliver into a sink %q", p.Sink)
 	}
 	f.pausing.Lock()

@@ -48,17 +48,32 @@ type laneNotes struct {
 	Ran   map[stream.Partition]time.Time `json:"ran,omitempty"`
 }
 
-// recallClasses reads what the state remembers; of a state that is not there, nothing.
-func recallClasses(file *config.File) (*classMemory, error) {
-	m := &classMemory{path: filepath.Join(store.Folder(file.State.Dir, file.Name), "classes.json"), sinks: map[string]*sinkClasses{}}
+// recallClasses reads what the state remembers. It is one for all engines of the
+// program, of which one may still be at work when the next is made.
+func (p *program) recallClasses(file *config.File) (*classMemory, error) {
+	path := filepath.Join(store.Folder(file.State.Dir, file.Name), "classes.json")
+	m := p.classed
+	if m == nil || m.path != path {
+		m = &classMemory{path: path}
+		p.classed = m
+	}
+	return m, m.read()
+}
+
+// read reads what another process may have written; of a state that is not there,
+// nothing.
+func (m *classMemory) read() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sinks = map[string]*sinkClasses{}
 	text, err := os.ReadFile(m.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return m, nil
+		return nil
 	}
 	if err == nil {
 		err = json.Unmarshal(text, &m.sinks)
 	}
-	return m, err
+	return err
 }
 
 // known are the classes that a sink has or had.
@@ -233,6 +248,24 @@ func (l *loaded) deliveredBefore(end sinkEnd) (bool, error) {
 		return false, nil
 	}
 	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return strings.HasPrefix(e.Name(), end.section.Name+".") }), err
+}
+
+// handovers are what comes before the deliveries. Nothing of the pipeline is at work
+// when it is asked for, and the state is held.
+func (p *program) handovers(l *loaded) (all []fanout.Handover, err error) {
+	if err := l.classed.read(); err != nil {
+		return nil, err
+	}
+	if err := l.beginClasses(); err != nil {
+		return nil, err
+	}
+	for _, end := range l.sinks {
+		if h, changed := p.handover(l, end); changed && (l.only == "" || l.only == end.section.Name) {
+			all = append(all, h)
+		}
+	}
+	l.nameCursors()
+	return all, nil
 }
 
 // handover is what comes before the deliveries of a sink whose rules have changed;

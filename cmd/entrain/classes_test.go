@@ -42,11 +42,11 @@ func classed(t *testing.T) (url, target string, env []string) {
 }
 
 // put writes rows into tables, in one transaction.
-func put(t *testing.T, url string, from, to int, tables ...string) {
+func put(t *testing.T, url string, ids [2]int, tables ...string) {
 	t.Helper()
 	var sql []string
 	for _, table := range tables {
-		sql = append(sql, fmt.Sprintf("INSERT INTO %s SELECT i, repeat('x', 100) FROM generate_series(%d, %d) i", table, from, to))
+		sql = append(sql, fmt.Sprintf("INSERT INTO %s SELECT i, repeat('x', 100) FROM generate_series(%d, %d) i", table, ids[0], ids[1]))
 	}
 	pgtest.Exec(t, url, "BEGIN; "+strings.Join(sql, "; ")+"; COMMIT")
 }
@@ -95,12 +95,12 @@ func rests(name string) func(admin.Report) bool {
 // comes when it is flushed, and all of it with --until, whatever the window.
 func TestClasses(t *testing.T) {
 	url, target, env := classed(t)
-	put(t, url, 1, 10, "hot", "warm", "cold")
+	put(t, url, [2]int{1, 10}, "hot", "warm", "cold")
 	file := writeFile(t, inClasses+classRules("1h", never))
 	p := launchIn(t, "", env, "run", file)
 	has(t, target, "hot", 10)
 	p.until(t, file, "the batch waits", rests("sink.night"))
-	put(t, url, 11, 20, "cold", "hot", "warm")
+	put(t, url, [2]int{11, 20}, "cold", "hot", "warm")
 	has(t, target, "hot", 20)
 	if got := count(t, target, "cold"); got != "none" {
 		t.Errorf("the batch did not wait: %s", got)
@@ -123,7 +123,7 @@ func TestClasses(t *testing.T) {
 	}
 	invoke(t, anywhere, "sink", "flush", file, "sink.stream").want(t, exitRuntime, "waits for a window")
 	p.until(t, file, "the batch waits", rests("sink.night"))
-	put(t, url, 21, 30, "hot", "warm", "cold")
+	put(t, url, [2]int{21, 30}, "hot", "warm", "cold")
 	has(t, target, "hot", 30)
 	p.signal(t, syscall.SIGTERM)
 	p.exit(t, exitOK)
@@ -142,13 +142,13 @@ func TestClassWindows(t *testing.T) {
 	file := writeFile(t, inClasses+classRules("200ms", never))
 	p := launchIn(t, "", env, "run", file)
 	p.until(t, file, "streaming", streams)
-	put(t, url, 1, 10, "hot", "warm", "cold")
+	put(t, url, [2]int{1, 10}, "hot", "warm", "cold")
 	has(t, target, "warm", 10)
 	p.signal(t, syscall.SIGTERM)
 	p.exit(t, exitOK)
 	rewrite(t, file, "every: 200ms", "every: 1h, rows: 50")
 	p = launchIn(t, "", env, "run", file)
-	put(t, url, 11, 70, "warm")
+	put(t, url, [2]int{11, 70}, "warm")
 	has(t, target, "warm", 70)
 	p.signal(t, syscall.SIGTERM)
 	p.exit(t, exitOK)

@@ -77,24 +77,19 @@ func (p *program) flow(l *loaded, state *store.Store) (*flow, error) {
 		f.capture, o.Capture = capture, capture
 	}
 	if l.half != captureOnly {
-		if err := l.beginClasses(); err != nil {
-			return nil, err
-		}
-		o.Sinks, o.Handovers = p.fanoutSinks(l, f.capture)
+		o.Sinks = p.fanoutSinks(l, f.capture)
+		o.Handovers = func() ([]fanout.Handover, error) { return p.handovers(l) }
 	}
 	var err error
 	f.out, err = fanout.New(o)
 	return f, err
 }
 
-// fanoutSinks are the deliveries of this process, and what comes before them.
-func (p *program) fanoutSinks(l *loaded, capture *pipeline.Pipeline) (sinks []fanout.Sink, before []fanout.Handover) {
+// fanoutSinks are the deliveries of this process.
+func (p *program) fanoutSinks(l *loaded, capture *pipeline.Pipeline) (sinks []fanout.Sink) {
 	for _, end := range l.sinks {
 		if l.only != "" && l.only != end.section.Name {
 			continue
-		}
-		if h, changed := p.handover(l, end); changed {
-			before = append(before, h)
 		}
 		for _, one := range l.lanes(end, l.file.Classes) {
 			if l.windows(one.lane); !l.hasClasses() {
@@ -103,7 +98,7 @@ func (p *program) fanoutSinks(l *loaded, capture *pipeline.Pipeline) (sinks []fa
 			sinks = append(sinks, p.fanoutSink(l, one, capture))
 		}
 	}
-	return sinks, before
+	return sinks
 }
 
 // fanoutSink is the delivery of a class into a sink.

@@ -66,7 +66,7 @@ func (p *program) loadEnds(path string, h half) (*loaded, error) {
 	at.half = h
 	p.place.set(at)
 	l := &loaded{file: file, half: h}
-	if l.classed, err = recallClasses(file); err != nil {
+	if l.classed, err = p.recallClasses(file); err != nil {
 		return nil, err
 	}
 	if l.snapshot, err = snapshotOf(file); err != nil {

@@ -386,18 +386,10 @@ func (d *document) file(root *node) (*File, error) {
 	case d.Pipeline.ShutdownTimeout <= 0:
 		return nil, root.find("pipeline", "shutdown_timeout").errorf("expected a duration above zero, such as 20s")
 	}
-	err := d.checkLetters(root)
-	if err == nil {
-		err = d.checkContracts(root)
-	}
-	if err == nil {
-		err = d.checkClasses(root)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := d.checkDeduplication(root); err != nil {
-		return nil, err
+	for _, check := range []func(*node) error{d.checkLetters, d.checkContracts, d.checkClasses, d.checkDeduplication} {
+		if err := check(root); err != nil {
+			return nil, err
+		}
 	}
 	if _, err := d.Snapshot.Tables.Matcher(); err != nil {
 		return nil, root.find("snapshot", "tables").errorf("%s", err)
