@@ -32,6 +32,10 @@ type Report struct {
 	// Partitions of a durable stream, and so for a sink that is fed by one: each is
 	// delivered by itself, without an order between two. 0 counts as 1.
 	Partitions int
+	// Class is the class of a table by its name behind the rules, of a pipeline whose
+	// tables are delivered by classes: those of two have no order between them. Nil: all
+	// are of one.
+	Class func(schema, name string) string
 	// Copies are the tables whose existing rows will be copied, as a source
 	// found them and the rules of the pipeline shaped them.
 	Copies []TableCopy

@@ -26,6 +26,9 @@ type Options struct {
 	Stream stream.Log
 	// Sinks that are fed from the log by this process.
 	Sinks []Sink
+	// Handovers, if set, tells when Run begins what comes before the deliveries of sinks
+	// whose classes have changed.
+	Handovers func() ([]Handover, error)
 	// Bounded: the capture ends by itself, and Run ends when the sinks have
 	// what the log has then.
 	Bounded bool
@@ -42,6 +45,9 @@ type Sink struct {
 	Name string
 	// Cursor is its name in the log.
 	Cursor string
+	// Lane, if set, is the class of tables that is delivered; several sinks of one name
+	// are its classes. Nil: everything is.
+	Lane *Lane
 	// Deliver makes the pipeline from a partition, which source reads, into the
 	// sink. It is called for every try, one at a time for each partition; ctx covers
 	// the call only.
@@ -61,9 +67,10 @@ type Delivery struct {
 // Fanout runs what its options say. Run may be called once, Sinks at any time
 // from any goroutine.
 type Fanout struct {
-	opt   Options
-	log   *slog.Logger
-	sinks []*sink
+	opt    Options
+	log    *slog.Logger
+	sinks  []*sink
+	handed map[string]*handing // by the sink's name; guarded by mu
 
 	pausing sync.Mutex // held while pauses are saved
 	paused  []Pause    // guarded by mu
@@ -84,7 +91,7 @@ func New(o Options) (*Fanout, error) {
 	}
 	f := &Fanout{opt: o, log: o.Log}
 	for _, s := range o.Sinks {
-		f.sinks = append(f.sinks, &sink{Sink: s, f: f, log: o.Log.With("sink", s.Name), parts: map[stream.Partition]*part{}})
+		f.sinks = append(f.sinks, f.sinkOf(s))
 	}
 	if o.Pauses == nil {
 		return f, nil
@@ -94,18 +101,28 @@ func New(o Options) (*Fanout, error) {
 	return f, err
 }
 
+func (f *Fanout) sinkOf(s Sink) *sink {
+	return &sink{Sink: s, f: f, log: f.log.With("sink", s.full()), parts: map[stream.Partition]*part{}}
+}
+
 // Run captures and delivers until ctx ends or the capture does. What ends the
 // capture ends all; its error is returned. Where there is none, a stream that is in
 // another place than the file says ends all. What ends a delivery is logged and shown
 // by Sinks, and the delivery is tried again: the others and the capture do not wait
 // for it. In a bounded run it is returned when the others are done.
 func (f *Fanout) Run(ctx context.Context) error {
+	if err := f.handings(); err != nil {
+		return err
+	}
 	delivering, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		each(f.sinks, func(_ int, s *sink) {
+			if !f.handOver(delivering, s.Name) {
+				return
+			}
 			if err := s.run(delivering); err != nil {
 				end(err)
 			}
@@ -129,7 +146,11 @@ func (f *Fanout) Run(ctx context.Context) error {
 // drain delivers what is in the log.
 func (f *Fanout) drain(ctx context.Context) error {
 	errs := make([]error, len(f.sinks))
-	each(f.sinks, func(i int, s *sink) { errs[i] = s.drain(ctx) })
+	each(f.sinks, func(i int, s *sink) {
+		if errs[i] = f.handOverOnce(ctx, s.Name); errs[i] == nil {
+			errs[i] = s.drain(ctx)
+		}
+	})
 	return errors.Join(errs...)
 }
 
@@ -140,15 +161,18 @@ func (f *Fanout) Sinks() []pipeline.SinkStatus {
 	for _, s := range f.sinks {
 		all = append(all, s.status()...)
 	}
+	for _, s := range f.before() {
+		all = append(all, s.status()...)
+	}
 	return all
 }
 
 // Engines are the pipelines at work that deliver into a sink, or into all sinks if
-// the name is empty, by partition.
+// the name is empty, by class and partition.
 func (f *Fanout) Engines(name string) []*pipeline.Pipeline {
 	var all []*pipeline.Pipeline
 	for _, s := range f.sinks {
-		if name == "" || s.Name == name {
+		if name == "" || s.is(name) {
 			all = append(all, s.engines()...)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 
 // Pause is a delivery that stands still until a person has it go on.
 type Pause struct {
-	// Sink by its name.
+	// Sink by its name, with a class (copy.night) for the delivery of that only.
 	Sink string `json:"sink"`
 	// Partition is the only one; empty for all.
 	Partition stream.Partition `json:"partition,omitempty"`
@@ -51,7 +51,7 @@ func (f *Fanout) Resume(p Pause) error {
 }
 
 func (f *Fanout) change(p Pause, how func([]Pause) ([]Pause, error)) error {
-	if !slices.ContainsFunc(f.sinks, func(s *sink) bool { return s.Name == p.Sink }) {
+	if !slices.ContainsFunc(slices.Concat(f.sinks, f.before()), func(s *sink) bool { return s.is(p.Sink) }) {
 		return fmt.Errorf("this process does not deliver into a sink %q", p.Sink)
 	}
 	f.pausing.Lock()
@@ -78,42 +78,42 @@ func (f *Fanout) change(p Pause, how func([]Pause) ([]Pause, error)) error {
 }
 
 // stands reports whether a delivery is to stand still.
-func (f *Fanout) stands(sink string, p stream.Partition) bool {
+func (f *Fanout) stands(s *Sink, p stream.Partition) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.standsLocked(sink, p)
+	return f.standsLocked(s, p)
 }
 
-func (f *Fanout) standsLocked(sink string, p stream.Partition) bool {
-	return slices.ContainsFunc(f.paused, func(q Pause) bool { return q.Sink == sink && (q.Partition == "" || q.Partition == p) })
+func (f *Fanout) standsLocked(s *Sink, p stream.Partition) bool {
+	return slices.ContainsFunc(f.paused, func(q Pause) bool { return s.is(q.Sink) && (q.Partition == "" || q.Partition == p) })
 }
 
-// holds reports whether a delivery, or any of the sink if p is empty, is to stand still.
-func (f *Fanout) holds(sink string, p stream.Partition) bool {
+// holds reports whether a delivery, or any partition's if p is empty, is to stand still.
+func (f *Fanout) holds(s *Sink, p stream.Partition) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.standsLocked(sink, p) || p == "" && slices.ContainsFunc(f.paused, func(q Pause) bool { return q.Sink == sink })
+	return f.standsLocked(s, p) || p == "" && slices.ContainsFunc(f.paused, func(q Pause) bool { return s.is(q.Sink) })
 }
 
 // look reports whether a delivery is to stand still, and when to look again.
-func (f *Fanout) look(sink string, p stream.Partition) (stands bool, changed <-chan struct{}) {
+func (f *Fanout) look(s *Sink, p stream.Partition) (stands bool, changed <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.changed == nil {
 		f.changed = make(chan struct{})
 	}
-	return f.standsLocked(sink, p), f.changed
+	return f.standsLocked(s, p), f.changed
 }
 
 // running waits until a partition may be delivered and returns a context that ends when
 // it is to stand still, or ctx ends; nil if ctx ended before. stop frees what it takes.
 func (s *sink) running(ctx context.Context, p stream.Partition) (running context.Context, stop func()) {
-	stands, changed := s.f.look(s.Name, p)
+	stands, changed := s.f.look(&s.Sink, p)
 	for stands {
 		s.stood(p)
 		select {
 		case <-changed:
-			stands, changed = s.f.look(s.Name, p)
+			stands, changed = s.f.look(&s.Sink, p)
 		case <-ctx.Done():
 			return nil, nil
 		}
@@ -127,7 +127,7 @@ func (s *sink) running(ctx context.Context, p stream.Partition) (running context
 			case <-running.Done():
 				return
 			}
-			if stands, changed = s.f.look(s.Name, p); stands {
+			if stands, changed = s.f.look(&s.Sink, p); stands {
 				return
 			}
 		}

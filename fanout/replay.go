@@ -46,24 +46,17 @@ type Replayed struct {
 // error was done. What the sink had taken when a session broke comes again if the
 // stretch is replayed anew. It may be called while Run works, from any goroutine.
 func (f *Fanout) Replay(ctx context.Context, r Replay) ([]Replayed, error) {
-	at := slices.IndexFunc(f.sinks, func(s *sink) bool { return s.Name == r.Sink })
 	rewinder, ok := f.opt.Stream.(stream.Rewinder)
-	switch {
-	case at < 0:
-		return nil, fmt.Errorf("this process does not deliver into a sink %q", r.Sink)
-	case !ok:
+	if !ok {
 		return nil, errors.New("this kind of stream cannot be read once more")
 	}
-	parts := f.sinks[at].at(r.Partition)
-	if f.holds(r.Sink, r.Partition) {
-		return nil, fmt.Errorf("sink %s stands still, and takes nothing: entrain sink resume FILE %[1]s", r.Sink)
-	}
-	if len(parts) == 0 {
-		return nil, fmt.Errorf("this process delivers no such partition into sink %s at the moment: entrain status FILE lists them", r.Sink)
+	parts, err := f.replayable(r)
+	if err != nil {
+		return nil, err
 	}
 	var all []Replayed
 	for _, p := range parts {
-		s := &stretch{Replay: r, f: f, partition: p.name, engine: p.engine, done: Replayed{Partition: p.name, Events: map[string]int64{}}}
+		s := &stretch{Replay: r, f: f, lane: p.lane, partition: p.name, engine: p.engine, done: Replayed{Partition: p.name, Events: map[string]int64{}}}
 		err := s.run(ctx, rewinder)
 		all = append(all, s.done)
 		if err != nil && s.done.Taken > 0 {
@@ -76,8 +69,35 @@ func (f *Fanout) Replay(ctx context.Context, r Replay) ([]Replayed, error) {
 	return all, nil
 }
 
+// replayable are the deliveries that a replay goes through. One of a class that waits
+// for a window has no session, and is none of them.
+func (f *Fanout) replayable(r Replay) (parts []placed, err error) {
+	known := false
+	for _, s := range f.sinks {
+		if !s.is(r.Sink) {
+			continue
+		}
+		known = true
+		if f.holds(&s.Sink, r.Partition) {
+			return nil, fmt.Errorf("sink %s stands still, and takes nothing: entrain sink resume FILE %[1]s", s.full())
+		}
+		if s.Lane != nil && s.Lane.Schedule != nil {
+			return nil, fmt.Errorf("sink %s is delivered by windows, and has no session to replay into: choose another class with --sink", s.full())
+		}
+		parts = append(parts, s.at(r.Partition)...)
+	}
+	switch {
+	case !known:
+		err = fmt.Errorf("this process does not deliver into a sink %q", r.Sink)
+	case len(parts) == 0:
+		err = fmt.Errorf("this process delivers no such partition into sink %s at the moment: entrain status FILE lists them", r.Sink)
+	}
+	return parts, err
+}
+
 // placed is a partition that is delivered.
 type placed struct {
+	lane   *Lane
 	name   stream.Partition
 	engine *pipeline.Pipeline
 }
@@ -88,7 +108,7 @@ func (s *sink) at(only stream.Partition) (list []placed) {
 	defer s.mu.Unlock()
 	for name, p := range s.parts {
 		if p.engine != nil && (only == "" || name == only) {
-			list = append(list, placed{name, p.engine})
+			list = append(list, placed{s.Lane, name, p.engine})
 		}
 	}
 	slices.SortFunc(list, func(a, b placed) int { return cmp.Compare(a.name, b.name) })
@@ -102,6 +122,7 @@ const replayPatience = 30 * time.Second
 type stretch struct {
 	Replay
 	f         *Fanout
+	lane      *Lane
 	partition stream.Partition
 	engine    *pipeline.Pipeline
 	done      Replayed
@@ -182,6 +203,9 @@ func (s *stretch) wants(e *entrain.Event) bool {
 	}
 	s.time = tx.CommitTime
 	if s.From.compare(&tx) < 0 || !s.To.isZero() && s.To.compare(&tx) > 0 || e.Op == entrain.OpSchema || e.Op == entrain.OpReadEnd || double(e) {
+		return false
+	}
+	if s.lane != nil && !s.lane.wants(e, s.lane.sees) {
 		return false
 	}
 	var name string

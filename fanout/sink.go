@@ -24,6 +24,20 @@ type sink struct {
 
 	mu    sync.Mutex
 	parts map[stream.Partition]*part
+	turns map[stream.Partition]*turns
+}
+
+// full is the delivery's name: the sink's, and the class if it is none of all tables.
+func (s *Sink) full() string {
+	if s.Lane == nil || s.Lane.main() {
+		return s.Name
+	}
+	return s.Name + "." + s.Lane.Class
+}
+
+// is reports whether a name is the delivery's, or its sink's.
+func (s *Sink) is(name string) bool {
+	return name == s.Name || name == s.full() || s.Lane != nil && name == s.Name+"."+s.Lane.Class
 }
 
 // part is the delivery of one partition.
@@ -32,6 +46,7 @@ type part struct {
 	failed error              // why the last try was given up
 	since  time.Time          // when the first one of those in a row was
 	tries  int                // how many those are
+	next   time.Time          // when the window begins that is waited for
 }
 
 // mended reports whether the try at hand has got further than the last one.
@@ -114,12 +129,13 @@ func (s *sink) deliver(ctx context.Context, p stream.Partition) error {
 		if running == nil {
 			return nil
 		}
-		err := s.once(running, p, s.f.opt.Stream.Read(s.Cursor, p))
+		err := s.turn(running, p)
+		held := running.Err() != nil
 		if stood(); ctx.Err() != nil {
 			return nil
 		}
-		if running.Err() != nil && err == nil {
-			continue // it is to stand still
+		if err == nil && (held || s.Lane != nil) {
+			continue // it is to stand still, or a window has ended
 		}
 		if err == nil {
 			err = errors.New("the stream ended")
@@ -150,21 +166,13 @@ func (s *sink) drain(ctx context.Context) error {
 		return fmt.Errorf("sink %s: %w", s.Name, err)
 	}
 	for _, p := range partitions {
-		if s.f.stands(s.Name, p) {
-			return fmt.Errorf("sink %s stands still and does not have everything: entrain sink resume FILE %s", s.Name, s.Name)
+		if s.f.stands(&s.Sink, p) {
+			return fmt.Errorf("sink %s stands still and does not have everything: entrain sink resume FILE %[1]s", s.full())
 		}
-		bounder, ok := s.f.opt.Stream.Read(s.Cursor, p).(entrain.Bounder)
-		if !ok {
-			return fmt.Errorf("sink %s: this kind of stream has no end", s.Name)
-		}
-		source, err := bounder.Until("now")
-		if err == nil {
-			err = s.once(ctx, p, source)
-		}
-		if err != nil {
+		if err := s.upTo(ctx, p, stretchEnd{"now", nil}); err != nil {
 			s.failed(p, err)
 			s.log.Error("delivery stopped, this sink does not have everything", "partition", p, "error", err)
-			return fmt.Errorf("sink %s: %w", s.Name, err)
+			return fmt.Errorf("sink %s: %w", s.full(), err)
 		}
 	}
 	return nil
@@ -260,7 +268,11 @@ func (s *sink) status() []pipeline.SinkStatus {
 	defer s.mu.Unlock()
 	var all []pipeline.SinkStatus
 	for name, p := range s.parts {
-		one := pipeline.SinkStatus{Name: s.Name, Partition: name, Paused: s.f.stands(s.Name, name)}
+		one := pipeline.SinkStatus{Name: s.full(), Partition: name, Paused: s.f.stands(&s.Sink, name)}
+		if !p.next.IsZero() {
+			next := p.next
+			one.Window = &next
+		}
 		if p.engine != nil {
 			one.Status = p.engine.Status()
 		}

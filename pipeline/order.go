@@ -24,6 +24,8 @@ const (
 	// OrderStand has a delivery stand still until an OrderGo.
 	OrderStand Verb = "stand"
 	OrderGo    Verb = "go"
+	// OrderFlush delivers what waits for a window.
+	OrderFlush Verb = "flush"
 	// OrderReplay delivers dead letters once more, OrderDrop removes them for good.
 	OrderReplay Verb = "replay"
 	OrderDrop   Verb = "drop"
@@ -44,6 +46,8 @@ func (v Verb) command() string {
 		return "sink pause"
 	case OrderGo:
 		return "sink resume"
+	case OrderFlush:
+		return "sink flush"
 	case OrderReplay, OrderDrop, OrderEdit:
 		return "dlq " + string(v)
 	case OrderAdd, OrderPause, OrderResume, OrderResync:

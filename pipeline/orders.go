@@ -42,6 +42,9 @@ func (p *Pipeline) Do(ctx context.Context, o Order) error {
 	if o.Do == OrderStand || o.Do == OrderGo {
 		return errors.New("without a stream no sink stands still by itself: end the process, and the source keeps its log")
 	}
+	if o.Do == OrderFlush {
+		return errors.New("without a stream nothing waits for a window")
+	}
 	t := p.tables
 	if t.store == nil {
 		return errors.New("orders about tables need a store that keeps them")

@@ -290,7 +290,8 @@ func (p *Pipeline) describe(st *Status, s *session, now time.Time) {
 
 // SinkStatus is how the delivery of one partition into one sink is.
 type SinkStatus struct {
-	// Name of the sink.
+	// Name of the sink, and behind a dot of the class of tables that is delivered,
+	// where there are classes.
 	Name string `json:"name"`
 	// Partition of the log.
 	Partition entrain.Partition `json:"partition"`
@@ -299,6 +300,8 @@ type SinkStatus struct {
 	Failed string `json:"failed,omitempty"`
 	// Paused: a person has it stand still.
 	Paused bool `json:"paused,omitempty"`
+	// Window, if set, is when the delivery goes on, which rests until then.
+	Window *time.Time `json:"window,omitempty"`
 	// Status of the pipeline that delivers, or of the last one. Its position is the
 	// log's.
 	Status Status `json:"status"`

@@ -48,6 +48,16 @@ func (t *Transform) Table(table *entrain.Table) (*entrain.Table, error) {
 	return p.target, nil
 }
 
+// Name returns the name that a table of the source has behind the rules. It may be
+// called from any goroutine.
+func (t *Transform) Name(schema, name string) (toSchema, toName string) {
+	to := tableName{schema, name}
+	if r := t.rule(schema, name); r != nil {
+		to = to.renamed(r.Rename)
+	}
+	return to.schema, to.table
+}
+
 // Rule returns what is done to rows of a table, by its name at the source, in words
 // that are others when that is; empty: nothing. It may be called from any goroutine.
 func (t *Transform) Rule(schema, name string) string {

@@ -75,6 +75,9 @@ func (p *program) check(ctx context.Context, l *loaded, o checkOptions) error {
 	}
 	source := examine(ctx, part{name: "source"}, l.source, checkInput{timeout: o.timeout})
 	delivered, rules := l.delivered(source)
+	if delivered != nil && l.hasClasses() {
+		delivered.Class = classes(l.file.Classes).of
+	}
 	parts := []part{source}
 	if l.log != nil {
 		stream := examine(ctx, part{name: "stream"}, l.log, checkInput{delivered, o.timeout})
@@ -95,7 +98,7 @@ func (p *program) check(ctx context.Context, l *loaded, o checkOptions) error {
 	if l.keys != nil {
 		parts = append(parts, examine(ctx, part{name: "deduplication"}, l.keys, checkInput{timeout: o.timeout}))
 	}
-	parts = append(parts, part{name: "host", report: entrain.Report{Server: "this machine", Findings: slices.Concat(rules, l.checkPattern(), l.checkRenamed(ctx, o.timeout), checkHost(l))}})
+	parts = append(parts, part{name: "host", report: entrain.Report{Server: "this machine", Findings: slices.Concat(rules, l.checkPattern(), l.checkClassTables(delivered), l.checkRenamed(ctx, o.timeout), checkHost(l))}})
 	for i := range parts {
 		parts[i].keep(o.only)
 		at := p.place.get()
@@ -105,7 +108,7 @@ func (p *program) check(ctx context.Context, l *loaded, o checkOptions) error {
 		parts[i].fill(at)
 	}
 	if o.output == "table" && !o.fixSQL && len(o.only) == 0 {
-		if err := l.writeGuarantees(p.stdout); err != nil {
+		if err := errors.Join(l.writeGuarantees(p.stdout), l.writeClasses(p.stdout)); err != nil {
 			return err
 		}
 	}

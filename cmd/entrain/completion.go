@@ -46,6 +46,9 @@ func (l *loaded) codes() []string {
 	if l.log != nil {
 		codes = append(codes, codeRenamed)
 	}
+	if l.hasClasses() {
+		codes = append(codes, codeClassTables)
+	}
 	for _, end := range l.ends() {
 		if checker, ok := end.(entrain.Checker); ok {
 			codes = append(codes, checker.Codes()...)

@@ -317,7 +317,7 @@ func (f *flow) Letters(ctx context.Context) ([]parking.Letter, error) {
 
 // onLetters has each delivery do with its letters what was ordered.
 func (f *flow) onLetters(ctx context.Context, o pipeline.Order) error {
-	if _, known := f.cursors[o.Sink]; o.Sink != "" && !known {
+	if o.Sink != "" && !f.knows(o.Sink) {
 		return fmt.Errorf("the pipeline has no sink %q", o.Sink)
 	}
 	wanted := map[string]bool{}

@@ -15,7 +15,7 @@ import (
 // fill has a sink begin whose changes the stream has no longer: the rows of all tables
 // are delivered once more, to all sinks, and this one begins with them.
 func (f *flow) fill(ctx context.Context, o pipeline.Order) error {
-	cursor, known := f.cursors[o.Sink]
+	cursors, known := f.cursors[o.Sink]
 	beginner, begins := f.log.(stream.Beginner)
 	switch {
 	case o.Do != pipeline.OrderRefresh || o.Table != "" || o.Where != "":
@@ -29,8 +29,10 @@ func (f *flow) fill(ctx context.Context, o pipeline.Order) error {
 	if err == nil {
 		err = f.refreshHeld(ctx)
 	}
-	if err == nil {
-		err = beginner.Begin(ctx, cursor, tables)
+	for _, cursor := range cursors {
+		if err == nil {
+			err = beginner.Begin(ctx, cursor, tables)
+		}
 	}
 	if err != nil || len(tables) == 0 {
 		return err

@@ -47,16 +47,18 @@ type flow struct {
 	capture *pipeline.Pipeline // nil in a process that only delivers
 	out     *fanout.Fanout
 	log     stream.Log
-	cursors map[string]string // of the file's sinks, by their names
+	cursors map[string][]string // of the deliveries into the file's sinks, by these names
 	keepers map[string]entrain.RowKeeper
 }
 
 // flow makes the engine that captures into the file's stream, delivers from it, or
 // both. state is the capture's.
 func (p *program) flow(l *loaded, state *store.Store) (*flow, error) {
-	f := &flow{log: l.log, cursors: map[string]string{}, keepers: map[string]entrain.RowKeeper{}}
+	f := &flow{log: l.log, cursors: map[string][]string{}, keepers: map[string]entrain.RowKeeper{}}
 	for _, end := range l.sinks {
-		f.cursors[end.section.Name] = l.cursor(end)
+		for _, one := range l.lanes(end, l.file.Classes) {
+			f.cursors[end.section.Name] = append(f.cursors[end.section.Name], l.cursor(one.end))
+		}
 		if keeper, ok := end.sink.(entrain.RowKeeper); ok {
 			f.keepers[end.section.Name] = keeper
 		}
@@ -76,46 +78,53 @@ func (p *program) flow(l *loaded, state *store.Store) (*flow, error) {
 	}
 	if l.half != captureOnly {
 		o.Sinks = p.fanoutSinks(l, f.capture)
+		o.Handovers = func() ([]fanout.Handover, error) { return p.handovers(l) }
 	}
 	var err error
 	f.out, err = fanout.New(o)
 	return f, err
 }
 
-// fanoutSinks are the sinks that this process feeds.
-func (p *program) fanoutSinks(l *loaded, capture *pipeline.Pipeline) []fanout.Sink {
-	var sinks []fanout.Sink
-	var building sync.Mutex // a section is decoded into one place
+// fanoutSinks are the deliveries of this process.
+func (p *program) fanoutSinks(l *loaded, capture *pipeline.Pipeline) (sinks []fanout.Sink) {
 	for _, end := range l.sinks {
 		if l.only != "" && l.only != end.section.Name {
 			continue
 		}
-		lacking := lackingFrom(capture)
-		log := p.log.With("sink", end.section.Name)
-		unused := sync.OnceFunc(func() { log.Warn(pipeline.NotDeduplicated) })
-		circuits := map[stream.Partition]*pipeline.Circuit{} // of this sink
-		sinks = append(sinks, fanout.Sink{
-			Name: end.section.Name, Cursor: l.cursor(end),
-			Deliver: func(ctx context.Context, at stream.Partition, source entrain.Source) (*fanout.Delivery, error) {
-				of, err := l.division(ctx, end)
-				if err != nil {
-					return nil, err
-				}
-				building.Lock()
-				defer building.Unlock()
-				if circuits[at] == nil {
-					circuits[at] = l.circuit()
-				}
-				d, err := p.delivery(l, end, at, deliveryFrom{source, circuits[at], lacking, unused})
-				return of.explained(d), err
-			},
-		})
+		for _, one := range l.lanes(end, l.file.Classes) {
+			if l.windows(one.lane); !l.hasClasses() {
+				one.lane = nil
+			}
+			sinks = append(sinks, p.fanoutSink(l, one, capture))
+		}
 	}
 	return sinks
 }
 
-// cursor is the sink's name in the stream.
-func (l *loaded) cursor(end sinkEnd) string { return l.file.Cursor(end.section) }
+// fanoutSink is the delivery of a class into a sink.
+func (p *program) fanoutSink(l *loaded, of laneEnd, capture *pipeline.Pipeline) fanout.Sink {
+	end := of.end
+	lacking := lackingFrom(capture)
+	log := p.log.With("sink", end.name())
+	unused := sync.OnceFunc(func() { log.Warn(pipeline.NotDeduplicated) })
+	circuits := map[stream.Partition]*pipeline.Circuit{} // of this sink
+	return fanout.Sink{
+		Name: end.section.Name, Cursor: l.cursor(end), Lane: of.lane,
+		Deliver: func(ctx context.Context, at stream.Partition, source entrain.Source) (*fanout.Delivery, error) {
+			divided, err := l.division(ctx, end)
+			if err != nil {
+				return nil, err
+			}
+			l.building.Lock()
+			defer l.building.Unlock()
+			if circuits[at] == nil {
+				circuits[at] = l.circuit()
+			}
+			d, err := p.delivery(l, end, at, deliveryFrom{source, circuits[at], lacking, unused})
+			return divided.explained(d), err
+		},
+	}
+}
 
 // deliveryFrom is what a delivery goes on with: its partition, the breaker of the
 // tries before it, and how tables come that the sink lacks (nil: they do not).
@@ -130,8 +139,8 @@ type deliveryFrom struct {
 // in a folder of its own, whose lock keeps other processes of this machine out.
 func (p *program) delivery(l *loaded, end sinkEnd, at stream.Partition, from deliveryFrom) (*fanout.Delivery, error) {
 	env := end.env
-	env.Pipeline = deliveryName(l.file.Name, end.section.Name, at)
-	env.Log = p.log.With("sink", end.section.Name)
+	env.Pipeline = deliveryName(l.file.Name, end.name(), at)
+	env.Log = p.log.With("sink", end.name())
 	sink, err := end.build(env)
 	if err != nil {
 		return nil, err
@@ -208,7 +217,7 @@ func (l *loaded) wasDirect(ctx context.Context, state *store.Store) error {
 		Code: "stream_put_in",
 		What: fmt.Sprintf("the pipeline %s has run without a stream, through %s, and its file has one now, which is empty", l.file.Name, c.Position),
 		Why:  "the source's slot stands where the sink is: what the stream would begin with is not there any more",
-		Next: "take the stream out of FILE again; or begin anew: entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
+		Next: "take the stream, and classes, out of FILE again; or begin anew: entrain teardown FILE; empty the tables at the target (TRUNCATE); entrain run FILE",
 	}
 }
 
@@ -216,6 +225,9 @@ func (l *loaded) wasDirect(ctx context.Context, state *store.Store) error {
 func (l *loaded) makeSinkFolders() error {
 	if l.file.External() {
 		return nil
+	}
+	if err := l.beginClasses(); err != nil {
+		return err
 	}
 	for _, end := range l.sinks {
 		if err := os.MkdirAll(filepath.Join(l.sinkFolder(), l.deliveryFolder(end, stream.Partition(l.file.Name))), 0o700); err != nil {
@@ -227,6 +239,9 @@ func (l *loaded) makeSinkFolders() error {
 
 // deliveryFolder is the name of a delivery's folder.
 func (l *loaded) deliveryFolder(end sinkEnd, at stream.Partition) string {
+	if end.name() != end.section.Name {
+		return url.PathEscape(end.section.Name + "~" + end.class + "." + string(at))
+	}
 	return url.PathEscape(end.section.Name + "." + string(at))
 }
 
@@ -283,6 +298,8 @@ func (f *flow) Do(ctx context.Context, o pipeline.Order) error {
 		return f.out.Pause(pause)
 	case pipeline.OrderGo:
 		return f.out.Resume(pause)
+	case pipeline.OrderFlush:
+		return f.out.Flush(ctx, o.Sink)
 	}
 	if f.capture == nil {
 		return stopDelivers()

@@ -20,7 +20,7 @@ func (l *loaded) buildLetters() error {
 		return l.allSeeLetters()
 	}
 	in := entrain.LetterPlace{Name: d.Topic, Pipeline: l.file.Name}
-	for _, end := range l.sinks {
+	for _, end := range l.deliveries() {
 		in.Deliveries = append(in.Deliveries, end.env.Pipeline)
 	}
 	host, err := l.letterHost()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"sync"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector"
@@ -30,7 +31,9 @@ type loaded struct {
 	keys      entrain.KeyStore  // of deduplication, to be examined; nil without
 	late      entrain.LetterBox // where changes go that came too late; nil if they stay
 	half      half
-	only      string // the sink to deliver into; empty for all
+	only      string       // the sink to deliver into; empty for all
+	classed   *classMemory // of the sinks behind a stream
+	building  sync.Mutex   // a section is decoded into one place
 }
 
 // sinkEnd is one sink of the file.
@@ -38,6 +41,7 @@ type sinkEnd struct {
 	section *config.Section
 	sink    entrain.Sink
 	env     connector.Env
+	class   string // of the tables that are delivered; empty for the main one
 }
 
 // load reads a pipeline file and builds what it describes. Its errors are
@@ -63,6 +67,9 @@ func (p *program) loadEnds(path string, h half) (*loaded, error) {
 	at.half = h
 	p.place.set(at)
 	l := &loaded{file: file, half: h}
+	if l.classed, err = p.recallClasses(file); err != nil {
+		return nil, err
+	}
 	if l.snapshot, err = snapshotOf(file); err != nil {
 		return nil, err
 	}
@@ -158,6 +165,9 @@ func (l *loaded) build(env connector.Env) (err error) {
 		}
 		l.sinks = append(l.sinks, end)
 	}
+	if err := l.checkClasses(); err != nil {
+		return err
+	}
 	l.nameCursors()
 	seen, err := l.dedup(env.Pipeline)
 	if err != nil {
@@ -180,7 +190,7 @@ func (l *loaded) nameCursors() {
 		return
 	}
 	var names []string
-	for _, end := range l.sinks {
+	for _, end := range l.reading() {
 		names = append(names, l.cursor(end))
 	}
 	slices.Sort(names)

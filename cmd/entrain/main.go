@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	_ "time/tzdata" // schedules of classes name zones
 )
 
 // world is what the program sees of its surroundings.

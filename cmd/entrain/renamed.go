@@ -33,6 +33,7 @@ func (l *loaded) former(ctx context.Context, name string, sink entrain.Sink) []s
 	var gone []string
 	for _, key := range keys {
 		other, _, _ := strings.Cut(strings.TrimPrefix(key, l.file.Name+":"), ":")
+		other, _, _ = strings.Cut(other, ".") // the class
 		if other == name {
 			return nil
 		}

@@ -112,10 +112,10 @@ func (f *flow) replay(ctx context.Context, r admin.Replay) ([]fanout.Replayed, e
 	if err != nil {
 		return nil, err
 	}
-	if _, known := f.cursors[r.Sink]; !known {
+	if !f.knows(r.Sink) {
 		return nil, usageError{fmt.Errorf("the pipeline has no sink %q, only %q", r.Sink, slices.Sorted(maps.Keys(f.cursors)))}
 	}
-	if keeper := f.keepers[r.Sink]; keeper != nil && !keeper.Gated() && !r.DryRun {
+	if keeper := f.keepers[sinkOf(r.Sink)]; keeper != nil && !keeper.Gated() && !r.DryRun {
 		return nil, stopNotGated(r.Sink)
 	}
 	return f.out.Replay(ctx, wish)
@@ -142,13 +142,14 @@ func stopNoStream() error {
 func (p *program) sinkCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sink",
-		Short: "The sinks behind a running pipeline's stream: pause, resume",
+		Short: "The sinks behind a running pipeline's stream: pause, resume, flush",
 		Args:  cobra.ArbitraryArgs,
 		RunE:  group,
 	}
 	cmd.AddCommand(
 		p.sinkOrderCommand(pipeline.OrderStand, "pause", "Deliver nothing into a sink from now on; the stream keeps its changes, also over restarts"),
-		p.sinkOrderCommand(pipeline.OrderGo, "resume", "Deliver into a paused sink again, from where it was"))
+		p.sinkOrderCommand(pipeline.OrderGo, "resume", "Deliver into a paused sink again, from where it was"),
+		p.sinkOrderCommand(pipeline.OrderFlush, "flush", "Deliver at once what waits for a window; returns when it is durable there"))
 	return cmd
 }
 
@@ -156,7 +157,7 @@ func (p *program) sinkOrderCommand(do pipeline.Verb, name, short string) *cobra.
 	var f runningFlags
 	var partition string
 	cmd := &cobra.Command{
-		Use:   name + " FILE|NAME SINK",
+		Use:   name + " FILE|NAME SINK[.CLASS]",
 		Short: short,
 		Args:  exactly(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -165,15 +166,21 @@ func (p *program) sinkOrderCommand(do pipeline.Verb, name, short string) *cobra.
 				return err
 			}
 			err = r.order(cmd.Context(), pipeline.Order{Do: do, Sink: args[1], Partition: entrain.Partition(partition)})
-			if err == nil && do == pipeline.OrderStand {
+			switch {
+			case err != nil:
+			case do == pipeline.OrderStand:
 				p.say("paused %s; it goes on with: %s %s", args[1], r.command("sink resume"), args[1])
-			} else if err == nil {
+			case do == pipeline.OrderGo:
 				p.say("resumed %s", args[1])
+			default:
+				p.say("flushed %s", args[1])
 			}
 			return err
 		},
 	}
 	f.addDir(cmd)
-	cmd.Flags().StringVar(&partition, "partition", "", "only this `partition` of the stream")
+	if do != pipeline.OrderFlush {
+		cmd.Flags().StringVar(&partition, "partition", "", "only this `partition` of the stream")
+	}
 	return cmd
 }

@@ -17,8 +17,9 @@ type program struct {
 	quiet    bool
 	logLevel string
 	log      *slog.Logger
-	place    spot       // what advice in stops and in the log is about
-	bars     *bars.Bars // below the log; nil without a terminal
+	place    spot         // what advice in stops and in the log is about
+	bars     *bars.Bars   // below the log; nil without a terminal
+	classed  *classMemory // of the pipeline that was loaded last; may be nil
 }
 
 // run does what the arguments say and returns the exit code.

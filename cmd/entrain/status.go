@@ -137,6 +137,9 @@ func writeSink(w io.Writer, of string, s pipeline.SinkStatus) {
 	if s.Paused {
 		phase = fmt.Sprintf("paused; it goes on with: entrain sink resume %s %s;", of, s.Name)
 	}
+	if s.Window != nil && !s.Paused {
+		phase = "waits for its window, " + s.Window.Format(time.RFC3339)
+	}
 	if s.Failed != "" {
 		phase = "failed, will be tried again: " + firstLine(s.Failed)
 	}

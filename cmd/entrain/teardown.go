@@ -145,10 +145,10 @@ func (l *loaded) eachDelivery(ctx context.Context, do func(at stream.Partition, 
 	if err != nil {
 		return fmt.Errorf("look for the stream's partitions: %w", err)
 	}
-	for _, end := range l.sinks {
+	for _, end := range l.deliveries() {
 		for _, at := range partitions {
 			env := end.env
-			env.Pipeline = deliveryName(l.file.Name, end.section.Name, at)
+			env.Pipeline = deliveryName(l.file.Name, end.name(), at)
 			sink, err := end.build(env)
 			if err == nil {
 				err = do(at, sink)

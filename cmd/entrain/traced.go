@@ -61,7 +61,7 @@ type marked struct {
 func (l *loaded) opener(end *sinkEnd) func(ctx context.Context, p stream.Partition) (entrain.DigestSession, error) {
 	return func(ctx context.Context, p stream.Partition) (entrain.DigestSession, error) {
 		env := end.env
-		env.Pipeline = deliveryName(l.file.Name, end.section.Name, p)
+		env.Pipeline = deliveryName(l.file.Name, end.name(), p)
 		sink, err := end.build(env)
 		if err != nil {
 			return nil, err

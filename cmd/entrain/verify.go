@@ -63,6 +63,7 @@ func (p *program) verify(ctx context.Context, l *loaded, o verifyOptions) error 
 	if err != nil {
 		return err
 	}
+	options.Wants = l.ofClass(end, options.Wants)
 	if options.Source, err = source.Digest(ctx); err != nil {
 		return unexamined{fmt.Errorf("source: %w", err)}
 	}
@@ -113,7 +114,7 @@ func (l *loaded) digesters(name string) (source, sink entrain.Digester, end *sin
 	if name == "" {
 		name = l.onlyDigester()
 	}
-	if end, err = l.sinkNamed("verify", name); err != nil {
+	if end, err = l.deliveryNamed("verify", name); err != nil {
 		return nil, nil, nil, err
 	}
 	sink, canSink := end.sink.(entrain.Digester)

@@ -68,6 +68,8 @@ type File struct {
 	Deduplication *Deduplication
 	// Contracts says where the tables' contracts are; nil: nowhere.
 	Contracts *Contracts
+	// Classes say which tables wait for windows, in the order in which they are asked.
+	Classes []Class
 
 	root  *node
 	rules *node // of Transform; nil if the file has none
@@ -244,10 +246,12 @@ type document struct {
 	Snapshot  Snapshot         `yaml:"snapshot"`
 	Transform []transform.Rule `yaml:"transform"`
 	Stream    Section          `yaml:"stream"`
-	Sink      Section          `yaml:"sink"`
-	Sinks     []Section        `yaml:"sinks"`
-	State     State            `yaml:"state"`
-	Pipeline  Pipeline         `yaml:"pipeline"`
+	// Classes say when the changes of tables are delivered. Default: as they come.
+	Classes  []Class   `yaml:"classes"`
+	Sink     Section   `yaml:"sink"`
+	Sinks    []Section `yaml:"sinks"`
+	State    State     `yaml:"state"`
+	Pipeline Pipeline  `yaml:"pipeline"`
 	// Monitoring shows metrics to Prometheus. Default: none are.
 	Monitoring *Monitoring `yaml:"monitoring"`
 	Consumer   Consumer    `yaml:"consumer"`
@@ -394,15 +398,10 @@ func (d *document) file(root *node) (*File, error) {
 	case d.Pipeline.ShutdownTimeout <= 0:
 		return nil, root.find("pipeline", "shutdown_timeout").errorf("expected a duration above zero, such as 20s")
 	}
-	err := d.checkLetters(root)
-	if err == nil {
-		err = d.checkContracts(root)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := d.checkDeduplication(root); err != nil {
-		return nil, err
+	for _, check := range []func(*node) error{d.checkLetters, d.checkContracts, d.checkClasses, d.checkDeduplication} {
+		if err := check(root); err != nil {
+			return nil, err
+		}
 	}
 	if _, err := d.Snapshot.Tables.Matcher(); err != nil {
 		return nil, root.find("snapshot", "tables").errorf("%s", err)
@@ -410,7 +409,7 @@ func (d *document) file(root *node) (*File, error) {
 	f := &File{
 		Path: path, Name: d.Name, Snapshot: d.Snapshot, Transform: d.Transform, State: d.State,
 		Pipeline: d.Pipeline, Monitoring: d.Monitoring, OnError: d.OnError, OnTableError: d.OnTableError,
-		Consumer: d.Consumer, DeadLetter: d.DeadLetter, Reconciliation: d.Reconciliation, Retry: d.Retry, Deduplication: d.Deduplication, Contracts: d.Contracts,
+		Consumer: d.Consumer, DeadLetter: d.DeadLetter, Reconciliation: d.Reconciliation, Retry: d.Retry, Deduplication: d.Deduplication, Contracts: d.Contracts, Classes: d.Classes,
 		root: root, rules: root.get("transform"),
 	}
 	return f, f.takeSections(d)

@@ -42,7 +42,7 @@ func (d *document) checkContracts(root *node) error {
 		c.Validation = string(contract.Warn)
 	}
 	at := root.find("contracts", "validation")
-	streamed := d.Stream.node != nil && d.Stream.Type != streamNone || len(d.Sinks) > 1
+	streamed := d.Stream.node != nil && d.Stream.Type != streamNone || len(d.Sinks) > 1 || classed(d.Classes)
 	switch {
 	case c.Dir == "":
 		return root.find("contracts", "dir").errorf("expected the folder with the contracts, such as contracts")

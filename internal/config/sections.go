@@ -98,11 +98,8 @@ func (f *File) takeSections(d *document) error {
 		return err
 	}
 	root := f.root
-	if len(f.Sinks) > 1 && f.Stream == nil {
-		if d.Stream.node != nil {
-			return d.Stream.node.find("type").errorf("%d sinks need a stream between them and the source: leave stream out, or choose embedded", len(f.Sinks))
-		}
-		f.Stream = &Section{Type: streamEmbedded, node: &node{src: root.src, kind: mapping, line: root.line, column: root.column}}
+	if err := f.needsStream(d); err != nil {
+		return err
 	}
 	switch {
 	case f.Source == nil && !f.External():

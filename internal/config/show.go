@@ -29,6 +29,7 @@ func (f *File) Show() string {
 	if f.Stream != nil {
 		w.section("stream", f.Stream)
 	}
+	w.value("classes:", reflect.ValueOf(f.Classes), f.root.get("classes"))
 	w.section("consumer", f.Consumer)
 	w.sinks(f)
 	if f.DeadLetter != nil {

@@ -25,8 +25,9 @@ var directions = []direction{
 	{dir: "."},
 	{dir: "connector", may: []string{""}},
 	{dir: "stream", may: []string{""}},
-	{dir: "fanout", may: []string{"", "stream", "pipeline"}},
-	{dir: "contract", may: []string{""}}, // pure
+	{dir: "fanout", may: []string{"", "stream", "pipeline", "fanout/window"}},
+	{dir: "fanout/window", may: []string{""}}, // pure
+	{dir: "contract", may: []string{""}},      // pure
 	{dir: "pipeline", may: []string{"", "contract", "pipeline/backfill", "pipeline/dedup", "pipeline/parking"}},
 	{dir: "pipeline", may: []string{""}, deep: true}, // what is below it is pure
 	{dir: "encoding", may: []string{"", "encoding"}, deep: true},

@@ -31,6 +31,7 @@ type lab struct {
 	file                   pipelineFile
 	copies                 bool // existing rows are to be copied
 	partitions             int  // of the stream between the two
+	classes                bool // each table is of one of its own
 }
 
 // pipelineFile is the part of it that fixes can change.
@@ -117,6 +118,9 @@ func (l *lab) check() (source, target entrain.Report) {
 		l.t.Fatalf("check the source: %v", err)
 	}
 	source.Partitions = l.partitions
+	if l.classes {
+		source.Class = func(_, name string) string { return "of " + name }
+	}
 	if target, err = mustSink(l.t, l).Check(ctx, &source); err != nil {
 		l.t.Fatalf("check the target: %v", err)
 	}

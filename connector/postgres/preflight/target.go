@@ -40,6 +40,7 @@ var targetChecks = []check[targetFacts]{
 	{code: "foreign_key_actions", judge: judgeForeignKeys, applies: knowsSource},
 	{code: "partition_references", judge: judgePartitionReferences, applies: divided},
 	{code: "partition_unique", judge: judgePartitionUnique, applies: divided},
+	{code: "class_references", judge: judgeClassReferences, applies: classed},
 	{code: "sequences", judge: judgeSequences, applies: knowsSource},
 	{code: "load_not_empty", judge: judgeNotEmpty, applies: knowsSource},
 	{code: "load_staged", judge: judgeStaged, applies: knowsSource},

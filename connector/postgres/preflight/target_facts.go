@@ -79,7 +79,7 @@ type targetTable struct {
 	refers bool // to other rows, which is checked in our role
 	// between are the foreign keys to tables of the pipeline that are checked in our
 	// role; asked for only where it matters.
-	between []string
+	between []between
 	filled  bool // it has rows; known of tables without a key
 	// marking are triggers that name the column which marks deleted rows.
 	marking []marker
@@ -323,7 +323,7 @@ func (f *targetFacts) readDetails(ctx context.Context, ask Ask, d targetDetails)
 		{"foreign keys", targetReferencesSQL, (*targetTable).takeReference},
 		{"references that are checked", targetEnforcedSQL, (*targetTable).takeEnforced},
 	}
-	if divided(f) {
+	if divided(f) || classed(f) {
 		details = append(details, detail{"references between the tables", targetBetweenSQL, (*targetTable).takeBetween})
 	}
 	for _, detail := range details {

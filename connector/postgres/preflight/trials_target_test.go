@@ -74,7 +74,10 @@ func partitionTrials() []trial {
 		"ALTER TABLE " + oddTable + " ADD parent int, ADD FOREIGN KEY (parent) REFERENCES " + oddTable + " NOT VALID",
 		"CREATE TABLE " + sqltext.Table(oddSchema, "other") + " (id int PRIMARY KEY REFERENCES " + oddTable + ")", // is not fed
 	}
+	apart, fed := func(l *lab) { l.classes = true }, sqltext.Table(oddSchema, "fed")
+	makeFed := "CREATE TABLE " + fed + " (id int PRIMARY KEY REFERENCES " + oddTable + ")"
 	return []trial{
+		{code: "class_references", status: warns, source: []string{makeFed, "ALTER PUBLICATION pub ADD TABLE " + fed}, target: []string{makeFed}, do: apart},
 		{code: "partition_references", status: fails, target: children, do: several},
 		{code: "partition_references", status: fails, target: []string{"ALTER TABLE " + oddTable + " ADD parent int REFERENCES " + oddTable +
 			" DEFERRABLE INITIALLY DEFERRED"}, do: several},

@@ -186,7 +186,7 @@ func TestEveryCodeIsTested(t *testing.T) {
 func TestWhereAllIsWell(t *testing.T) {
 	eachLabServer(t, func(t *testing.T, srv *pgserver.Server, major int) {
 		l := newLab(t, srv, major)
-		l.partitions = 3 // all codes apply
+		l.partitions, l.classes = 3, true // all codes apply
 		l.file.Sink.ConflictStrategy, l.file.Sink.SoftDelete.Column = "source_lsn_priority", oddMark
 		l.asKeeper(l.target, "ALTER TABLE "+oddTable+" ADD "+sqltext.Ident(oddMark)+" timestamptz DEFAULT NULL")
 		wantWell(t, l)
