@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -37,14 +40,18 @@ func TestDedupIntoKafka(t *testing.T) {
 	}
 	file := writeFile(t, strings.NewReplacer("BROKER", broker, "TOPIC", topic, "REDIS", redistest.Start(t).Addr()).Replace(toPlainKafka))
 	launch(t, url, "run", "--until", "now", file).exit(t, exitOK)
-	const rounds, each = 8, 2000
-	for n := range rounds {
+	load := busy(t, url)
+	kills := 0
+	for done := false; !done; kills++ {
 		p := launch(t, url, "run", file)
 		p.until(t, file, "streaming", streams)
-		for i := range each / 100 {
-			order(t, url, each*n+100*i+1, each*n+100*i+100)
+		select {
+		case err := <-load:
+			if done = true; err != nil {
+				t.Fatal(err)
+			}
+		case <-time.After(time.Duration(100+37*(kills%9)) * time.Millisecond):
 		}
-		<-time.After(time.Duration(n) * time.Millisecond)
 		p.signal(t, syscall.SIGKILL)
 		p.exit(t, -1)
 	}
@@ -66,7 +73,26 @@ func TestDedupIntoKafka(t *testing.T) {
 			ids[string(r.Headers[0].Value)]++
 		})
 	}
-	if len(ids) != rounds*each || read != rounds*each {
-		t.Errorf("%d changes of %d are there, and %d doubles", len(ids), rounds*each, read-int64(len(ids)))
+	t.Logf("%d kills, %d changes, %d doubles", kills, len(ids), read-int64(len(ids)))
+	if len(ids) != commits*perCommit || read != commits*perCommit || kills < 3 {
+		t.Errorf("%d changes of %d are there, and %d doubles, after %d kills", len(ids), commits*perCommit, read-int64(len(ids)), kills)
 	}
+}
+
+const commits, perCommit = 500, 20
+
+// busy makes commits at the source one after the other, and sends what became of it.
+func busy(t *testing.T, url string) <-chan error {
+	t.Helper()
+	conn, err := pgconn.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		sql := fmt.Sprintf("DO $$ BEGIN FOR i IN 1..%d LOOP INSERT INTO orders SELECT i * 100 + j, 'x' FROM generate_series(1, %d) j; COMMIT; PERFORM pg_sleep(0.01); END LOOP; END $$", commits, perCommit)
+		_, err := conn.Exec(context.Background(), sql).ReadAll()
+		ended <- errors.Join(err, conn.Close(context.Background()))
+	}()
+	return ended
 }
