@@ -111,6 +111,20 @@ type Marker interface {
 	Restore(ctx context.Context, mark []byte) error
 }
 
+// Recaller is a [Writer] that keeps no position, but can read back which events it
+// wrote. Of a write that a crash or an error interrupted nobody else knows whether it
+// is there. The engine asks only where changes are to be deduplicated.
+type Recaller interface {
+	// Mark describes what is durable now: where Recall is to begin later. The
+	// engine stores it with the position.
+	Mark() []byte
+	// Recall calls found with the ID of each event that is there whole and was
+	// written after the mark was made, and maybe of some before it. It is called
+	// before the first Write, and not from several goroutines. An error that is
+	// [errors.ErrUnsupported] says that this writer cannot tell.
+	Recall(ctx context.Context, mark []byte, found func(id []byte)) error
+}
+
 // Lag is how far a reader is behind its source.
 type Lag struct {
 	// Bytes of log between the last acknowledged position and the log's end,

@@ -166,7 +166,7 @@ func TestPartDroppedMeanwhile(t *testing.T) {
 		t.Fatalf("a batch is there, and wait says %v", got)
 	}
 	q.close()
-	s := &session{p: &Pipeline{opt: Options{BatchBytes: 100}}, queue: q}
+	s := &session{p: &Pipeline{seen: &sieve{}, opt: Options{BatchBytes: 100}}, queue: q}
 	if err := s.deliverQueued(t.Context()); err != nil {
 		t.Error(err)
 	}

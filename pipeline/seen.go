@@ -50,6 +50,7 @@ type sieve struct {
 	open marks // accepted, not durable
 	owed marks // durable at the sink, not in the store yet
 	lost int   // of the open transaction, that are too many to be remembered
+	back recall
 
 	checked, found atomic.Int64
 
@@ -63,12 +64,15 @@ func (v *sieve) begin(ctx context.Context, w entrain.Writer) error {
 	if v.opt == nil {
 		return nil
 	}
-	v.part, v.open, v.lost = marks{}, marks{}, 0
+	v.part, v.open, v.lost, v.back = marks{}, marks{}, 0, recall{}
 	_, keeps := w.(entrain.Positioner)
 	_, returns := w.(entrain.Marker)
 	if v.used = !keeps && !returns; !v.used {
 		v.unused()
 		return nil
+	}
+	if err := v.readBack(ctx, w); err != nil {
+		return err
 	}
 	return v.remember(ctx)
 }
@@ -113,6 +117,7 @@ func (v *sieve) pass(ctx context.Context, b *entrain.Batch) (*entrain.Batch, int
 	if err != nil {
 		return nil, 0, entrain.Retryable(fmt.Errorf("ask which changes the sink has already: %w", err))
 	}
+	v.back.note(b, there, v.part.values)
 	pass, doubled := v.left(b, there)
 	return pass, doubled, nil
 }
@@ -174,6 +179,7 @@ func (v *sieve) durable(ctx context.Context) error {
 	}
 	v.owed.add(v.open)
 	v.open, v.lost = marks{}, 0
+	v.back.durable()
 	return v.remember(ctx)
 }
 

@@ -309,7 +309,7 @@ func (s *session) saveTimer() <-chan time.Time {
 
 // deliverQueued delivers what belongs in one write and frees it.
 func (s *session) deliverQueued(work context.Context) error {
-	limit := s.p.opt.BatchBytes
+	limit := s.p.seen.limit(s.p.opt.BatchBytes)
 	if s.p.opt.Circuit.probes() {
 		limit = 1 // one batch is the probe
 	}
@@ -427,7 +427,7 @@ func (s *session) checkpoint(at entrain.Position) *Checkpoint {
 	if _, ok := s.writer.(entrain.Positioner); ok {
 		return nil
 	}
-	c := Checkpoint{Position: at}
+	c := Checkpoint{Position: at, Mark: s.p.seen.back.marked()}
 	if marker, ok := s.writer.(entrain.Marker); ok {
 		c.Mark = marker.Mark()
 	}

@@ -208,5 +208,3 @@ func (b *burst) judge(t *testing.T, rows, letters []string) {
 		}
 	}
 }
-
-func transactionOf(id string) string { return "transaction " + id[:strings.LastIndexByte(id, '/')] }

@@ -142,7 +142,7 @@ func (s *Sink) Open(ctx context.Context) (entrain.Writer, error) {
 	if s.exactly {
 		return &exactWriter{w}, nil
 	}
-	return w, nil
+	return &plainWriter{w}, nil
 }
 
 func (s *Sink) open(ctx context.Context) (*writer, error) {
@@ -160,7 +160,7 @@ func (s *Sink) open(ctx context.Context) (*writer, error) {
 	}
 	w := &writer{
 		production: &s.production, shape: &s.shape, client: client, admin: kadm.NewClient(client),
-		stop: context.WithoutCancel(ctx), topics: map[string]*topic{}, state: newState(),
+		stop: context.WithoutCancel(ctx), topics: map[string]*topic{}, state: newState(), settled: time.Now(),
 		turn: make(chan struct{}, 1),
 	}
 	w.pool = newSlabPool(w.refuse)

@@ -49,6 +49,7 @@ type writer struct {
 	open    bool      // a transaction was begun and not ended
 	begun   time.Time // when
 	now     time.Time // of the batch at hand, for its records
+	settled time.Time // when all that was accepted was durable last
 	through entrain.Position
 	over    error // why the session takes no more
 	records atomic.Int64
@@ -166,6 +167,7 @@ func (w *writer) end(ctx context.Context, through entrain.Position) error {
 	if err := w.waits(func() error { return w.settle(ctx, through) }); err != nil {
 		return err
 	}
+	w.settled = time.Now()
 	w.outage.over()
 	return nil
 }

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -77,8 +79,9 @@ type ContractFile struct {
 func LoadContracts(dir string) ([]ContractFile, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, &Error{Path: dir, Message: "cannot read the folder of contracts: " + reason(err), Err: err,
-			Hint: noFolderHint(err)}
+		whole, _ := filepath.Abs(dir) // the folder is looked for where the command was typed
+		return nil, &Error{Path: dir, Message: fmt.Sprintf("cannot read %s, the folder of contracts: %s", cmp.Or(whole, dir), reason(err)),
+			Err: err, Hint: noFolderHint(err)}
 	}
 	var all []ContractFile
 	taken := map[string]string{}

@@ -105,7 +105,8 @@ func TestLoadContracts(t *testing.T) {
 		t.Error(err)
 	}
 	_, err = LoadContracts(filepath.Join(dir, "none"))
-	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "entrain schema export FILE") {
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "entrain schema export FILE") ||
+		!strings.Contains(err.Error(), "cannot read "+filepath.Join(dir, "none")+", the folder of contracts") {
 		t.Error(err)
 	}
 }

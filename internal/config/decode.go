@@ -84,10 +84,10 @@ func (n *node) intoText(u encoding.TextUnmarshaler, t reflect.Type) error {
 }
 
 func (n *node) intoStruct(v reflect.Value) error {
-	if n.kind != mapping {
-		return n.expected("keys and values")
-	}
 	fields := structFields(v.Type())
+	if n.kind != mapping {
+		return n.notASection(fields)
+	}
 	for _, e := range n.entries {
 		f, ok := fields[e.key.text]
 		if !ok {
@@ -103,6 +103,15 @@ func (n *node) intoStruct(v reflect.Value) error {
 		}
 	}
 	return nil
+}
+
+// notASection reports a single value, or a list, where keys are expected.
+func (n *node) notASection(fields map[string]field) error {
+	err := n.errorf("expected keys and values, found %s", n.describe())
+	if known := sortedNames(fields); len(known) > 0 {
+		err.Hint = fmt.Sprintf("this is a section, with keys of its own below it: {%s: …}; known here: %s", known[0], strings.Join(known, ", "))
+	}
+	return err
 }
 
 func (n *node) unknown(fields map[string]field) error {

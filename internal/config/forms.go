@@ -2,6 +2,7 @@ package config
 
 import (
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -85,6 +86,11 @@ func (n *node) scalarAt(text string) *node {
 // reformSource takes slots, of which a file has one.
 func reformSource(root *node) error {
 	source := root.get("source")
+	for _, section := range []*node{source, root.get("snapshot")} {
+		if err := section.get("tables").get("include").someTables(); err != nil {
+			return err
+		}
+	}
 	if e, ok := source.take("logical_replication"); ok && e.value.text != "true" {
 		return e.value.errorf("changes are read by logical replication only: expected true")
 	}
@@ -117,6 +123,9 @@ func (n *node) reformSlot(at, slot *node) error {
 			return e.key.unknown(map[string]field{"name": {}, "publication": {}, "publications": {}, "tables": {}})
 		}
 		if word == "tables" {
+			if err := e.value.someTables(); err != nil {
+				return err
+			}
 			e.value = includeTables(e.value)
 		}
 		if err := n.put(word, e); err != nil {
@@ -127,6 +136,15 @@ func (n *node) reformSlot(at, slot *node) error {
 		return n.put("create", entry{at, at.scalarAt("true")})
 	}
 	return nil
+}
+
+// someTables refuses a list without an item: it would take all tables, as if it were
+// not there.
+func (n *node) someTables() error {
+	if n == nil || n.kind != sequence || len(n.items) > 0 {
+		return nil
+	}
+	return n.errorf("the list is empty: name the tables, such as [public.orders], or take it out of the file, which takes all")
 }
 
 // includeTables makes of a list of tables what source.tables is. A name without a
@@ -151,9 +169,17 @@ var wholeNumber = regexp.MustCompile(`^[0-9]+$`)
 // reformStream takes hours, and whether there is a registry, as words.
 func reformStream(root *node) error {
 	s := root.get("stream")
+	for _, end := range append(sinkNodes(root), s) {
+		if end.kafka() && end.get("partitions").isZero() {
+			return end.get("partitions").errorf("a topic has a partition at least: expected 1 or more, or take it out of the file: one for a topic that is made, and as many as there are otherwise")
+		}
+	}
 	if e, ok := s.take("retention_hours"); ok {
 		if e.value.kind != scalar || !wholeNumber.MatchString(e.value.text) {
 			return e.value.expected("a whole number of hours, such as 168")
+		}
+		if e.value.isZero() {
+			return e.value.errorf("0 hours keep nothing: expected 1 or more, such as 168, or take it out of the file, which leaves it to the broker")
 		}
 		e.value.text += "h"
 		if err := s.put("retention", e); err != nil {
@@ -197,14 +223,7 @@ func (n *node) reformRegistry() error {
 // reformSink gives sinks the type that they have by default, and takes what only
 // names how the stream is divided.
 func reformSink(root *node) error {
-	sinks := []*node{}
-	if s := root.get("sink"); s != nil {
-		sinks = append(sinks, s)
-	}
-	if list := root.get("sinks"); list != nil {
-		sinks = append(sinks, list.items...)
-	}
-	for _, s := range sinks {
+	for _, s := range sinkNodes(root) {
 		if err := s.reformConsistency(root.get("stream")); err != nil {
 			return err
 		}
@@ -234,4 +253,30 @@ func (n *node) reformConsistency(stream *node) error {
 		return e.value.errorf("a stream of %s partitions takes transactions apart: expected eventual here, or partitions: 1", many.text)
 	}
 	return nil
+}
+
+// sinkNodes are the sections of all sinks.
+func sinkNodes(root *node) (sinks []*node) {
+	if s := root.get("sink"); s != nil {
+		sinks = append(sinks, s)
+	}
+	if list := root.get("sinks"); list != nil {
+		sinks = append(sinks, list.items...)
+	}
+	return sinks
+}
+
+// kafka reports whether a section is of that type.
+func (n *node) kafka() bool {
+	typ := n.get("type")
+	return typ != nil && typ.text == "kafka"
+}
+
+// isZero reports whether a value is the number 0; none is not.
+func (n *node) isZero() bool {
+	if n == nil || n.kind != scalar {
+		return false
+	}
+	v, err := strconv.Atoi(n.text)
+	return err == nil && v == 0
 }

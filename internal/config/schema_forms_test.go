@@ -9,7 +9,7 @@ var words = map[string]map[string]object{
 		"slots":               object{"type": "array", "minItems": 1, "maxItems": 1, "items": slotSchema, "description": "slot, publication and tables in another form; what is missing is made"},
 	}},
 	"stream": {"kafka": object{
-		"retention_hours":     object{"type": "integer", "minimum": 0, "description": "retention in hours"},
+		"retention_hours":     object{"type": "integer", "minimum": 1, "description": "retention in hours"},
 		"format":              object{"enum": []any{"json", "native"}, "description": "of the records, which are JSON"},
 		"schema_registry_url": object{"type": "string", "description": "schema_registry.url, beside schema_registry: true"},
 	}},
@@ -20,7 +20,7 @@ var slotSchema = object{"type": "object", "additionalProperties": false, "proper
 	"name":         object{"type": "string", "description": "the slot's"},
 	"publication":  object{"type": "string"},
 	"publications": object{"type": "array", "items": object{"type": "string"}},
-	"tables":       object{"type": "array", "items": object{"type": "string"}, "description": "a name without a schema is one of public"},
+	"tables":       object{"type": "array", "minItems": 1, "items": object{"type": "string"}, "description": "a name without a schema is one of public"},
 }}
 
 var sinkWords = object{

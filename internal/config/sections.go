@@ -46,16 +46,32 @@ func (s *Section) Decode(into any) error {
 
 var _ connector.Decode = (*Section)(nil).Decode
 
-// Place gives an error about the section as a whole, such as an unknown type, its
-// place in the file.
+// Place gives an error about the section, such as an unknown type, its place in the
+// file: the key that it begins with ("postgres sink: conflict_strategy: …"), else the type.
 func (s *Section) Place(err error) error {
 	var placed *Error
 	if err == nil || errors.As(err, &placed) {
 		return err
 	}
-	at := s.node.find("type").errorf("%s", err)
+	at := s.node.meant(err.Error()).errorf("%s", err)
 	at.Err = err
 	return at
+}
+
+// meant is the value that an error is about: of the words before its colons, the first
+// that is a key in the section, or several with dots between them.
+func (n *node) meant(text string) *node {
+	words := strings.Split(text, ": ")
+	for _, word := range words[:len(words)-1] {
+		at := n
+		for key := range strings.SplitSeq(word, ".") {
+			at = at.get(key)
+		}
+		if at != nil {
+			return at
+		}
+	}
+	return n.find("type")
 }
 
 func (s *Section) decodeNode(n *node) error {

@@ -39,6 +39,9 @@ func (f *File) Show() string {
 		w.section("reconciliation", *f.Reconciliation)
 	}
 	w.section("retry", f.Retry)
+	if f.Deduplication != nil {
+		w.section("deduplication", *f.Deduplication)
+	}
 	w.section("state", f.State)
 	w.section("pipeline", f.Pipeline)
 	if f.Contracts != nil {
