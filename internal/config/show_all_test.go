@@ -34,6 +34,10 @@ stream: {type: kafka, topic: t}
 sinks: [{name: a, type: file, path: p}, {name: b, type: file, path: q}]
 dead_letter: {table: entrain.dead_letter}
 consumer: {deduplication: {url: "redis://c/0"}, retry: {max_attempts: 2}}
+reconciliation: {topic: r}
+classes:
+  - {tables: [a.b], class: micro_batch, name: small, every: 7s, rows: 8}
+  - {tables: [c.d], class: batch, name: nightly, cron: "30 3 * * *", timezone: Europe/Berlin}
 `, `
 source: {type: fake, url: "x://y/z"}
 sink: {type: file}
