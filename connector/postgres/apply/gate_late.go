@@ -163,7 +163,7 @@ func (c change) add(item applyplan.Item) error {
 		}
 		old := item
 		old.Op = applyplan.Delete
-		if err := c.delete(old); err != nil {
+		if err := c.leave(old); err != nil {
 			return err
 		}
 	}
@@ -188,7 +188,7 @@ func (t *targetTable) carries(row entrain.Row) bool {
 }
 
 func (t *targetTable) gated() versiongate.Table {
-	return versiongate.Table{Name: t.sql, Only: t.only, Remove: t.soft.remove(), Overriding: t.overriding(),
+	return versiongate.Table{Name: t.sql, Only: t.only, Remove: t.soft.remove(), Live: t.soft.live(), Overriding: t.overriding(),
 		Conflict: "(" + strings.Join(t.keyNames(), ", ") + ") " + t.onConflict()}
 }
 
@@ -239,6 +239,18 @@ func (c change) delete(item applyplan.Item) error {
 	item.Row = item.Key
 	return c.send(item, statementKey{table: t, form: "gate delete"}, func() string {
 		table := t.gated()
+		return table.Delete(t.values(t.Key))
+	}, t.Key)
+}
+
+// leave removes the row with the old key, when a key changes, whatever a delete does:
+// the row is not deleted.
+func (c change) leave(item applyplan.Item) error {
+	t := c.t
+	item.Row = item.Key
+	return c.send(item, statementKey{table: t, form: "gate leave"}, func() string {
+		table := t.gated()
+		table.Remove = ""
 		return table.Delete(t.values(t.Key))
 	}, t.Key)
 }

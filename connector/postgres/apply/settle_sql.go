@@ -45,16 +45,23 @@ func (t *targetTable) all() []int {
 }
 
 // moved gives the old row its new key and values, where that key is free, and
-// removes it where it is not. A row whose key is GENERATED ALWAYS no UPDATE can
+// removes it where it is not. It is there then, marked or not. A row whose key is GENERATED ALWAYS no UPDATE can
 // move: it is made anew.
 func (b *rowSQL) moved(item *applyplan.Item, old, now string) string {
 	t := b.t
 	gone := "gone AS (DELETE FROM " + t.only + " AS t WHERE " + old + " AND NOT (" + now + ")"
 	if t.always < 0 || !t.key[t.always] {
-		return "moved AS (UPDATE " + t.only + " AS t SET " + b.setList(item.Row, setKey) + " WHERE " + old +
+		set := b.setList(item.Row, setKey)
+		if t.soft.name != "" {
+			set += ", " + t.soft.clear()
+		}
+		return "moved AS (UPDATE " + t.only + " AS t SET " + set + " WHERE " + old +
 			" AND NOT EXISTS (SELECT FROM there) RETURNING 1), " + gone + " AND EXISTS (SELECT FROM there)) "
 	}
 	names, values := b.remake(item.Row)
+	if i := slices.Index(names, t.soft.name); i >= 0 {
+		values[i] = t.soft.unset()
+	}
 	return gone + " RETURNING *), moved AS (INSERT INTO " + t.sql + " (" + strings.Join(names, ", ") +
 		") OVERRIDING SYSTEM VALUE SELECT " + strings.Join(values, ", ") +
 		" FROM gone WHERE NOT EXISTS (SELECT FROM there) RETURNING 1) "

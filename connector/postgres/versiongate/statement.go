@@ -12,6 +12,8 @@ type Table struct {
 	// Remove is what a delete does: "" for a DELETE, else what follows SET of the UPDATE
 	// that marks a row as deleted.
 	Remove string
+	// Live is a condition on rows t that are not marked as deleted; "" for none.
+	Live string
 	// Overriding stands before the values of an INSERT, Conflict behind ON CONFLICT.
 	Overriding, Conflict string
 }
@@ -89,7 +91,8 @@ func (t *Table) Put(values []Value) string {
 }
 
 // Patch sets some columns of a row that is there. The parameters of the key follow the
-// fixed ones, then those of set. Without the row, the change is in the queue, and the
+// fixed ones, then those of set. Without the row, or if it is marked
+// as deleted, the change is in the queue, and the
 // row's version is what it was.
 func (t *Table) Patch(key, set []Value) string {
 	list := make([]string, len(set))
@@ -97,6 +100,9 @@ func (t *Table) Patch(key, set []Value) string {
 		list[i] = v.Column + " = " + arg(len(key)+i)
 	}
 	where := match(key)
+	if t.Live != "" {
+		where += " AND " + t.Live
+	}
 	do := "SELECT 1"
 	if len(list) > 0 {
 		do = "UPDATE " + t.Only + " AS t SET " + strings.Join(list, ", ") + " WHERE " + where + " AND " + openSQL
