@@ -36,6 +36,8 @@ type Replayed struct {
 	Events map[string]int64 `json:"events"`
 	// Taken is how many of them the sink has taken; 0 in a dry run.
 	Taken int64 `json:"taken"`
+	// Queued is how many of those the sink's version gate has put into its queue.
+	Queued int64 `json:"queued"`
 	// First and Last are when the first and the last one were committed.
 	First time.Time `json:"first"`
 	Last  time.Time `json:"last"`
@@ -46,34 +48,83 @@ type Replayed struct {
 // error was done. What the sink had taken when a session broke comes again if the
 // stretch is replayed anew. It may be called while Run works, from any goroutine.
 func (f *Fanout) Replay(ctx context.Context, r Replay) ([]Replayed, error) {
-	at := slices.IndexFunc(f.sinks, func(s *sink) bool { return s.Name == r.Sink })
-	rewinder, ok := f.opt.Stream.(stream.Rewinder)
-	switch {
-	case at < 0:
-		return nil, fmt.Errorf("this process does not deliver into a sink %q", r.Sink)
-	case !ok:
-		return nil, errors.New("this kind of stream cannot be read once more")
-	}
-	parts := f.sinks[at].at(r.Partition)
-	if f.holds(r.Sink, r.Partition) {
-		return nil, fmt.Errorf("sink %s stands still, and takes nothing: entrain sink resume FILE %[1]s", r.Sink)
-	}
-	if len(parts) == 0 {
-		return nil, fmt.Errorf("this process delivers no such partition into sink %s at the moment: entrain status FILE lists them", r.Sink)
+	parts, rewinder, err := f.stretches(r)
+	if err != nil {
+		return nil, err
 	}
 	var all []Replayed
-	for _, p := range parts {
-		s := &stretch{Replay: r, f: f, partition: p.name, engine: p.engine, done: Replayed{Partition: p.name, Events: map[string]int64{}}}
+	for _, s := range parts {
 		err := s.run(ctx, rewinder)
 		all = append(all, s.done)
 		if err != nil && s.done.Taken > 0 {
 			err = fmt.Errorf("behind %d events that the sink has taken: %w", s.done.Taken, err)
 		}
 		if err != nil {
-			return all, fmt.Errorf("replay partition %s: %w", p.name, err)
+			return all, fmt.Errorf("replay partition %s: %w", s.partition, err)
 		}
 	}
 	return all, nil
+}
+
+// stretches are what is to be replayed, one a partition that is delivered.
+func (f *Fanout) stretches(r Replay) ([]*stretch, stream.Rewinder, error) {
+	at := slices.IndexFunc(f.sinks, func(s *sink) bool { return s.Name == r.Sink })
+	rewinder, ok := f.opt.Stream.(stream.Rewinder)
+	switch {
+	case at < 0:
+		return nil, nil, fmt.Errorf("this process does not deliver into a sink %q", r.Sink)
+	case !ok:
+		return nil, nil, errors.New("this kind of stream cannot be read once more")
+	}
+	parts := f.sinks[at].at(r.Partition)
+	if f.holds(r.Sink, r.Partition) {
+		return nil, nil, fmt.Errorf("sink %s stands still, and takes nothing: entrain sink resume FILE %[1]s", r.Sink)
+	}
+	if len(parts) == 0 {
+		return nil, nil, fmt.Errorf("this process delivers no such partition into sink %s at the moment: entrain status FILE lists them", r.Sink)
+	}
+	var all []*stretch
+	for _, p := range parts {
+		all = append(all, &stretch{Replay: r, f: f, partition: p.name, engine: p.engine, done: Replayed{Partition: p.name, Events: map[string]int64{}}})
+	}
+	return all, rewinder, nil
+}
+
+// Met shows the tables of which the stream has events that a replay could take, each at
+// its first event in a partition, until enough is true. The replay's moments do not
+// count. Errors and calls are as those of Replay.
+func (f *Fanout) Met(ctx context.Context, r Replay, enough func(*entrain.Table) bool) error {
+	parts, rewinder, err := f.stretches(r)
+	if err != nil {
+		return err
+	}
+	found := false
+	for _, s := range parts {
+		source, err := s.source(ctx)
+		if err != nil || source == nil {
+			return err
+		}
+		from, _, err := rewinder.Rewind(ctx, s.partition, time.Time{})
+		if err != nil {
+			return err
+		}
+		known := map[string]bool{}
+		err = read(ctx, source, from, func(b *entrain.Batch) bool {
+			for i := range b.Events {
+				t := b.Events[i].Table
+				if t == nil || known[t.String()] {
+					continue
+				}
+				known[t.String()] = true
+				found = found || enough(t)
+			}
+			return !found
+		})
+		if err != nil || found {
+			return err
+		}
+	}
+	return nil
 }
 
 // placed is a partition that is delivered.
@@ -108,14 +159,19 @@ type stretch struct {
 	time      time.Time // of the last event that had one
 }
 
-func (s *stretch) run(ctx context.Context, rewinder stream.Rewinder) error {
+// source reads what the sink has; nil if that is nothing.
+func (s *stretch) source(ctx context.Context) (entrain.Source, error) {
 	asking, cancel := context.WithTimeout(ctx, replayPatience)
 	end, err := s.engine.Delivered(asking)
 	if cancel(); err != nil || end.IsZero() {
-		return err
+		return nil, err
 	}
-	source, err := s.f.opt.Stream.Read("", s.partition).(entrain.Bounder).Until(end.Offset)
-	if err != nil {
+	return s.f.opt.Stream.Read("", s.partition).(entrain.Bounder).Until(end.Offset)
+}
+
+func (s *stretch) run(ctx context.Context, rewinder stream.Rewinder) error {
+	source, err := s.source(ctx)
+	if err != nil || source == nil {
 		return err
 	}
 	from, whole, err := rewinder.Rewind(ctx, s.partition, s.From.Time)
@@ -133,7 +189,10 @@ func (s *stretch) run(ctx context.Context, rewinder stream.Rewinder) error {
 			return true
 		})
 	}
+	const queued = "requeued" // a count of the gate's
+	before := s.engine.Status().Counts[queued]
 	s.done.Taken, err = s.engine.Redeliver(ctx, pipeline.Redelivery{Source: source, From: from, Wants: s.wants})
+	s.done.Queued = s.engine.Status().Counts[queued] - before
 	return err
 }
 

@@ -173,8 +173,12 @@ func TestGateSoftDeletesLate(t *testing.T) {
 				f.send(at(70, 0, ins(g, "3", "m", "n")))
 				f.send(at(65, 0, ins(g, "4", "o", "p")), at(66, 0, rekey(g, "4", "5", "q", "r")), at(67, 0, del(g, "5")))
 				want("2 k/k", "3 m/n", "5 †q/r")
+				f.send(at(80, 0, truncate(g)))
+				want("2 †k/k", "3 †m/n", "5 †q/r")
+				f.send(at(90, 0, upd(g, "3", "z", "~"))) // its insert is to come, too
+				want("2 †k/k", "3 †m/n", "5 †q/r")
 				queue := []string{"15.0 update 1 stale 30.0", "16.0 update 1 stale 30.0", "17.0 insert 1 stale 30.0", "40.0 update 1 missing 30.0",
-					"41.0 insert 1 stale 42.0", "55.0 insert 1 stale 60.0", "58.0 delete 1 stale 60.0"}
+					"41.0 insert 1 stale 42.0", "55.0 insert 1 stale 60.0", "58.0 delete 1 stale 60.0", "90.0 update 3 missing 80.0"}
 				wantQueue(t, url, strings.Join(queue, "\n"))
 				if n := len(queue); f.w.Counts()["queued"] != int64(n) {
 					t.Error(fmt.Sprint(f.w.Counts()))

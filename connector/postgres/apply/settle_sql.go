@@ -28,9 +28,10 @@ func (b *rowSQL) settle(item *applyplan.Item) *statement {
 			names, values = append(names, col.name), append(values, b.arg(i, rowImage))
 		}
 	}
-	return b.statement(with + "INSERT INTO " + t.sql + " AS t (" + strings.Join(names, ", ") + ") " + t.overriding() +
+	return b.statement(with + ", made AS (INSERT INTO " + t.sql + " AS t (" + strings.Join(names, ", ") + ") " + t.overriding() +
 		"SELECT " + strings.Join(values, ", ") + " WHERE NOT EXISTS (SELECT FROM moved) ON CONFLICT (" +
-		strings.Join(t.keyNames(), ", ") + ") " + t.onConflictSet(setKey))
+		strings.Join(t.keyNames(), ", ") + ") " + t.onConflictSet(setKey) +
+		" RETURNING 1) SELECT 1 FROM moved UNION ALL SELECT 1 FROM made")
 }
 
 // all are the columns that a row at the target takes from the source.
