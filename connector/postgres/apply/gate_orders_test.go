@@ -92,6 +92,7 @@ type orders struct {
 // ordered is one row.
 type ordered struct {
 	key     string
+	soft    bool         // as of orders
 	base    uint64       // of the versions
 	history []cellChange // in the source's order
 	order   []int
@@ -127,7 +128,7 @@ func (o *orders) add(rnd *rand.Rand, n int) {
 		history = append(history, c)
 	}
 	for _, order := range permutations(n) {
-		o.rows = append(o.rows, &ordered{key: strconv.Itoa(len(o.rows)), history: history, order: order})
+		o.rows = append(o.rows, &ordered{key: strconv.Itoa(len(o.rows)), soft: o.soft, history: history, order: order})
 	}
 }
 
@@ -185,7 +186,7 @@ func (o *orders) judge() {
 	}
 	partial := 0
 	for _, r := range o.rows {
-		want, queue := r.expected(o.soft)
+		want, queue := r.expected()
 		if got[r.key] != want || queues[r.key] != queue {
 			o.t.Fatalf("changes %+v in the order %v: row %q, want %q; queue %q, want %q", r.history, r.order, got[r.key], want, queues[r.key], queue)
 		}
@@ -239,7 +240,7 @@ func live(row string) string {
 // expected is the row that is left, and the queue, by a model of the gate: what is
 // newer than the row passes, unless the row lacks and would not be whole. A marked row
 // has the values that it had when it was deleted.
-func (r *ordered) expected(soft bool) (row, queue string) {
+func (r *ordered) expected() (row, queue string) {
 	newest, reason := -1, map[int]string{}
 	var applied []cellChange
 	for _, i := range r.order {
@@ -262,7 +263,7 @@ func (r *ordered) expected(soft bool) (row, queue string) {
 			lines = append(lines, fmt.Sprintf("%d.%d %s", r.base+c.version, c.ordinal, reason[i]))
 		}
 	}
-	if soft {
+	if r.soft {
 		return foldSoftly(applied), strings.Join(lines, ", ")
 	}
 	return fold(applied), strings.Join(lines, ", ")

@@ -19,24 +19,27 @@ import (
 // applied comes again in between, in its order or in any, and changes nothing.
 func TestSoftDeletedValues(t *testing.T) {
 	for _, soft := range []string{"gone_at", "gone"} {
-		for _, gate := range []string{"with a gate", "without"} {
-			t.Run(soft+" "+gate, func(t *testing.T) {
-				onMajors(t, func(t *testing.T, url string) {
-					for seed := range uint64(8) {
-						pgtest.Exec(t, url, `DROP TABLE IF EXISTS g; DROP SCHEMA IF EXISTS entrain CASCADE;`+softSQL)
-						s := &softHistory{rnd: rand.New(rand.NewPCG(seed, 6)), g: withoutMarks(describe(t, url, "public", "g")), rows: map[string]string{}}
-						if gate == "without" {
-							s.deliver(t, softFeed(t, url, soft))
-							continue
-						}
-						s.replays = true
-						f := newGateFeed(t, url, Config{SoftDelete: SoftDelete{Column: soft}})
-						s.deliver(t, f.feed)
-						f.w.Close()
-					}
-				})
-			})
+		t.Run(soft+" with a gate", func(t *testing.T) {
+			onMajors(t, func(t *testing.T, url string) { softDeletes(t, url, SoftDelete{Column: soft}, newGateFeed) })
+		})
+		t.Run(soft+" without", func(t *testing.T) {
+			onMajors(t, func(t *testing.T, url string) { softDeletes(t, url, SoftDelete{Column: soft}, nil) })
+		})
+	}
+}
+
+func softDeletes(t *testing.T, url string, soft SoftDelete, gated func(testing.TB, string, Config) *gateFeed) {
+	for seed := range uint64(8) {
+		pgtest.Exec(t, url, `DROP TABLE IF EXISTS g; DROP SCHEMA IF EXISTS entrain CASCADE;`+softSQL)
+		s := &softHistory{rnd: rand.New(rand.NewPCG(seed, 6)), g: withoutMarks(describe(t, url, "public", "g")), rows: map[string]string{}}
+		var f *feed
+		if s.replays = gated != nil; s.replays {
+			f = gated(t, url, Config{SoftDelete: soft}).feed
+		} else {
+			f = softFeed(t, url, soft.Column)
 		}
+		s.deliver(t, f)
+		f.w.Close()
 	}
 }
 
