@@ -157,24 +157,6 @@ func TestReplay(t *testing.T) {
 	})
 }
 
-// TestMarksInOrder: a moment can only be behind one of the same clock.
-func TestMarksInOrder(t *testing.T) {
-	now := time.Now()
-	early, late := Mark{Time: now.Add(-time.Hour)}, Mark{Time: now}
-	low, high := Mark{Version: 10}, Mark{Version: 20}
-	for _, c := range []struct {
-		a, b Mark
-		want bool
-	}{
-		{late, early, true}, {early, late, false}, {late, late, false}, {high, low, true}, {low, high, false}, {high, high, false},
-		{late, low, false}, {low, late, false}, {late, Mark{}, false}, {high, Mark{}, false}, {Mark{}, early, false},
-	} {
-		if got := c.a.After(c.b); got != c.want {
-			t.Errorf("%s after %s: %v", c.a, c.b, got)
-		}
-	}
-}
-
 func TestParseMark(t *testing.T) {
 	now := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
 	for text, want := range map[string]Mark{
