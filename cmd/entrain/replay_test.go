@@ -236,3 +236,30 @@ func TestReplayedTables(t *testing.T) {
 		t.Errorf("%s", out.String())
 	}
 }
+
+// TestSoftDeletesThroughStream: rows that are deleted at the source are marked with their
+// last values, whether their changes come together or not; a replay changes none.
+func TestSoftDeletesThroughStream(t *testing.T) {
+	url, target := shop(t), shop(t)
+	pgtest.Exec(t, target, "ALTER TABLE orders ADD COLUMN gone_at timestamptz")
+	file := writeFile(t, fmt.Sprintf(gated, ", version_gate: true, soft_delete: {column: gone_at}"))
+	p := launchIn(t, "", []string{"SOURCE_URL=" + pgtest.SourceURL(url), "TARGET_URL=" + pgtest.TargetURL(target)}, "run", file)
+	p.until(t, file, "streaming", streams)
+	order(t, url, 1, 4)
+	pgtest.Exec(t, url, "UPDATE orders SET note = 'one'", "UPDATE orders SET note = 'two' WHERE id < 4", "DELETE FROM orders WHERE id <= 2")
+	order(t, url, 5, 6)
+	pgtest.Exec(t, url, "BEGIN; UPDATE orders SET note = 'last' WHERE id IN (5, 3); DELETE FROM orders WHERE id IN (5, 3); COMMIT")
+	p.until(t, file, "all changes", func(r admin.Report) bool { return len(r.Sinks) == 1 && r.Sinks[0].Status.Applied >= 19 })
+	const want = "1two-,2two-,3last-,4one,5last-,6"
+	const rows = "SELECT string_agg(id || coalesce(note, '') || CASE WHEN gone_at IS NULL THEN '' ELSE '-' END, ',' ORDER BY id) FROM orders"
+	if got := pgtest.QueryOne(t, target, rows); !strings.HasPrefix(got, want) {
+		t.Errorf("the target has %s, want %s", got, want)
+	}
+	env := map[string]string{"SOURCE_URL": anySource["SOURCE_URL"], "TARGET_URL": anySource["SOURCE_URL"]}
+	invoke(t, env, "replay", file, "--from", "1h").want(t, exitOK)
+	if got := pgtest.QueryOne(t, target, rows); !strings.HasPrefix(got, want) {
+		t.Errorf("behind a replay the target has %s, want %s", got, want)
+	}
+	p.signal(t, 15)
+	p.exit(t, exitOK)
+}
