@@ -48,6 +48,10 @@ type Batch struct {
 	// among Events any more, because a filter took them out (P1). A source
 	// leaves it 0.
 	Filtered int
+	// Replay says that the events were delivered before and come once more because
+	// somebody ordered that, whole transactions in their order; Through is where the
+	// position is already, and stays. Dead letters that are replayed are no Replay.
+	Replay bool
 	// Bytes is the memory that the batch holds, for bounded queues (P6).
 	Bytes int
 	// Free, if not nil, hands the memory back to the source. The engine calls

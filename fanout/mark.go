@@ -52,6 +52,15 @@ func (m Mark) String() string {
 
 func (m Mark) isZero() bool { return m.Time.IsZero() && m.Version == 0 }
 
+// After reports whether a mark is behind another one; false if that cannot be told, as
+// of a time and a position.
+func (m Mark) After(other Mark) bool {
+	if m.Version != 0 || other.Version != 0 {
+		return other.Version != 0 && m.Version > other.Version
+	}
+	return !other.Time.IsZero() && m.Time.After(other.Time)
+}
+
 // compare tells where a transaction is: -1 before the mark, 0 at it, 1 behind it.
 func (m Mark) compare(tx *entrain.Transaction) int {
 	switch {

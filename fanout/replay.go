@@ -36,6 +36,8 @@ type Replayed struct {
 	Events map[string]int64 `json:"events"`
 	// Taken is how many of them the sink has taken; 0 in a dry run.
 	Taken int64 `json:"taken"`
+	// Queued is how many of those the sink's version gate has put into its queue.
+	Queued int64 `json:"queued"`
 	// First and Last are when the first and the last one were committed.
 	First time.Time `json:"first"`
 	Last  time.Time `json:"last"`
@@ -46,24 +48,19 @@ type Replayed struct {
 // error was done. What the sink had taken when a session broke comes again if the
 // stretch is replayed anew. It may be called while Run works, from any goroutine.
 func (f *Fanout) Replay(ctx context.Context, r Replay) ([]Replayed, error) {
-	rewinder, ok := f.opt.Stream.(stream.Rewinder)
-	if !ok {
-		return nil, errors.New("this kind of stream cannot be read once more")
-	}
-	parts, err := f.replayable(r)
+	parts, rewinder, err := f.stretches(r)
 	if err != nil {
 		return nil, err
 	}
 	var all []Replayed
-	for _, p := range parts {
-		s := &stretch{Replay: r, f: f, lane: p.lane, partition: p.name, engine: p.engine, done: Replayed{Partition: p.name, Events: map[string]int64{}}}
+	for _, s := range parts {
 		err := s.run(ctx, rewinder)
 		all = append(all, s.done)
 		if err != nil && s.done.Taken > 0 {
 			err = fmt.Errorf("behind %d events that the sink has taken: %w", s.done.Taken, err)
 		}
 		if err != nil {
-			return all, fmt.Errorf("replay partition %s: %w", p.name, err)
+			return all, fmt.Errorf("replay partition %s: %w", s.partition, err)
 		}
 	}
 	return all, nil
@@ -93,6 +90,60 @@ func (f *Fanout) replayable(r Replay) (parts []placed, err error) {
 		err = fmt.Errorf("this process delivers no such partition into sink %s at the moment: entrain status FILE lists them", r.Sink)
 	}
 	return parts, err
+}
+
+// stretches are what is to be replayed, one a partition that is delivered.
+func (f *Fanout) stretches(r Replay) ([]*stretch, stream.Rewinder, error) {
+	parts, err := f.replayable(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	rewinder, ok := f.opt.Stream.(stream.Rewinder)
+	if !ok {
+		return nil, nil, errors.New("this kind of stream cannot be read once more")
+	}
+	var all []*stretch
+	for _, p := range parts {
+		all = append(all, &stretch{Replay: r, f: f, lane: p.lane, partition: p.name, engine: p.engine, done: Replayed{Partition: p.name, Events: map[string]int64{}}})
+	}
+	return all, rewinder, nil
+}
+
+// Met shows the tables of which the stream has events that a replay could take, each at
+// its first event in a partition, until enough is true. The replay's moments do not
+// count. Errors and calls are as those of Replay.
+func (f *Fanout) Met(ctx context.Context, r Replay, enough func(*entrain.Table) bool) error {
+	parts, rewinder, err := f.stretches(r)
+	if err != nil {
+		return err
+	}
+	found := false
+	for _, s := range parts {
+		source, err := s.source(ctx)
+		if err != nil || source == nil {
+			return err
+		}
+		from, _, err := rewinder.Rewind(ctx, s.partition, time.Time{})
+		if err != nil {
+			return err
+		}
+		known := map[string]bool{}
+		err = read(ctx, source, from, func(b *entrain.Batch) bool {
+			for i := range b.Events {
+				t := b.Events[i].Table
+				if t == nil || known[t.String()] || s.lane != nil && !s.lane.wants(&b.Events[i], s.lane.sees) {
+					continue
+				}
+				known[t.String()] = true
+				found = found || enough(t)
+			}
+			return !found
+		})
+		if err != nil || found {
+			return err
+		}
+	}
+	return nil
 }
 
 // placed is a partition that is delivered.
@@ -129,14 +180,19 @@ type stretch struct {
 	time      time.Time // of the last event that had one
 }
 
-func (s *stretch) run(ctx context.Context, rewinder stream.Rewinder) error {
+// source reads what the sink has; nil if that is nothing.
+func (s *stretch) source(ctx context.Context) (entrain.Source, error) {
 	asking, cancel := context.WithTimeout(ctx, replayPatience)
 	end, err := s.engine.Delivered(asking)
 	if cancel(); err != nil || end.IsZero() {
-		return err
+		return nil, err
 	}
-	source, err := s.f.opt.Stream.Read("", s.partition).(entrain.Bounder).Until(end.Offset)
-	if err != nil {
+	return s.f.opt.Stream.Read("", s.partition).(entrain.Bounder).Until(end.Offset)
+}
+
+func (s *stretch) run(ctx context.Context, rewinder stream.Rewinder) error {
+	source, err := s.source(ctx)
+	if err != nil || source == nil {
 		return err
 	}
 	from, whole, err := rewinder.Rewind(ctx, s.partition, s.From.Time)
@@ -154,7 +210,10 @@ func (s *stretch) run(ctx context.Context, rewinder stream.Rewinder) error {
 			return true
 		})
 	}
+	const queued = "requeued" // a count of the gate's
+	before := s.engine.Status().Counts[queued]
 	s.done.Taken, err = s.engine.Redeliver(ctx, pipeline.Redelivery{Source: source, From: from, Wants: s.wants})
+	s.done.Queued = s.engine.Status().Counts[queued] - before
 	return err
 }
 

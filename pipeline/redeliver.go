@@ -87,6 +87,7 @@ func (s *session) redeliver(ctx context.Context, reader entrain.Reader, of stret
 	}
 	for b := of.first; ; {
 		last := !b.Through.IsZero()
+		b.Replay = true
 		if last {
 			b.Through = at
 		}

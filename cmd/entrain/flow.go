@@ -49,6 +49,8 @@ type flow struct {
 	log     stream.Log
 	cursors map[string][]string // of the deliveries into the file's sinks, by these names
 	keepers map[string]entrain.RowKeeper
+	// captured asks the source for its tables; nil in a process that only delivers.
+	captured func(context.Context) (*entrain.Report, error)
 }
 
 // flow makes the engine that captures into the file's stream, delivers from it, or
@@ -74,7 +76,7 @@ func (p *program) flow(l *loaded, state *store.Store) (*flow, error) {
 		if err != nil {
 			return nil, err
 		}
-		f.capture, o.Capture = capture, capture
+		f.capture, o.Capture, f.captured = capture, capture, l.captured
 	}
 	if l.half != captureOnly {
 		o.Sinks = p.fanoutSinks(l, f.capture)

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -50,7 +52,7 @@ old takes the place of what is newer.`,
 			if f.output == "json" {
 				return writeJSON(p.stdout, done)
 			}
-			return writeReplayed(p.stdout, done)
+			return writeReplayed(p.stdout, wish, done)
 		},
 	}
 	f.addDir(cmd)
@@ -69,31 +71,54 @@ func checkReplay(r admin.Replay) error {
 	if r.From == "" {
 		return errors.New("replay: from which moment? --from 2h, for example")
 	}
-	for flag, text := range map[string]string{"--from": r.From, "--to": r.To} {
-		if _, err := fanout.ParseMark(text, time.Now()); text != "" && err != nil {
-			return fmt.Errorf("%s: %w", flag, err)
+	now := time.Now()
+	from, err := fanout.ParseMark(r.From, now)
+	if err != nil {
+		return fmt.Errorf("--from: %w", err)
+	}
+	if r.To != "" {
+		to, err := fanout.ParseMark(r.To, now)
+		if err != nil {
+			return fmt.Errorf("--to: %w", err)
+		}
+		if from.After(to) {
+			return fmt.Errorf("--from %s is after --to %s (%s, %s): turn them round", r.From, r.To, from, to)
 		}
 	}
-	_, err := connector.MatchTables(r.Tables)
+	_, err = connector.MatchTables(r.Tables)
 	return err
 }
 
-// writeReplayed prints a line a table, or that there was nothing.
-func writeReplayed(out io.Writer, done []fanout.Replayed) error {
+// writeReplayed prints a line a table, and their sum where there are several in a
+// partition; or that there was nothing.
+func writeReplayed(out io.Writer, wish admin.Replay, done []fanout.Replayed) error {
+	if !slices.ContainsFunc(done, func(d fanout.Replayed) bool { return len(d.Events) > 0 }) {
+		to := wish.To
+		if to == "" {
+			to = "where the sink is"
+		}
+		_, err := fmt.Fprintf(out, "nothing to replay between %s and %s\n", oneLine(wish.From), oneLine(to))
+		return err
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "PARTITION\tTABLE\tEVENTS\tTAKEN\tFIRST\tLAST")
+	fmt.Fprintln(w, "PARTITION\tTABLE\tEVENTS\tTAKEN\tQUEUED\tFIRST\tLAST")
 	for _, d := range done {
-		if len(d.Events) == 0 {
-			fmt.Fprintf(w, "%s\t-\t0\t0\t-\t-\n", d.Partition)
+		var all int64
+		for _, n := range d.Events {
+			all += n
 		}
-		for i, table := range slices.Sorted(maps.Keys(d.Events)) {
-			taken := ""
-			if i == 0 {
-				taken = fmt.Sprint(d.Taken)
+		between := fmt.Sprintf("%s\t%s", d.First.UTC().Format(time.RFC3339), d.Last.UTC().Format(time.RFC3339))
+		tables := slices.Sorted(maps.Keys(d.Events))
+		if len(tables) == 0 {
+			between = "-\t-"
+		}
+		if len(tables) > 1 {
+			for _, table := range tables {
+				fmt.Fprintf(w, "%s\t%s\t%d\t\t\t\t\n", d.Partition, cmp.Or(oneLine(table), "-"), d.Events[table])
 			}
-			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", d.Partition, oneLine(table), d.Events[table], taken,
-				d.First.UTC().Format(time.RFC3339), d.Last.UTC().Format(time.RFC3339))
+			tables = []string{"all"}
 		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\n", d.Partition, cmp.Or(oneLine(strings.Join(tables, "")), "-"), all, d.Taken, d.Queued, between)
 	}
 	return w.Flush()
 }
@@ -118,8 +143,54 @@ func (f *flow) replay(ctx context.Context, r admin.Replay) ([]fanout.Replayed, e
 	if keeper := f.keepers[sinkOf(r.Sink)]; keeper != nil && !keeper.Gated() && !r.DryRun {
 		return nil, stopNotGated(r.Sink)
 	}
+	if err := f.known(ctx, wish, r.Tables); err != nil {
+		return nil, err
+	}
 	return f.out.Replay(ctx, wish)
 }
+
+// known refuses patterns of tables that fit none which the stream or the source has.
+func (f *flow) known(ctx context.Context, wish fanout.Replay, patterns []string) error {
+	if len(patterns) == 0 {
+		return nil
+	}
+	rest := map[string]func(schema, name string) bool{}
+	for _, p := range patterns {
+		match, err := connector.MatchTables([]string{p})
+		if err != nil {
+			return err
+		}
+		rest[p] = match
+	}
+	var names []string
+	enough := func(t *entrain.Table) bool {
+		maps.DeleteFunc(rest, func(_ string, match func(schema, name string) bool) bool { return match(t.Schema, t.Name) })
+		if name := t.String(); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+		return len(rest) == 0
+	}
+	if err := f.out.Met(ctx, wish, enough); err != nil || len(rest) == 0 {
+		return err
+	}
+	if f.captured != nil {
+		asking, cancel := context.WithTimeout(ctx, captureTimeout)
+		defer cancel()
+		report, err := f.captured(asking)
+		for i := 0; err == nil && i < len(report.Tables); i++ {
+			enough(report.Tables[i])
+		}
+	}
+	if len(rest) == 0 {
+		return nil
+	}
+	slices.Sort(names)
+	return usageError{fmt.Errorf("--table %s: no such table in the stream or among those that the source captures, only %s",
+		strings.Join(slices.Sorted(maps.Keys(rest)), ", "), cmp.Or(oneLine(strings.Join(names, ", ")), "-"))}
+}
+
+// captureTimeout bounds asking the source for its tables.
+const captureTimeout = 15 * time.Second
 
 func stopNotGated(sink string) error {
 	return &entrain.Stop{

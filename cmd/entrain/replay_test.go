@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/entrainsync/entrain/fanout"
 	"github.com/entrainsync/entrain/internal/admin"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
@@ -69,6 +72,16 @@ func TestReplayStretch(t *testing.T) {
 	if lines(t, file, "b") != 40 {
 		t.Errorf("replayed: %s", none.stdout)
 	}
+	none = invoke(t, anySource, "replay", file, "--sink", "b", "--from", "1h", "--to", "30m")
+	if none.want(t, exitOK); none.stdout != "nothing to replay between 1h and 30m\n" {
+		t.Errorf("replayed: %s", none.stdout)
+	}
+	invoke(t, anySource, "replay", file, "--sink", "b", "--from", "1m", "--to", "2m").want(t, exitUsage, "--from 1m is after --to 2m")
+	invoke(t, anySource, "replay", file, "--sink", "b", "--from", "1h", "--table", "public.orders", "--table", "public.zzz").
+		want(t, exitRuntime, "--table public.zzz: no such table in the stream or among those that the source captures, only public.orders")
+	if lines(t, file, "b") != 40 {
+		t.Error("a replay that was refused delivered something")
+	}
 	all := invoke(t, anySource, "replay", file, "--sink", "b", "--from", "1h")
 	all.want(t, exitOK)
 	if lines(t, file, "b") != 80 {
@@ -79,6 +92,23 @@ func TestReplayStretch(t *testing.T) {
 	invoke(t, anySource, "replay", file, "--sink", "c", "--from", "1h").want(t, exitRuntime, `no sink "c"`)
 	order(t, url, 41, 45)
 	p.until(t, file, "45 rows", at(45, 45))
+}
+
+// TestReplayQuietTable: a table that the source captures and the stream has nothing of is
+// known.
+func TestReplayQuietTable(t *testing.T) {
+	url := shop(t)
+	pgtest.Exec(t, url, "CREATE TABLE quiet (id int PRIMARY KEY)")
+	file := writeFile(t, fmt.Sprintf(rewindable, "1h"))
+	p := launch(t, url, "run", file)
+	p.until(t, file, "streaming", streams)
+	order(t, url, 1, 5)
+	p.until(t, file, "5 rows", at(5, 5))
+	quiet := invoke(t, anySource, "replay", file, "--sink", "b", "--from", "1h", "--table", "public.quiet")
+	if quiet.want(t, exitOK); quiet.stdout != "nothing to replay between 1h and where the sink is\n" {
+		t.Errorf("replayed: %s", quiet.stdout)
+	}
+	invoke(t, anySource, "replay", file, "--sink", "b", "--from", "1h", "--table", "public.zz*").want(t, exitRuntime, "only public.orders, public.quiet")
 }
 
 // TestReplayWhatIsGone: a stretch that the stream has removed is refused.
@@ -172,6 +202,63 @@ func replayIntoRows(t *testing.T, gate string, want int) {
 	const rows = "SELECT string_agg(id || coalesce(note, ''), ',' ORDER BY id) FROM orders"
 	if got, source := pgtest.QueryOne(t, target, rows), pgtest.QueryOne(t, url, rows); got != source {
 		t.Errorf("%s: the target has %.300s, the source %.300s", gate, got, source)
+	}
+	if want == exitOK {
+		var counts map[string]int64
+		p.until(t, file, "the counts", func(r admin.Report) bool { counts = r.Sinks[0].Status.Counts; return true })
+		if n := pgtest.QueryOne(t, target, "SELECT count(*) FROM entrain.reconciliation"); n != "0" || counts["late"] != 0 || counts["queued"] != 0 {
+			t.Errorf("%s changes of a replay are in the queue; counts: %v", n, counts)
+		}
+	}
+	p.signal(t, 15)
+	p.exit(t, exitOK)
+}
+
+// TestReplayedTables: the sum stands in a line of its own, not in the first table's.
+func TestReplayedTables(t *testing.T) {
+	at := time.Date(2026, 11, 27, 10, 0, 0, 0, time.UTC)
+	var out strings.Builder
+	done := []fanout.Replayed{
+		{Partition: "shop", Events: map[string]int64{"public.a": 155, "public.b": 33}, Taken: 188, Queued: 2, First: at, Last: at},
+		{Partition: "one", Events: map[string]int64{"public.a": 7}, Taken: 7, First: at, Last: at},
+		{Partition: "none", Events: map[string]int64{}},
+	}
+	if err := writeReplayed(&out, admin.Replay{From: "1h"}, done); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, line := range strings.Split(strings.TrimSpace(out.String()), "\n") {
+		got = append(got, strings.Join(strings.Fields(line), " "))
+	}
+	want := []string{"PARTITION TABLE EVENTS TAKEN QUEUED FIRST LAST", "shop public.a 155", "shop public.b 33",
+		"shop all 188 188 2 2026-11-27T10:00:00Z 2026-11-27T10:00:00Z", "one public.a 7 7 0 2026-11-27T10:00:00Z 2026-11-27T10:00:00Z", "none - 0 0 0 - -"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%s", out.String())
+	}
+}
+
+// TestSoftDeletesThroughStream: rows that are deleted at the source are marked with their
+// last values, whether their changes come together or not; a replay changes none.
+func TestSoftDeletesThroughStream(t *testing.T) {
+	url, target := shop(t), shop(t)
+	pgtest.Exec(t, target, "ALTER TABLE orders ADD COLUMN gone_at timestamptz")
+	file := writeFile(t, fmt.Sprintf(gated, ", version_gate: true, soft_delete: {column: gone_at}"))
+	p := launchIn(t, "", []string{"SOURCE_URL=" + pgtest.SourceURL(url), "TARGET_URL=" + pgtest.TargetURL(target)}, "run", file)
+	p.until(t, file, "streaming", streams)
+	order(t, url, 1, 4)
+	pgtest.Exec(t, url, "UPDATE orders SET note = 'one'", "UPDATE orders SET note = 'two' WHERE id < 4", "DELETE FROM orders WHERE id <= 2")
+	order(t, url, 5, 6)
+	pgtest.Exec(t, url, "BEGIN; UPDATE orders SET note = 'last' WHERE id IN (5, 3); DELETE FROM orders WHERE id IN (5, 3); COMMIT")
+	p.until(t, file, "all changes", func(r admin.Report) bool { return len(r.Sinks) == 1 && r.Sinks[0].Status.Applied >= 19 })
+	const want = "1two-,2two-,3last-,4one,5last-,6"
+	const rows = "SELECT string_agg(id || coalesce(note, '') || CASE WHEN gone_at IS NULL THEN '' ELSE '-' END, ',' ORDER BY id) FROM orders"
+	if got := pgtest.QueryOne(t, target, rows); !strings.HasPrefix(got, want) {
+		t.Errorf("the target has %s, want %s", got, want)
+	}
+	env := map[string]string{"SOURCE_URL": anySource["SOURCE_URL"], "TARGET_URL": anySource["SOURCE_URL"]}
+	invoke(t, env, "replay", file, "--from", "1h").want(t, exitOK)
+	if got := pgtest.QueryOne(t, target, rows); !strings.HasPrefix(got, want) {
+		t.Errorf("behind a replay the target has %s, want %s", got, want)
 	}
 	p.signal(t, 15)
 	p.exit(t, exitOK)

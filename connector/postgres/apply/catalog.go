@@ -68,6 +68,7 @@ type catalog struct {
 	conn   *pgconn.PgConn
 	role   string // ours, for messages
 	soft   string // the column that marks deleted rows; "" for none
+	gated  bool   // there is a version gate
 	makes  bool   // tables are made when their rows are copied; for messages
 	tables map[*entrain.Table]*targetTable
 	graph  *applyplan.Graph

@@ -163,7 +163,7 @@ func (c change) add(item applyplan.Item) error {
 		}
 		old := item
 		old.Op = applyplan.Delete
-		if err := c.delete(old); err != nil {
+		if err := c.leave(old); err != nil {
 			return err
 		}
 	}
@@ -187,9 +187,11 @@ func (t *targetTable) carries(row entrain.Row) bool {
 	return !slices.ContainsFunc(t.all(), func(i int) bool { return row.State(i) == entrain.Unchanged })
 }
 
-func (t *targetTable) gated() versiongate.Table {
-	return versiongate.Table{Name: t.sql, Only: t.only, Remove: t.soft.remove(), Overriding: t.overriding(),
-		Conflict: "(" + strings.Join(t.keyNames(), ", ") + ") " + t.onConflict()}
+// table is what the statements have to know.
+func (c change) table() versiongate.Table {
+	t := c.t
+	return versiongate.Table{Name: t.sql, Only: t.only, Remove: t.soft.remove(), Live: t.soft.live(), Overriding: t.overriding(),
+		Conflict: "(" + strings.Join(t.keyNames(), ", ") + ") " + t.onConflict(), Replay: c.g.w.pending.replay}
 }
 
 // value is column i.
@@ -209,7 +211,7 @@ func (c change) put(item applyplan.Item) error {
 	t := c.t
 	columns := t.all()
 	return c.send(item, statementKey{table: t, form: "gate put"}, func() string {
-		table := t.gated()
+		table := c.table()
 		return table.Put(t.values(columns))
 	}, columns)
 }
@@ -224,7 +226,7 @@ func (c change) patch(item applyplan.Item) error {
 	}
 	key := statementKey{table: t, form: "gate patch", shape: t.shapeOf(item.Row)}
 	return c.send(item, key, func() string {
-		table := t.gated()
+		table := c.table()
 		return table.Patch(t.values(t.Key), t.values(set))
 	}, append(slices.Clone(t.Key), set...))
 }
@@ -238,7 +240,19 @@ func (c change) delete(item applyplan.Item) error {
 	t := c.t
 	item.Row = item.Key
 	return c.send(item, statementKey{table: t, form: "gate delete"}, func() string {
-		table := t.gated()
+		table := c.table()
+		return table.Delete(t.values(t.Key))
+	}, t.Key)
+}
+
+// leave removes the row with the old key, when a key changes, whatever a delete does:
+// the row is not deleted.
+func (c change) leave(item applyplan.Item) error {
+	t := c.t
+	item.Row = item.Key
+	return c.send(item, statementKey{table: t, form: "gate leave"}, func() string {
+		table := c.table()
+		table.Remove = ""
 		return table.Delete(t.values(t.Key))
 	}, t.Key)
 }
@@ -250,6 +264,9 @@ func (c change) park(item applyplan.Item) error {
 // send adds a call whose values are the columns of the item's row.
 func (c change) send(item applyplan.Item, key statementKey, sql func() string, columns []int) error {
 	g, t, n := c.g, c.t, len(c.t.columns)
+	if g.w.pending.replay {
+		key.form += " again"
+	}
 	st := g.w.stmts.get(key, func() *statement {
 		oids := append([]uint32(nil), versiongate.FixedTypes[:]...)
 		for _, i := range columns {
@@ -306,7 +323,7 @@ func (g *gate) truncate(ctx context.Context, e *entrain.Event, v versiongate.Ver
 			return err
 		}
 		return g.emptied(ctx, e.Truncate.Tables, v)
-	case len(late) == 0:
+	case len(late) == 0, w.pending.replay: // the latter had its effect when it came first
 		g.count(e.Op, versiongate.Known)
 		return nil
 	}

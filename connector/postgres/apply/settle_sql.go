@@ -28,9 +28,10 @@ func (b *rowSQL) settle(item *applyplan.Item) *statement {
 			names, values = append(names, col.name), append(values, b.arg(i, rowImage))
 		}
 	}
-	return b.statement(with + "INSERT INTO " + t.sql + " AS t (" + strings.Join(names, ", ") + ") " + t.overriding() +
+	return b.statement(with + ", made AS (INSERT INTO " + t.sql + " AS t (" + strings.Join(names, ", ") + ") " + t.overriding() +
 		"SELECT " + strings.Join(values, ", ") + " WHERE NOT EXISTS (SELECT FROM moved) ON CONFLICT (" +
-		strings.Join(t.keyNames(), ", ") + ") " + t.onConflictSet(setKey))
+		strings.Join(t.keyNames(), ", ") + ") " + t.onConflictSet(setKey) +
+		" RETURNING 1) SELECT 1 FROM moved UNION ALL SELECT 1 FROM made")
 }
 
 // all are the columns that a row at the target takes from the source.
@@ -45,16 +46,23 @@ func (t *targetTable) all() []int {
 }
 
 // moved gives the old row its new key and values, where that key is free, and
-// removes it where it is not. A row whose key is GENERATED ALWAYS no UPDATE can
+// removes it where it is not. It is there then, marked or not. A row whose key is GENERATED ALWAYS no UPDATE can
 // move: it is made anew.
 func (b *rowSQL) moved(item *applyplan.Item, old, now string) string {
 	t := b.t
 	gone := "gone AS (DELETE FROM " + t.only + " AS t WHERE " + old + " AND NOT (" + now + ")"
 	if t.always < 0 || !t.key[t.always] {
-		return "moved AS (UPDATE " + t.only + " AS t SET " + b.setList(item.Row, setKey) + " WHERE " + old +
+		set := b.setList(item.Row, setKey)
+		if t.soft.name != "" {
+			set += ", " + t.soft.clear()
+		}
+		return "moved AS (UPDATE " + t.only + " AS t SET " + set + " WHERE " + old +
 			" AND NOT EXISTS (SELECT FROM there) RETURNING 1), " + gone + " AND EXISTS (SELECT FROM there)) "
 	}
 	names, values := b.remake(item.Row)
+	if i := slices.Index(names, t.soft.name); i >= 0 {
+		values[i] = t.soft.unset()
+	}
 	return gone + " RETURNING *), moved AS (INSERT INTO " + t.sql + " (" + strings.Join(names, ", ") +
 		") OVERRIDING SYSTEM VALUE SELECT " + strings.Join(values, ", ") +
 		" FROM gone WHERE NOT EXISTS (SELECT FROM there) RETURNING 1) "

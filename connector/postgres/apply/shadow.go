@@ -26,7 +26,7 @@ import (
 func (st *targetTable) double() *targetTable {
 	d := *st
 	d.real = st
-	d.Target = applyplan.Target{Relation: ^st.Relation, Table: st.Table, Key: st.Key,
+	d.Target = applyplan.Target{Relation: ^st.Relation, Table: st.Table, Key: st.Key, KeepsDeleted: st.KeepsDeleted,
 		Double: &applyplan.Double{Relation: st.Relation, Mode: st.Mode}}
 	if st.alwaysOutsideKey() || !st.bytewiseKey() {
 		d.Mode = applyplan.Ordered

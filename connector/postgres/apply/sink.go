@@ -174,7 +174,7 @@ func (s *Sink) openWriter(ctx context.Context) (*writer, error) {
 	}
 	w.catalog = newCatalog(conn)
 	w.catalog.makes = s.cfg.CreateTables
-	w.catalog.soft = s.cfg.SoftDelete.Column
+	w.catalog.soft, w.catalog.gated = s.cfg.SoftDelete.Column, s.cfg.VersionGate
 	if s.cfg.VersionGate {
 		w.gate = newGate(w)
 	}

@@ -37,6 +37,28 @@ func (c *Config) gated() error {
 type softColumn struct {
 	name string // quoted
 	flag bool   // a boolean
+	// strict: an update does not find a marked row. Behind a gate it came before the
+	// insert that takes the mark away.
+	strict bool
+}
+
+// live is a condition on rows t without a mark; "" if none is marked.
+func (s softColumn) live() string {
+	switch {
+	case s.name == "":
+		return ""
+	case s.flag:
+		return "t." + s.name + " IS NOT TRUE"
+	}
+	return "t." + s.name + " IS NULL"
+}
+
+// found is what an update adds to its condition.
+func (s softColumn) found() string {
+	if !s.strict || s.name == "" {
+		return ""
+	}
+	return " AND " + s.live()
 }
 
 // remove is what follows SET to mark a row t; "" if rows are deleted. A mark that is
@@ -52,11 +74,14 @@ func (s softColumn) remove() string {
 }
 
 // clear is what follows SET to take the mark away.
-func (s softColumn) clear() string {
+func (s softColumn) clear() string { return s.name + " = " + s.unset() }
+
+// unset is the column's value without a mark.
+func (s softColumn) unset() string {
 	if s.flag {
-		return s.name + " = false"
+		return "false"
 	}
-	return s.name + " = NULL"
+	return "NULL"
 }
 
 // deleting begins the statement that deletes rows t or marks them.
@@ -72,11 +97,7 @@ func truncateSoftly(tr *entrain.Truncate, find func(*entrain.Table) *targetTable
 	var parts []string
 	for i, table := range tr.Tables {
 		t := find(table)
-		unmarked := t.soft.name + " IS NULL"
-		if t.soft.flag {
-			unmarked = t.soft.name + " IS NOT TRUE"
-		}
-		parts = append(parts, fmt.Sprintf("t%d AS (%sWHERE t.%s)", i, t.deleting(), unmarked))
+		parts = append(parts, fmt.Sprintf("t%d AS (%sWHERE %s)", i, t.deleting(), t.soft.live()))
 	}
 	return "WITH " + strings.Join(parts, ", ") + " SELECT 1"
 }
@@ -108,7 +129,8 @@ func (c *catalog) describeSoft(st *targetTable, rows [][]string) error {
 		stop.Why = "a row that is marked as deleted is found by its key when that is inserted again"
 		stop.Next = fmt.Sprintf("ALTER TABLE %s ADD PRIMARY KEY (…);   -- at both ends\nor take soft_delete out of FILE; then: entrain run FILE", tableSQL(st.Table))
 	default:
-		st.soft = softColumn{name: name, flag: rows[at][6] == "bool"}
+		st.soft = softColumn{name: name, flag: rows[at][6] == "bool", strict: c.gated}
+		st.KeepsDeleted = true
 		return nil
 	}
 	return stop

@@ -35,10 +35,11 @@ func TestSoftDelete(t *testing.T) {
 					}
 					write(all)
 					wantRows(t, url, `SELECT count(*), count(*) FILTER (WHERE `+marked+`) FROM g`, "12|11")
-					write(tx(ins(g, "1", "again")), tx(del(g, "12"), ins(g, "12", "anew")), tx(rekey(g, "12", "2", "moved")))
+					write(tx(ins(g, "1", "again")), tx(del(g, "12"), ins(g, "12", "anew")), tx(rekey(g, "12", "2", "moved")),
+						tx(ins(g, "20", "a")), tx(rekey(g, "20", "12", "there")), tx(rekey(g, "12", "20", "back")), tx(rekey(g, "20", "12", "a")), tx(del(g, "12")))
 					wantRows(t, url, `SELECT id, a FROM g WHERE (`+marked+`) IS NOT TRUE ORDER BY id`, "1|again\n2|moved")
 					write(tx(truncate(g)))
-					wantRows(t, url, `SELECT count(*), count(*) FILTER (WHERE `+marked+`) FROM g`, "11|11")
+					wantRows(t, url, `SELECT count(*), count(*) FILTER (WHERE `+marked+`) FROM g`, "12|12")
 				}
 				if n := f.w.Counts()["missing"]; n != 0 {
 					t.Errorf("%d rows are missing", n)

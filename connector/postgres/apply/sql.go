@@ -180,10 +180,10 @@ func (b *rowSQL) update(item *applyplan.Item) *statement {
 		if set == "" {
 			return nil
 		}
-		return b.statement("UPDATE " + t.only + " AS t SET " + set + " WHERE " + b.match(item.Key))
+		return b.statement("UPDATE " + t.only + " AS t SET " + set + " WHERE " + b.match(item.Key) + t.soft.found())
 	}
 	same := "t." + t.columns[t.always].name + " IS NOT DISTINCT FROM " + b.arg(t.always, rowImage)
-	match := b.match(item.Key)
+	match := b.match(item.Key) + t.soft.found()
 	kept := "SELECT 1 FROM " + t.only + " AS t WHERE " + match + " AND " + same
 	if set != "" {
 		kept = "UPDATE " + t.only + " AS t SET " + set + " WHERE " + match + " AND " + same + " RETURNING 1"
@@ -285,7 +285,7 @@ func updateSet(t *targetTable, row entrain.Row) setSQL {
 		}
 	}
 	if len(set) > 0 {
-		s.sql = "UPDATE " + t.only + " AS t SET " + strings.Join(set, ", ") + " FROM " + s.unnest(names) + " WHERE " + where
+		s.sql = "UPDATE " + t.only + " AS t SET " + strings.Join(set, ", ") + " FROM " + s.unnest(names) + " WHERE " + where + t.soft.found()
 	}
 	return s
 }

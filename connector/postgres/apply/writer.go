@@ -78,6 +78,7 @@ type tally struct {
 	missing, stepdowns int64
 	late, queued       int64 // compared by the gate, and found too old to be applied
 	missingAt          map[*entrain.Table]int64
+	replay             bool // all of it: see [entrain.Batch]
 }
 
 // countNames are the names of the counts, by operation; what has none is not
@@ -105,6 +106,7 @@ func (w *writer) Write(ctx context.Context, b *entrain.Batch) error {
 		}
 		w.tried = triedAccepted
 	}
+	w.pending.replay = b.Replay
 	b = w.ahead.skip(b)
 	w.meet(b)
 	err := w.write(ctx, b)
@@ -205,7 +207,11 @@ func (w *writer) count(through entrain.Position) {
 	}
 	w.counts["missing"] += t.missing
 	w.counts["stepdowns"] += t.stepdowns
-	if w.gate != nil {
+	switch {
+	case w.gate == nil:
+	case t.replay:
+		w.counts["requeued"] += t.queued
+	default:
 		w.counts["late"] += t.late
 		w.counts["queued"] += t.queued
 	}

@@ -101,6 +101,10 @@ var shapeCases = []shapeCase{
 		return []entrain.Event{insert(f.s, "1"), update(f.s, "1"), update(f.s, "2"), update(f.s, "2"),
 			insert(f.s, "3"), et.Delete(f.s, "3"), update(f.s, "4"), et.Delete(f.s, "4")}
 	}, want: "grouped: deletes -s3? -s4 / updates ~s2 / inserts +s1"},
+	{name: "what is deleted is kept", change: func(f *fixed) { f.targets[f.s].KeepsDeleted = true }, events: func(f *fixed) []entrain.Event {
+		return []entrain.Event{insert(f.s, "1"), update(f.s, "1"), et.Delete(f.s, "1"), update(f.s, "2"), et.Delete(f.s, "2"), et.Delete(f.s, "3"),
+			update(f.s, "4"), et.Delete(f.s, "4"), insert(f.s, "4")}
+	}, want: "grouped: deletes -s3 -s4 / updates ~s2 / inserts +s1 +s4 / deletes -s1 -s2"},
 	{name: "sets of columns", events: func(f *fixed) []entrain.Event {
 		return []entrain.Event{update(f.s, "1", et.Unchanged), update(f.s, "2"), update(f.s, "3", et.Unchanged), update(f.s, "4", et.Unchanged, et.Unchanged)}
 	}, want: "grouped: updates ~s1 ~s3 / updates ~s2 / updates ~s4"},

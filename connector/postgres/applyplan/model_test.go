@@ -52,13 +52,16 @@ func keyText(t *Target, row entrain.Row) string {
 	return strings.Join(parts, ",")
 }
 
+// gone begins the keys of rows that are deleted and kept.
+const gone = "gone "
+
 // apply does one item as a single statement would: an insert is an upsert, an
 // update or delete of an absent row is nothing, a key change that settles stores
 // its row wherever it can.
 func (d database) apply(i *Item, e *entrain.Event, lookup Lookup) error {
 	if i.Op == Truncate {
 		for _, t := range e.Truncate.Tables {
-			clear(d.table(lookup(t)))
+			d.empty(lookup(t))
 		}
 		return nil
 	}
@@ -71,14 +74,33 @@ func (d database) apply(i *Item, e *entrain.Event, lookup Lookup) error {
 		clear(rows)
 	case Insert:
 		rows[keyText(i.Target, i.Row)] = entraintest.Cells(i.Target.Table, i.Row)
+		delete(rows, gone+keyText(i.Target, i.Row))
 	case Delete:
-		delete(rows, keyText(i.Target, i.Key))
+		d.remove(i.Target, keyText(i.Target, i.Key))
 	case Update:
 		overlayCells(rows[keyText(i.Target, i.Key)], entraintest.Cells(i.Target.Table, i.Row))
 	case Rekey:
 		return d.rekey(i)
 	}
 	return nil
+}
+
+// remove deletes a row, or keeps it as one that is gone.
+func (d database) remove(t *Target, key string) {
+	rows := d.table(t)
+	row, ok := rows[key]
+	if ok && t.KeepsDeleted {
+		rows[gone+key] = row
+	}
+	delete(rows, key)
+}
+
+func (d database) empty(t *Target) {
+	for key := range maps.Clone(d.table(t)) {
+		if !t.KeepsDeleted || !strings.HasPrefix(key, gone) {
+			d.remove(t, key)
+		}
+	}
 }
 
 func (d database) rekey(i *Item) error {
@@ -99,6 +121,7 @@ func (d database) rekey(i *Item) error {
 	}
 	overlayCells(row, entraintest.Cells(i.Target.Table, i.Row))
 	delete(rows, old)
+	delete(rows, gone+now)
 	rows[now] = row
 	return nil
 }

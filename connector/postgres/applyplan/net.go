@@ -17,6 +17,9 @@ type net struct {
 	state state
 	// merged: item.Row is in the arena, and this net's alone to write.
 	merged bool
+	// marked: behind what state says, the row is deleted, and the target keeps it with
+	// the values that item.Row has. Only of targets that do.
+	marked bool
 	table  int32 // in window.tables
 	item   Item
 }
@@ -42,11 +45,12 @@ type tableWork struct {
 	target *Target
 	rank   int
 	// What there is to do besides updates; grows only.
-	hasDeletes, hasInserts bool
-	// Steps of the flush under way: deletes, inserts, updates that carry
-	// every column (-1: none), updates that leave columns alone.
-	deletes, inserts, full int32
-	partial                []int32
+	hasDeletes, hasInserts, hasMarks bool
+	// Steps of the flush under way: deletes, inserts, deletes of what the window stores
+	// before, updates that carry every column (-1: none), updates that leave columns
+	// alone.
+	deletes, inserts, marks, full int32
+	partial                       []int32
 }
 
 func (w *window) reset() {
@@ -76,7 +80,7 @@ func (w *window) table(t *Target, g *Graph) int32 {
 		w.tables = append(w.tables, tableWork{})
 	}
 	tw := &w.tables[i]
-	*tw = tableWork{target: t, rank: g.Rank(t.Relation), deletes: -1, inserts: -1, full: -1, partial: tw.partial[:0]}
+	*tw = tableWork{target: t, rank: g.Rank(t.Relation), deletes: -1, inserts: -1, marks: -1, full: -1, partial: tw.partial[:0]}
 	return int32(i)
 }
 
@@ -97,7 +101,7 @@ func (w *window) add(e *entrain.Event, index, table int32) bool {
 		if !w.merge(&w.nets[s.net], e, index) {
 			return false
 		}
-		w.tables[table].note(w.nets[s.net].state)
+		w.tables[table].note(&w.nets[s.net])
 		return true
 	}
 	w.keys.put(s, hash, int32(len(w.nets)))
@@ -112,15 +116,16 @@ func (w *window) add(e *entrain.Event, index, table int32) bool {
 		n.item.MayMiss = e.Settling || t.Cascaded
 	}
 	w.nets = append(w.nets, n)
-	w.tables[table].note(n.state)
+	w.tables[table].note(&n)
 	return true
 }
 
-// note remembers which steps a state will need. A state that another one
+// note remembers which steps a net will need. A state that another one
 // replaces later may leave a step empty, which the executor passes over.
-func (tw *tableWork) note(s state) {
-	tw.hasDeletes = tw.hasDeletes || s == deleted || s == replaced
-	tw.hasInserts = tw.hasInserts || s == inserted || s == replaced
+func (tw *tableWork) note(n *net) {
+	tw.hasDeletes = tw.hasDeletes || n.state == deleted || n.state == replaced
+	tw.hasInserts = tw.hasInserts || n.state == inserted || n.state == replaced
+	tw.hasMarks = tw.hasMarks || n.marked
 }
 
 // identity is an image that has the key of the row.
@@ -133,10 +138,12 @@ func (i *Item) identity() entrain.Row {
 
 // merge takes the next event of a key that the window knows.
 func (w *window) merge(n *net, e *entrain.Event, index int32) bool {
-	exists := n.state != deleted
+	exists := n.state != deleted && !n.marked
 	switch {
 	case adds(e.Op) && !exists:
+		n.item.MayMiss = n.item.MayMiss || n.state == inserted
 		n.state, n.item.Op, n.item.Row = replaced, Insert, e.After
+		n.marked, n.merged = false, false
 	case adds(e.Op) && settles(e):
 		// Whatever is known of the row, this is what it becomes. One that was
 		// deleted before stays one that is made anew.
@@ -150,6 +157,8 @@ func (w *window) merge(n *net, e *entrain.Event, index int32) bool {
 		if !w.overlay(n, e.After) {
 			return false
 		}
+	case e.Op == entrain.OpDelete && exists && n.item.Target.KeepsDeleted:
+		n.marked, n.item.Key = true, e.Before
 	case e.Op == entrain.OpDelete && exists:
 		// A row that only this window made is gone without a trace, unless
 		// the target had one with its key: the delete settles both.

@@ -43,6 +43,7 @@ func drawWorld(t *rapid.T) *world {
 		if keys == 2 {
 			target.Key = []int{0, 1}
 		}
+		target.KeepsDeleted = i < 2 && rapid.Bool().Draw(t, "keeps deleted")
 		target.ActsOnDelete = rapid.IntRange(0, 9).Draw(t, "acts") == 0
 		w.targets[table] = target
 		w.tables = append(w.tables, table)
@@ -56,7 +57,7 @@ func drawWorld(t *rapid.T) *world {
 	double := *w.tables[1]
 	double.Shadow = true
 	w.tables = append(w.tables, &double)
-	w.targets[&double] = &Target{Relation: ^uint32(2), Table: &double, Key: []int{0},
+	w.targets[&double] = &Target{Relation: ^uint32(2), Table: &double, Key: []int{0}, KeepsDeleted: w.targets[w.tables[1]].KeepsDeleted,
 		Double: &Double{Relation: 2, Mode: w.targets[w.tables[1]].Mode}}
 	var keys []ForeignKey
 	for _, pair := range [][2]uint32{{1, 2}, {2, 3}, {3, 1}, {1, 1}} {

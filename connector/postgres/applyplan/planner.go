@@ -358,11 +358,22 @@ func (p *Planner) openSteps(order Order) {
 		p.openInserts()
 		p.updates()
 		p.openDeletes()
-		return
+	} else {
+		p.openDeletes()
+		p.updates()
+		p.openInserts()
 	}
-	p.openDeletes()
-	p.updates()
-	p.openInserts()
+	p.openMarks()
+}
+
+// openMarks begins the steps that delete what others of the window store: that is
+// what the target keeps of the rows.
+func (p *Planner) openMarks() {
+	for _, tw := range slices.Backward(p.window.byRank) {
+		if tw.hasMarks {
+			tw.marks = p.step(Deletes, tw.target)
+		}
+	}
 }
 
 func (p *Planner) openDeletes() {
@@ -413,7 +424,7 @@ func (p *Planner) updateStep(tw *tableWork, row entrain.Row) *Step {
 	return &p.steps[i]
 }
 
-// deal puts a net operation that deletes or inserts into its steps.
+// deal puts a net operation that deletes, inserts or marks into its steps.
 func (p *Planner) deal(n *net) {
 	tw := &p.window.tables[n.table]
 	if n.state == deleted || n.state == replaced {
@@ -426,6 +437,12 @@ func (p *Planner) deal(n *net) {
 		item := n.item
 		item.Key = nil
 		s := &p.steps[tw.inserts]
+		s.Items = append(s.Items, item)
+	}
+	if n.marked {
+		item := n.item
+		item.Op, item.Row = Delete, nil
+		s := &p.steps[tw.marks]
 		s.Items = append(s.Items, item)
 	}
 }

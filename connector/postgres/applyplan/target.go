@@ -41,6 +41,9 @@ type Target struct {
 	// Cascaded says that rows of this table can be gone before their delete
 	// event comes, because their parent's delete took them along.
 	Cascaded bool
+	// KeepsDeleted says that a delete marks its row, which stays with the values that
+	// it has, and that an insert of the key takes the mark away.
+	KeepsDeleted bool
 	// Double is set for the double of a table; see [entrain.Table.Shadow].
 	Double *Double
 }

@@ -12,6 +12,11 @@ type Table struct {
 	// Remove is what a delete does: "" for a DELETE, else what follows SET of the UPDATE
 	// that marks a row as deleted.
 	Remove string
+	// Live is a condition on rows t that are not marked as deleted; "" for none.
+	Live string
+	// Replay says that the changes were delivered before, so that one that is stale is
+	// what was to be expected, and not queued.
+	Replay bool
 	// Overriding stands before the values of an INSERT, Conflict behind ON CONFLICT.
 	Overriding, Conflict string
 }
@@ -67,13 +72,17 @@ func queue(reason, shut string) string {
 
 // gated is the statement that does what do says if the compare lets it pass, and notes
 // the version with the state; more is a further condition.
-func gated(state, more, do string) string {
+func (t *Table) gated(state, more, do string) string {
+	shut := "NOT " + openSQL + " AND "
+	if t.Replay {
+		shut += reasonSQL + " <> 'stale' AND "
+	}
 	return knownSQL +
 		"gate AS (INSERT INTO entrain.row_version AS g (relation, key, era, version, ordinal, state)\n" +
 		"SELECT $1, $2, $3, $4, $5, '" + state + "' FROM floor WHERE " + newSQL + " > " + floorSQL + more + "\n" +
 		"ON CONFLICT (relation, key) DO UPDATE SET era = EXCLUDED.era, version = EXCLUDED.version, ordinal = EXCLUDED.ordinal, state = EXCLUDED.state\n" +
 		"WHERE (g.era, g.version, g.ordinal) < " + newSQL + " RETURNING 1),\n" +
-		"done AS (" + do + "),\n" + queue(reasonSQL, "NOT "+openSQL+" AND ") +
+		"done AS (" + do + "),\n" + queue(reasonSQL, shut) +
 		"SELECT 1 FROM gate UNION ALL SELECT 1 FROM late UNION ALL SELECT 1 FROM late"
 }
 
@@ -84,12 +93,13 @@ func (t *Table) Put(values []Value) string {
 	for i, v := range values {
 		names[i], args[i] = v.Column, arg(i)
 	}
-	return gated("w", "", "INSERT INTO "+t.Name+" AS t ("+strings.Join(names, ", ")+") "+t.Overriding+
+	return t.gated("w", "", "INSERT INTO "+t.Name+" AS t ("+strings.Join(names, ", ")+") "+t.Overriding+
 		"SELECT "+strings.Join(args, ", ")+" WHERE "+openSQL+" ON CONFLICT "+t.Conflict)
 }
 
 // Patch sets some columns of a row that is there. The parameters of the key follow the
-// fixed ones, then those of set. Without the row, the change is in the queue, and the
+// fixed ones, then those of set. Without the row, or if it is marked
+// as deleted, the change is in the queue, and the
 // row's version is what it was.
 func (t *Table) Patch(key, set []Value) string {
 	list := make([]string, len(set))
@@ -97,11 +107,14 @@ func (t *Table) Patch(key, set []Value) string {
 		list[i] = v.Column + " = " + arg(len(key)+i)
 	}
 	where := match(key)
+	if t.Live != "" {
+		where += " AND " + t.Live
+	}
 	do := "SELECT 1"
 	if len(list) > 0 {
 		do = "UPDATE " + t.Only + " AS t SET " + strings.Join(list, ", ") + " WHERE " + where + " AND " + openSQL
 	}
-	return gated("p", " AND EXISTS (SELECT FROM "+t.Only+" AS t WHERE "+where+") AND NOT EXISTS (SELECT FROM old WHERE state = 'd')", do)
+	return t.gated("p", " AND EXISTS (SELECT FROM "+t.Only+" AS t WHERE "+where+") AND NOT EXISTS (SELECT FROM old WHERE state = 'd')", do)
 }
 
 // Delete removes a row, or marks it as deleted. The parameters of the key follow the
@@ -109,9 +122,9 @@ func (t *Table) Patch(key, set []Value) string {
 func (t *Table) Delete(key []Value) string {
 	where := match(key) + " AND " + openSQL
 	if t.Remove != "" {
-		return gated("d", "", "UPDATE "+t.Only+" AS t SET "+t.Remove+" WHERE "+where)
+		return t.gated("d", "", "UPDATE "+t.Only+" AS t SET "+t.Remove+" WHERE "+where)
 	}
-	return gated("d", "", "DELETE FROM "+t.Only+" AS t WHERE "+where)
+	return t.gated("d", "", "DELETE FROM "+t.Only+" AS t WHERE "+where)
 }
 
 // Park puts a change into the queue that cannot be applied late, for the reason, unless
