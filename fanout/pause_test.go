@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -153,6 +154,28 @@ func TestReplay(t *testing.T) {
 		}
 		if _, err := f.Replay(t.Context(), Replay{Sink: "c"}); err == nil {
 			t.Error("replayed for a sink that there is not")
+		}
+	})
+}
+
+// TestPausedInReplay: a sink that is paused while it gets a stretch once more ends the
+// replay, which nobody would go on with.
+func TestPausedInReplay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, rigConfig{})
+		versions(r.source, 6)
+		f, end := r.start(&memory{}, r.sink("a", well))
+		defer end()
+		events := 0
+		replay := Replay{Sink: "a", From: Mark{Version: 2000}, Wants: func(string, string) bool {
+			if events++; events == 3 {
+				do(t, f.Pause(Pause{Sink: "a"}))
+				<-time.After(time.Minute) // the delivery ends
+			}
+			return true
+		}}
+		if got, err := f.Replay(t.Context(), replay); err == nil || !strings.Contains(err.Error(), "has ended") || got[0].Taken != 2 {
+			t.Errorf("replay into a sink that was paused meanwhile: %+v, %v", got, err)
 		}
 	})
 }

@@ -240,3 +240,36 @@ func TestAttemptTimeout(t *testing.T) {
 		end()
 	})
 }
+
+// TestReplayIsAnAttempt: a sink that hangs is given up in a replay, too: nothing flows
+// meanwhile.
+func TestReplayIsAnAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := entraintest.NewMemorySource(entraintest.MemorySourceConfig{})
+		s := &server{}
+		box := &letterBox{letters: map[string]parking.Letter{}}
+		p, sink, end := started(t, src, s, pipeline.Options{Retry: pipeline.Retry{Attempt: 10 * time.Second}, DeadLetters: &pipeline.DeadLetters{Store: box}})
+		want := later(src, 2)
+		<-time.After(time.Minute)
+		lost := parking.Letter{Event: entraintest.Insert(entraintest.StandardTable(), entraintest.Text("77"), entraintest.Null, entraintest.Null, entraintest.Null), At: time.Now()}
+		lost.Event.Tx = &entrain.Transaction{Stream: &entrain.Stream{Source: "source", Incarnation: "memory"}, Version: 1}
+		if err := box.Park(t.Context(), []parking.Letter{lost}); err != nil {
+			t.Fatal(err)
+		}
+		s.set(hangs)
+		begun := time.Now()
+		if n, err := p.Replay(t.Context(), nil); err == nil || n != 0 || time.Since(begun) != 10*time.Second {
+			t.Errorf("replayed %d in %s: %v", n, time.Since(begun), err)
+		}
+		s.set(well)
+		want = append(want, later(src, 2)...)
+		<-time.After(time.Minute)
+		if n, err := p.Replay(t.Context(), nil); err != nil || n != 1 {
+			t.Errorf("replayed %d: %v", n, err)
+		}
+		if got, want := sink.IDs(), append(want, lost.Event.ID()); !slices.Equal(got, want) {
+			t.Errorf("delivered %v, want %v", got, want)
+		}
+		end()
+	})
+}

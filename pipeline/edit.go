@@ -43,13 +43,7 @@ func (d *desk) replayEdited(ctx context.Context, s *session, o Order) error {
 	if len(o.Letters) != 1 || strings.HasSuffix(o.Letters[0], "/") {
 		return errors.New("one dead letter is changed at a time: name it by the id of its event")
 	}
-	if s.position().IsZero() {
-		return errors.New("nothing was delivered yet")
-	}
-	letters, err := d.chosen(ctx, o.Letters)
-	if err == nil {
-		err = d.inOrder(ctx, letters)
-	}
+	letters, err := d.toReplay(ctx, s, o.Letters)
 	if err != nil {
 		return err
 	}
@@ -63,7 +57,7 @@ func (d *desk) replayEdited(ctx context.Context, s *session, o Order) error {
 	if err := d.opt.Audit(records); err != nil {
 		return fmt.Errorf("write down what was changed: %w", err)
 	}
-	if err := s.writer.Write(ctx, &entrain.Batch{Events: d.again(letters), Through: s.position()}); err != nil {
+	if err := s.attempt(ctx, &entrain.Batch{Events: d.again(letters), Through: s.position()}); err != nil {
 		return &replayError{err} // the session is over
 	}
 	return d.remove(ctx, letters)
@@ -84,6 +78,9 @@ func edit(l *parking.Letter, edits []Edit) ([]EditRecord, error) {
 			return nil, fmt.Errorf("table %s has no column %q", e.Table, one.Column)
 		case e.Table.Columns[i].Key:
 			return nil, fmt.Errorf("column %q of %s is part of the row's key, which is not changed: it would be another row", one.Column, e.Table)
+		}
+		if _, twice := values[i]; twice {
+			return nil, fmt.Errorf("column %q was named twice", one.Column)
 		}
 		values[i] = one.Value
 		r := EditRecord{Event: e.ID(), Table: e.Table.String(), Column: one.Column, To: one.Value}

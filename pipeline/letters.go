@@ -45,8 +45,10 @@ type LetterStore interface {
 type desk struct {
 	opt  *DeadLetters // nil: there are none, and what is refused ends the pipeline
 	p    *Pipeline
-	asks chan ask // for the goroutine that writes
+	asks chan ask      // for the goroutine that writes
+	gone chan struct{} // closed when Run ends: nobody answers any more
 
+	looked  int              // how many places were seen to have no letters that were left
 	pending []parking.Letter // stored, while the batch that they were in is not durable
 
 	letters atomic.Int64 // how many there are
@@ -55,6 +57,7 @@ type desk struct {
 	lot     *parking.Lot
 	loaded  bool
 	alerted bool
+	parks   int // how often letters were added
 }
 
 // ask is what the writing goroutine is to do between two batches.
@@ -90,7 +93,7 @@ func (s *session) asks() <-chan ask {
 }
 
 func newDesk(p *Pipeline, o *DeadLetters) *desk {
-	d := &desk{opt: o, p: p, asks: make(chan ask)}
+	d := &desk{opt: o, p: p, asks: make(chan ask), gone: make(chan struct{})}
 	if o != nil {
 		d.lot = parking.New(o.Rules)
 	}
@@ -99,8 +102,8 @@ func newDesk(p *Pipeline, o *DeadLetters) *desk {
 
 // begin is called when a session begins.
 func (d *desk) begin(ctx context.Context) error {
-	if d.opt == nil {
-		return nil
+	if err := d.noneLeft(ctx); err != nil || d.opt == nil {
+		return err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -116,6 +119,27 @@ func (d *desk) begin(ctx context.Context) error {
 	d.lot.Add(letters)
 	d.loaded = true
 	d.alert()
+	return nil
+}
+
+// noneLeft sees once that no letters are where none are kept any more.
+func (d *desk) noneLeft(ctx context.Context) error {
+	for ; d.looked < len(d.p.opt.LeftLetters); d.looked++ {
+		letters, err := d.p.opt.LeftLetters[d.looked].Letters(ctx)
+		if entrain.IsRetryable(err) {
+			return fmt.Errorf("look for dead letters that were left: %w", err)
+		}
+		if err != nil || len(letters) == 0 {
+			continue // what may not be read was not kept by us
+		}
+		parking.Arrange(letters)
+		return &entrain.Stop{
+			Code: "dead_letters_left",
+			What: fmt.Sprintf("%d dead letters are kept of the time before dead_letter was changed in FILE, the first is %s", len(letters), letters[0].Event.ID()),
+			Why:  "later changes of their rows would come before them, and the letters, replayed one day, would put old values in the place of newer ones",
+			Next: "put dead_letter back into FILE as it was; entrain run FILE; then, in another terminal: entrain dlq replay FILE --all, or, if nobody needs them: entrain dlq drop FILE --all",
+		}
+	}
 	return nil
 }
 
@@ -152,6 +176,7 @@ func (d *desk) sort(ctx context.Context, b *entrain.Batch, delays *backoff) (*en
 		return nil, 0, entrain.Retryable(err)
 	}
 	if len(letters) > 0 {
+		d.parks++
 		if err := d.opt.Store.Park(ctx, letters); err != nil {
 			d.lot.Remove(letters)
 			return nil, 0, entrain.Retryable(fmt.Errorf("store %d dead letters: %w", len(letters), err))
@@ -217,9 +242,16 @@ func (p *Pipeline) Letters(ctx context.Context) ([]parking.Letter, error) {
 // them then. ids are those of events, or of transactions (with a / at the end);
 // none for all. Letters that come behind others that are not among them are
 // refused. It may be called while Run works, from any goroutine, and returns when
-// it is done. What the sink refuses again stays, and those behind it.
+// it is done, or ctx ends and the letter at hand is done. What the sink refuses again
+// stays, and those behind it.
 func (p *Pipeline) Replay(ctx context.Context, ids []string) (int, error) {
-	return p.onLetters(ctx, func(ctx context.Context, s *session) (int, error) { return p.letters.replay(ctx, s, ids) })
+	return p.onLetters(ctx, func(work context.Context, s *session) (int, error) {
+		letters, err := p.letters.toReplay(work, s, ids)
+		if err != nil {
+			return 0, err
+		}
+		return p.letters.replay(work, s, replaying{asker: ctx, letters: letters})
+	})
 }
 
 // Drop removes dead letters for good; see [Pipeline.Replay] for ids.
@@ -258,25 +290,49 @@ func (p *Pipeline) onLetters(ctx context.Context, do func(ctx context.Context, s
 	return n, err
 }
 
+// errGone is said of what was asked of a delivery that ended. Behind a stream another
+// one is begun in its place, which knows nothing of it.
+var errGone = errors.New("the delivery has ended meanwhile; once it is tried again, type the command again: entrain status FILE")
+
 // ask has the writing goroutine do something between two transactions, and waits for
-// it.
+// it, as long as Run works.
 func (p *Pipeline) ask(ctx context.Context, do func(ctx context.Context, s *session) error) error {
 	a := ask{do: do, done: make(chan error, 1)}
 	select {
 	case p.letters.asks <- a:
+	case <-p.letters.gone:
+		return errGone
 	case <-ctx.Done():
 		return fmt.Errorf("the pipeline does not deliver at the moment: %w", ctx.Err()) // no session, or a large transaction
 	}
 	return <-a.done
 }
 
-// chosen are the stored letters that ids name, in the order of their events.
-func (d *desk) chosen(ctx context.Context, ids []string) ([]parking.Letter, error) {
+// stored returns all letters. What somebody removed from the store without a word is
+// forgotten here, too: nothing is to wait behind it any more.
+func (d *desk) stored(ctx context.Context) ([]parking.Letter, error) {
+	d.mu.Lock()
+	parks := d.parks
+	d.mu.Unlock()
 	all, err := d.opt.Store.Letters(ctx)
 	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(all, parking.Compare)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.loaded && parks == d.parks && d.lot.Keep(all) { // else some are newer than what was read
+		d.alert()
+	}
+	return all, nil
+}
+
+// chosen are the stored letters that ids name, in the order of their events.
+func (d *desk) chosen(ctx context.Context, ids []string) ([]parking.Letter, error) {
+	all, err := d.stored(ctx)
+	if err != nil {
+		return nil, err
+	}
+	parking.Arrange(all)
 	if len(ids) == 0 {
 		return all, nil
 	}
@@ -315,35 +371,51 @@ func (d *desk) remove(ctx context.Context, letters []parking.Letter) error {
 	return nil
 }
 
-// replay delivers letters, a source transaction at a time, at the position where the
-// sink is: the stream does not move.
-func (d *desk) replay(ctx context.Context, s *session, ids []string) (int, error) {
+// toReplay are the letters that ids name, if they can be replayed.
+func (d *desk) toReplay(ctx context.Context, s *session, ids []string) ([]parking.Letter, error) {
 	if s.position().IsZero() {
-		return 0, errors.New("nothing was delivered yet")
+		return nil, errors.New("nothing was delivered yet")
 	}
 	letters, err := d.chosen(ctx, ids)
-	if err != nil {
-		return 0, err
+	if err == nil {
+		err = d.inOrder(ctx, letters)
 	}
-	if err := d.inOrder(ctx, letters); err != nil {
-		return 0, err
-	}
-	done := 0
-	for done < len(letters) {
+	return letters, err
+}
+
+// replaying are letters that are delivered once more, until asker ends.
+type replaying struct {
+	asker   context.Context
+	letters []parking.Letter
+}
+
+// removeEvery is how long letters that were replayed stay at most: a removal may cost
+// a connection, or reading all letters, and what a crash leaves is delivered again.
+const removeEvery = 200 * time.Millisecond
+
+// replay delivers letters, a source transaction at a time, at the position where the
+// sink is: the stream does not move. It returns how many it has delivered and removed.
+func (d *desk) replay(ctx context.Context, s *session, r replaying) (int, error) {
+	removed, done, began := 0, 0, time.Now()
+	var failed error
+	for done < len(r.letters) && failed == nil {
 		n := done + 1
-		for n < len(letters) && sameTransaction(letters[n].Event.Tx, letters[done].Event.Tx) {
+		for n < len(r.letters) && sameTransaction(r.letters[n].Event.Tx, r.letters[done].Event.Tx) {
 			n++
 		}
-		part := letters[done:n]
-		if err := s.writer.Write(ctx, &entrain.Batch{Events: d.again(part), Through: s.position()}); err != nil {
-			return done, &replayError{err} // the session is over
+		if failed = s.attempt(ctx, &entrain.Batch{Events: d.again(r.letters[done:n]), Through: s.position()}); failed != nil {
+			failed = &replayError{failed} // the session is over
+		} else if done = n; r.asker.Err() != nil {
+			failed = r.asker.Err()
 		}
-		if err := d.remove(ctx, part); err != nil {
-			return done, err
+		if last := failed != nil || done == len(r.letters); done > removed && (last || time.Since(began) >= removeEvery) {
+			if err := d.remove(ctx, r.letters[removed:done]); err != nil {
+				return removed, errors.Join(failed, err)
+			}
+			removed, began = done, time.Now()
 		}
-		done = n
 	}
-	return done, nil
+	return removed, failed
 }
 
 // replayError says that the sink refused what was replayed.
@@ -375,7 +447,7 @@ func (d *desk) again(letters []parking.Letter) []entrain.Event {
 
 // inOrder refuses to deliver letters before others that they come behind.
 func (d *desk) inOrder(ctx context.Context, letters []parking.Letter) error {
-	all, err := d.opt.Store.Letters(ctx)
+	all, err := d.stored(ctx)
 	if err != nil {
 		return err
 	}
@@ -383,7 +455,7 @@ func (d *desk) inOrder(ctx context.Context, letters []parking.Letter) error {
 	for i := range letters {
 		among[letters[i].Event.ID()] = true
 	}
-	slices.SortFunc(all, parking.Compare)
+	parking.Arrange(all)
 	left := parking.New(d.opt.Rules)
 	for i := range all {
 		id := all[i].Event.ID()

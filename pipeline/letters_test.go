@@ -23,6 +23,7 @@ type letterBox struct {
 	mu      sync.Mutex
 	letters map[string]parking.Letter
 	away    int // calls of Park that fail from now on
+	removed int // calls of Unpark
 }
 
 func (b *letterBox) Letters(context.Context) ([]parking.Letter, error) {
@@ -49,6 +50,7 @@ func (b *letterBox) Park(_ context.Context, letters []parking.Letter) error {
 func (b *letterBox) Unpark(_ context.Context, ids []string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.removed++
 	for _, id := range ids {
 		delete(b.letters, id)
 	}
@@ -66,11 +68,15 @@ type picky struct {
 	mu      sync.Mutex
 	bad     map[string]bool // ids
 	refused int
+	each    func() // called by each write
 }
 
 func (k *picky) before(_ context.Context, b *entrain.Batch) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.each != nil {
+		k.each()
+	}
 	for i := range b.Events {
 		if id := b.Events[i].ID(); k.bad[id] {
 			k.refused++
@@ -259,6 +265,85 @@ func TestEachRefusalWaitsAlike(t *testing.T) {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// TestAskedWhenItHasEnded: an order that reaches a pipeline which has ended is answered:
+// behind a stream another one is in its place, and nobody would ever take it.
+func TestAskedWhenItHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := entraintest.NewMemorySource(entraintest.MemorySourceConfig{})
+		history(src, 3)
+		f := openOffice(t, src, pipeline.DeadLetters{}, "source/memory/2000/0")
+		f.end()
+		if _, err := f.Replay(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "has ended") {
+			t.Errorf("replayed by a pipeline that has ended: %v", err)
+		}
+	})
+}
+
+// TestReplayOfMany: what was replayed is removed together, since a removal costs as much
+// as reading all letters; what is refused ends that, and whoever asked can.
+func TestReplayOfMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := entraintest.NewMemorySource(entraintest.MemorySourceConfig{})
+		const many = 1000
+		bad := make([]string, many)
+		for i := range many {
+			src.Commit(entraintest.Insert(entraintest.StandardTable(), entraintest.Text(fmt.Sprint(i)), entraintest.Null, entraintest.Null, entraintest.Null))
+			bad[i] = fmt.Sprintf("source/memory/%d/0", 1000*(i+1))
+		}
+		f := openOffice(t, src, pipeline.DeadLetters{}, bad...)
+		defer f.end()
+		for range 100 {
+			<-time.After(time.Minute) // each refusal is a session
+		}
+		if n := len(f.box.ids()); n != many {
+			t.Fatalf("%d letters", n)
+		}
+		f.picky.mend()
+		f.picky.bad = map[string]bool{bad[600]: true}
+		if n, err := f.Replay(t.Context(), nil); err == nil || n != 600 || len(f.box.ids()) != many-600 || f.box.removed > 20 {
+			t.Errorf("replayed %d, %d are left, %d removals: %v", n, len(f.box.ids()), f.box.removed, err)
+		}
+		f.picky.mend()
+		asking, end := context.WithCancel(t.Context())
+		f.picky.each = end
+		if n, err := f.Replay(asking, nil); !errors.Is(err, context.Canceled) || n != 1 || len(f.box.ids()) != many-601 {
+			t.Errorf("replayed %d for nobody, %d are left: %v", n, len(f.box.ids()), err)
+		}
+		f.picky.each = nil
+		f.replay(t, many-601)
+	})
+}
+
+// TestLettersRemovedBehindUs: when somebody emptied the table of letters, what came behind
+// them waits until they are looked at, and not longer.
+func TestLettersRemovedBehindUs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := entraintest.NewMemorySource(entraintest.MemorySourceConfig{})
+		table := entraintest.StandardTable()
+		commit := func(v string) {
+			src.Commit(entraintest.Update(table, entraintest.Text("1"), entraintest.Text(v), entraintest.Text(v), entraintest.Null))
+			<-time.After(time.Minute)
+		}
+		src.Commit(entraintest.Insert(table, entraintest.Text("1"), entraintest.Text("a"), entraintest.Text("a"), entraintest.Null))
+		f := openOffice(t, src, pipeline.DeadLetters{}, "source/memory/2000/0")
+		defer f.end()
+		commit("b")
+		if got := f.box.ids(); !slices.Equal(got, idsOf(2000, 1)) {
+			t.Fatalf("letters %v", got)
+		}
+		if err := f.box.Unpark(t.Context(), idsOf(2000, 1)); err != nil {
+			t.Fatal(err)
+		}
+		if all, err := f.Letters(t.Context()); err != nil || len(all) != 0 || f.Status().DeadLetters != 0 {
+			t.Errorf("%d letters, %d are counted: %v", len(all), f.Status().DeadLetters, err)
+		}
+		commit("c")
+		if got := f.box.ids(); len(got) != 0 || !slices.Contains(f.sink.IDs(), "source/memory/3000/0") {
+			t.Errorf("it waits behind a letter that is gone: %v", got)
 		}
 	})
 }

@@ -54,6 +54,9 @@ type Options struct {
 	// DeadLetters, if set, let the pipeline go on without events that the sink
 	// refuses.
 	DeadLetters *DeadLetters
+	// LeftLetters are where dead letters may be from a time when they were kept there.
+	// Those that are there still are a stop: what comes behind them would overtake them.
+	LeftLetters []LetterStore
 	// Circuit, if set, has the pipeline pause when the sink fails again and again.
 	Circuit *Circuit
 	// Dedup, if set, takes changes out that the sink has already.
@@ -168,6 +171,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	}
 	delays := backoff{rules: p.opt.Retry}
 	defer p.unguard()
+	defer close(p.letters.gone)
 	defer p.seen.close()
 	for {
 		p.guard(ctx)

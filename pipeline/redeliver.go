@@ -92,7 +92,7 @@ func (s *session) redeliver(ctx context.Context, reader entrain.Reader, of stret
 		}
 		taken += int64(len(b.Events))
 		if len(b.Events) > 0 || last {
-			err = s.writer.Write(ctx, b)
+			err = s.attempt(ctx, b)
 		}
 		release(b)
 		if err != nil {

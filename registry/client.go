@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strings"
 	"sync"
@@ -120,6 +121,9 @@ func (c *Client) Register(ctx context.Context, r Request) (int, error) {
 		return id, nil
 	}
 	id, err := c.find(ctx, &r)
+	if err == nil && (id < 1 || id > math.MaxInt32) { // {} is an answer, too, of what is no registry
+		err = c.stopRefused(&r, fmt.Errorf("the answer has no schema's id (%d)", id))
+	}
 	if err != nil {
 		return 0, c.explain(&r, err)
 	}

@@ -230,6 +230,14 @@ func TestAway(t *testing.T) {
 			t.Errorf("status %d: %v", status, err)
 		}
 	}
+	for _, answer := range []string{"{}", `{"id":0}`, `{"id":-1}`, `{"id":4294967296}`} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, answer) }))
+		id, err := client(t, server.URL, nil).Register(t.Context(), request("a-value", record("id int")))
+		server.Close()
+		if wantStop(t, err, "schema_refused", "s.t"); id != 0 {
+			t.Errorf("%s became the id %d", answer, id)
+		}
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err = client(t, gone.URL, nil).Register(ctx, request("a-value", record("id int"))); !errors.Is(err, context.Canceled) {

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/user"
 	"path/filepath"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -22,17 +25,30 @@ type audit string
 // auditName is the file's name.
 const auditName = "audit.jsonl"
 
-// write appends records, a JSON object a line.
+// write appends records, a JSON object a line: all or none, also on a disk that is full.
 func (a audit) write(records []pipeline.EditRecord) error {
-	file, err := os.OpenFile(filepath.Join(string(a), auditName), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
+	for i := range records {
+		if err := enc.Encode(&records[i]); err != nil {
+			return err
+		}
+	}
+	file, err := os.OpenFile(filepath.Join(string(a), auditName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
-	enc := json.NewEncoder(file)
-	for i := range records {
-		err = errors.Join(err, enc.Encode(&records[i]))
+	size, err := file.Seek(0, io.SeekEnd)
+	if err == nil {
+		_, err = file.Write(text.Bytes())
 	}
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+	if err == nil {
+		err = file.Sync()
+	}
+	if err != nil { // half a line would spoil the next one
+		err = errors.Join(err, file.Truncate(size))
+	}
+	if err := errors.Join(err, file.Close()); err != nil {
 		return err
 	}
 	return store.SyncFolder(string(a)) // it may be new
@@ -76,6 +92,9 @@ func editsOf(set, null []string) (edits []pipeline.Edit, err error) {
 		column, value, ok := strings.Cut(text, "=")
 		if !ok || column == "" {
 			return nil, fmt.Errorf("--set %s: expected COLUMN=VALUE", text)
+		}
+		if !utf8.ValidString(text) { // JSON would put another character in its place
+			return nil, fmt.Errorf("--set %q: this is not UTF-8", text)
 		}
 		edits = append(edits, pipeline.Edit{Column: column, Value: &value})
 	}

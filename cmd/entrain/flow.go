@@ -151,7 +151,7 @@ func (p *program) delivery(l *loaded, end sinkEnd, at stream.Partition, from del
 	o.Dedup, o.Circuit = dedup, from.circuit
 	o.Source, o.Transform, o.Contracts, o.Snapshot, o.OnTableError = from.source, nil, nil, pipeline.Snapshot{}, pipeline.TableErrorStop
 	o.Store, o.Log, o.Relayed = positions{state}, env.Log, true
-	o.DeadLetters = l.deadLetters(letterOwner{sink, env.Pipeline, state.Folder()})
+	l.keepLetters(&o, letterOwner{sink, env.Pipeline, state.Folder()})
 	if maker, ok := sink.(interface{ MakesTables() bool }); ok && maker.MakesTables() && !l.bounded {
 		o.Lacking = from.lacking
 	}
@@ -312,7 +312,7 @@ func (l *loaded) options(p *program, sink entrain.Sink, state *store.Store) pipe
 	if state != nil {
 		o.Store = state
 		if l.log == nil {
-			o.DeadLetters = l.deadLetters(letterOwner{sink, l.file.Name, state.Folder()})
+			l.keepLetters(&o, letterOwner{sink, l.file.Name, state.Folder()})
 		}
 	}
 	return o

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"path/filepath"
 
@@ -71,6 +70,25 @@ type letterOwner struct {
 	folder string // of its state
 }
 
+// keepLetters has a delivery keep its dead letters, if the file says so.
+func (l *loaded) keepLetters(o *pipeline.Options, of letterOwner) {
+	o.DeadLetters = l.deadLetters(of)
+	table, hasTable := of.sink.(entrain.LetterKeeper)
+	d := l.file.DeadLetter
+	beside := !d.On() || d.Topic != "" || d.File != ""
+	if beside && hasTable {
+		o.LeftLetters = append(o.LeftLetters, letters.In(table))
+	}
+	if beside {
+		o.LeftLetters = append(o.LeftLetters, letters.In(defaultFile(of)))
+	}
+}
+
+// defaultFile has the letters of who names no place.
+func defaultFile(of letterOwner) *letters.File {
+	return letters.NewFile(filepath.Join(of.folder, "dead_letters.jsonl"), of.name)
+}
+
 // deadLetters is where a delivery keeps its dead letters; nil if the file has none.
 func (l *loaded) deadLetters(of letterOwner) *pipeline.DeadLetters {
 	d := l.file.DeadLetter
@@ -85,8 +103,10 @@ func (l *loaded) deadLetters(of letterOwner) *pipeline.DeadLetters {
 	switch {
 	case l.letters != nil:
 		keeper = l.letters.Keeper(of.name)
-	case d.File != "" || !ok:
-		keeper = letters.NewFile(cmp.Or(d.File, filepath.Join(of.folder, "dead_letters.jsonl")))
+	case d.File != "":
+		keeper = letters.NewFile(d.File, of.name)
+	case !ok:
+		keeper = defaultFile(of)
 	}
 	return &pipeline.DeadLetters{Store: letters.In(keeper), Rules: rules, Alert: d.AlertThreshold, Audit: audit(of.folder).write}
 }

@@ -7,12 +7,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/internal/store"
@@ -20,15 +22,16 @@ import (
 
 // File is an [entrain.LetterKeeper]: a file of JSON lines, each of which adds
 // letters or removes them. One process writes it, the one that has the pipeline's
-// state; others may read it meanwhile.
+// state; others may read it meanwhile. As long as it has lines it is one delivery's.
 type File struct {
-	path string
+	path, owner string
 
 	mu sync.Mutex
 }
 
-// NewFile returns the letters of a file, which is made when the first is kept.
-func NewFile(path string) *File { return &File{path: path} }
+// NewFile returns the letters of a delivery, by its name, in a file, which is made when
+// the first is kept.
+func NewFile(path, owner string) *File { return &File{path: path, owner: owner} }
 
 // Path is the file's name.
 func (f *File) Path() string { return f.path }
@@ -36,6 +39,7 @@ func (f *File) Path() string { return f.path }
 // line is one step. All letters of one call are in one line, which is there whole
 // or not at all: one that a crash cut off has no newline.
 type line struct {
+	Of   string   `json:"of,omitempty"` // whose letters; the first member
 	Keep []record `json:"keep,omitempty"`
 	Drop []string `json:"drop,omitempty"`
 }
@@ -68,12 +72,18 @@ func (f *File) read(ctx context.Context) (map[string]entrain.DeadLetter, int64, 
 	size := int64(0)
 	for number := 1; ctx.Err() == nil; number++ {
 		text, err := r.ReadBytes('\n')
-		if err != nil {
+		if errors.Is(err, io.EOF) {
 			return found, size, nil // the rest has no end: it was never there
+		}
+		if err != nil { // a disk that cannot read does not say that nothing is there
+			return nil, 0, fmt.Errorf("dead letters: %w", err)
 		}
 		var l line
 		if err := json.Unmarshal(text, &l); err != nil {
 			return nil, 0, f.damaged(number, err)
+		}
+		if l.Of != "" && l.Of != f.owner {
+			return nil, 0, f.foreign(l.Of)
 		}
 		size += int64(len(text))
 		for _, k := range l.Keep {
@@ -97,6 +107,34 @@ func (f *File) damaged(number int, err error) error {
 		Next: fmt.Sprintf("restore the file from a backup, or take the line out: sed -i.bak %dd %s; then: entrain run FILE", number, f.path),
 		Err:  err,
 	}
+}
+
+func (f *File) foreign(owner string) error {
+	return &entrain.Stop{
+		Code: "dead_letters_foreign",
+		What: fmt.Sprintf("%s has dead letters of %s, and this is %s", f.path, owner, f.owner),
+		Why:  "the letters of one would be delivered to the other's sink, or lost",
+		Next: fmt.Sprintf("set dead_letter.file in FILE to a file of its own; or, if %s has this name now: sed -i.bak 's/^{\"of\":\"%[1]s\"/{\"of\":\"%s\"/' %s; then: entrain run FILE",
+			owner, f.owner, f.path),
+	}
+}
+
+// lock waits until nobody else writes the file, as long as it is open, and sees that it is
+// this delivery's.
+func (f *File) lock(file *os.File) error {
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
+		return err
+	}
+	first := json.NewDecoder(io.NewSectionReader(file, 0, 4<<10))
+	for _, want := range []json.Token{json.Delim('{'), "of"} {
+		if token, err := first.Token(); err != nil || token != want {
+			return nil // it is empty, or of a version that did not say whose it is
+		}
+	}
+	if owner, err := first.Token(); err == nil && owner != f.owner {
+		return f.foreign(fmt.Sprint(owner))
+	}
+	return nil
 }
 
 // KeepLetters implements [entrain.LetterKeeper].
@@ -130,6 +168,7 @@ func (f *File) add(ctx context.Context, l line) (err error) {
 			err = fmt.Errorf("write dead letters to %s: %w", f.path, err)
 		}
 	}()
+	l.Of = f.owner
 	text, err := json.Marshal(l)
 	if err != nil {
 		return err
@@ -145,6 +184,9 @@ func (f *File) add(ctx context.Context, l line) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
+	if err := f.lock(file); err != nil {
+		return err
+	}
 	size, err := wholeLines(file)
 	if err == nil {
 		err = file.Truncate(size)

@@ -5,11 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -77,7 +80,7 @@ func ids(t *testing.T, f *File) []string {
 // there, and one that does not read is a stop, not a loss.
 func TestFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "below", "letters.jsonl")
-	f := NewFile(path)
+	f := NewFile(path, "shop")
 	if got := ids(t, f); got != nil {
 		t.Errorf("a file that is not there has %v", got)
 	}
@@ -90,7 +93,7 @@ func TestFile(t *testing.T) {
 	must(f.KeepLetters(t.Context(), []entrain.DeadLetter{letter("a"), letter("b")}))
 	must(f.KeepLetters(t.Context(), []entrain.DeadLetter{letter("b"), letter("c")}))
 	must(f.DropLetters(t.Context(), []string{"a", "x"}))
-	if got := ids(t, NewFile(path)); !slices.Equal(got, []string{"b", "c"}) {
+	if got := ids(t, NewFile(path, "shop")); !slices.Equal(got, []string{"b", "c"}) {
 		t.Errorf("kept %v", got)
 	}
 	text, err := os.ReadFile(path)
@@ -118,5 +121,61 @@ func TestFile(t *testing.T) {
 	cancel()
 	if f.KeepLetters(ctx, []entrain.DeadLetter{letter("z")}) == nil {
 		t.Error("kept without a context")
+	}
+}
+
+// TestFileThatCannotBeRead: letters that the disk does not give are not taken for
+// letters that are not there, of which the rest would be removed with the file.
+func TestFileThatCannotBeRead(t *testing.T) {
+	f := NewFile(t.TempDir(), "shop") // it opens, and reads as EISDIR
+	if all, err := f.Letters(t.Context()); err == nil {
+		t.Errorf("read %v out of what cannot be read", all)
+	}
+}
+
+// TestFileOfTwo: two pipelines that are given one file lose none of each other's letters
+// and deliver none of them; the way out that is printed works.
+func TestFileOfTwo(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "letters.jsonl")
+	shop, copies := NewFile(path, "shop"), NewFile(path, "shop:copy")
+	if err := shop.KeepLetters(t.Context(), []entrain.DeadLetter{letter("a")}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := copies.Letters(t.Context())
+	for _, err := range []error{err, copies.KeepLetters(t.Context(), []entrain.DeadLetter{letter("b")}), copies.DropLetters(t.Context(), []string{"a"})} {
+		var stop *entrain.Stop
+		if !errors.As(err, &stop) || stop.Code != "dead_letters_foreign" {
+			t.Errorf("another one's letters: %v", err)
+		}
+	}
+	var stop *entrain.Stop
+	errors.As(err, &stop)
+	_, command, _ := strings.Cut(stop.Next, "has this name now: ")
+	command, _, _ = strings.Cut(command, "; then")
+	if out, err := exec.Command("sh", "-c", command).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", command, err, out)
+	}
+	if got := ids(t, copies); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("it has %v now", got)
+	}
+}
+
+// TestFileFilledAtOnce: several that write one file keep all.
+func TestFileFilledAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "letters.jsonl")
+	var work sync.WaitGroup
+	for w := range 4 {
+		f := NewFile(path, "shop")
+		work.Go(func() {
+			for i := range 50 {
+				if err := f.KeepLetters(t.Context(), []entrain.DeadLetter{letter(fmt.Sprint(w, "/", i))}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	work.Wait()
+	if got := ids(t, NewFile(path, "shop")); len(got) != 200 {
+		t.Errorf("%d of 200 are there", len(got))
 	}
 }

@@ -6,8 +6,6 @@ package parking
 
 import (
 	"bytes"
-	"cmp"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -28,30 +26,6 @@ const (
 	// Events takes out the one event, and later ones of the same row (P3).
 	Events
 )
-
-// Letter is one event that was taken out: a dead letter.
-type Letter struct {
-	// Event is a copy that belongs to the letter.
-	Event entrain.Event
-	// Reason is what the sink said of the event; empty if it said nothing of it.
-	Reason string
-	// Class is the name of the stop, or the kind of error, that Reason is of.
-	Class string
-	// Behind is the id of an event that was taken out before, because of which
-	// this one was: one of its transaction, or of one of its rows. Empty for one
-	// that was refused itself.
-	Behind string
-	// Attempts is how often the sink refused the event.
-	Attempts int
-	// First and At are when it did so first, and when the event was taken out.
-	First, At time.Time
-}
-
-// Compare orders letters as their events came: what is refused first is not always
-// what came first.
-func Compare(a, b Letter) int {
-	return cmp.Or(cmp.Compare(a.Event.Tx.Version, b.Event.Tx.Version), cmp.Compare(a.Event.Ordinal, b.Event.Ordinal))
-}
 
 // Rules say when and how much is taken out.
 type Rules struct {
@@ -129,6 +103,33 @@ func (l *Lot) Remove(letters []Letter) {
 			l.each(e, func(k row) { l.count(k, -1, "") })
 		}
 	}
+}
+
+// Keep forgets all letters but these, and reports whether there were others. Letters
+// that are not known are not added: they are of events that went another way.
+func (l *Lot) Keep(these []Letter) (forgot bool) {
+	there := make(map[string]struct{}, len(these))
+	for i := range these {
+		there[these[i].Event.ID()] = struct{}{}
+	}
+	for id := range l.letters {
+		if _, kept := there[id]; kept {
+			continue
+		}
+		forgot = true
+		break
+	}
+	if !forgot {
+		return false
+	}
+	before := l.letters
+	l.letters, l.rows, l.tables = map[string]struct{}{}, map[uint64]place{}, map[string]place{}
+	for i := range these {
+		if _, known := before[these[i].Event.ID()]; known {
+			l.add(&these[i].Event)
+		}
+	}
+	return true
 }
 
 // Len is how many letters there are.
@@ -216,6 +217,7 @@ func (l *Lot) Sort(b *entrain.Batch, now time.Time) (*entrain.Batch, []Letter, e
 			n++
 		}
 		if err := s.transaction(rest[:n]); err != nil {
+			l.Remove(s.out) // nobody stores them
 			return nil, nil, err
 		}
 		rest = rest[n:]
@@ -228,7 +230,7 @@ func (l *Lot) Sort(b *entrain.Batch, now time.Time) (*entrain.Batch, []Letter, e
 }
 
 // anything reports whether an event could have to be taken out.
-func (l *Lot) anything() bool { return len(l.refused) > 0 || len(l.tables) > 0 || l.open.out }
+func (l *Lot) anything() bool { return len(l.refused) > 0 || len(l.letters) > 0 || l.open.out }
 
 // left notes in the middle of what a batch ended.
 func (l *Lot) left(b *entrain.Batch, last transaction) {
@@ -297,7 +299,7 @@ func (s *sorting) single(e *entrain.Event) {
 		s.take(e, l.letter(r))
 		return
 	}
-	if behind, found := l.touches(e); found {
+	if behind, found := l.behind(e); found {
 		s.take(e, Letter{Behind: behind})
 		return
 	}
@@ -314,11 +316,23 @@ func (l *Lot) why(run []entrain.Event, id string) (Letter, bool) {
 		if run[i].Op == entrain.OpRead {
 			continue
 		}
-		if behind, found := l.touches(&run[i]); found {
+		if behind, found := l.behind(&run[i]); found {
 			return Letter{Behind: behind}, true
 		}
 	}
 	return Letter{}, false
+}
+
+// behind returns the id of a letter because of which an event is taken out: one of its
+// rows, or its own, which a process left that ended before the position was behind it.
+func (l *Lot) behind(e *entrain.Event) (id string, found bool) {
+	if e.Table == nil { // of the others their rows tell
+		id = e.ID()
+		if _, known := l.letters[id]; known {
+			return id, true
+		}
+	}
+	return l.touches(e)
 }
 
 func (l *Lot) letter(r *refusal) Letter {
@@ -341,67 +355,6 @@ func (s *sorting) take(e *entrain.Event, why Letter) {
 		why.First = s.now
 	}
 	s.out = append(s.out, why)
-}
-
-// row is a row of a table, or all of them.
-type row struct {
-	table string
-	hash  uint64
-	all   bool
-}
-
-// each calls do for every row that an event changes.
-func (l *Lot) each(e *entrain.Event, do func(k row)) {
-	switch {
-	case e.Op == entrain.OpTruncate && e.Truncate != nil:
-		for _, t := range e.Truncate.Tables {
-			do(row{table: t.String(), all: true})
-		}
-	case e.Table == nil || e.Op == entrain.OpSchema || e.Op == entrain.OpReadEnd:
-	default:
-		k, ok := l.key(e.Table, e.After, e.Before)
-		if ok {
-			do(k)
-		}
-		if old, ok2 := l.key(e.Table, e.Before, nil); ok2 && (!ok || old != k) {
-			do(old)
-		}
-	}
-}
-
-// key returns which row an image is of; false for no image.
-func (l *Lot) key(t *entrain.Table, image, other entrain.Row) (row, bool) {
-	if image == nil {
-		return row{}, false
-	}
-	k := row{table: t.String(), all: true}
-	if t.FullIdentity {
-		return k, true
-	}
-	var h maphash.Hash
-	h.SetSeed(l.seed)
-	h.WriteString(k.table)
-	for i := range t.Columns {
-		if !t.Columns[i].Key {
-			continue
-		}
-		k.all = false
-		v, state := image.Column(i, len(t.Columns))
-		if state == entrain.Unchanged && other != nil {
-			v, state = other.Column(i, len(t.Columns))
-		}
-		if state == entrain.Unchanged {
-			return row{table: k.table, all: true}, true
-		}
-		h.WriteByte(byte(state))
-		h.Write(binary.AppendUvarint(nil, uint64(len(v))))
-		h.Write(v)
-	}
-	k.hash = h.Sum64()
-	if k.all {
-		k.hash = 0
-	}
-	return k, true
 }
 
 // touches returns the id of a letter of one of the rows of an event.
@@ -427,9 +380,6 @@ func (l *Lot) Before(e *entrain.Event) string {
 	behind, _ := l.touches(e)
 	return behind
 }
-
-// whole is the hash under which the letters about all rows of a table are.
-func (l *Lot) whole(table string) uint64 { return maphash.String(l.seed, "\x00"+table) }
 
 func (l *Lot) count(k row, n int, id string) {
 	if k.all {

@@ -37,7 +37,7 @@ const (
   (extract(epoch FROM first_at) * 1000000)::bigint::text, (extract(epoch FROM parked_at) * 1000000)::bigint::text, body::text
 FROM entrain.dead_letter WHERE pipeline = $1`
 
-	keepLettersSQL = `INSERT INTO entrain.dead_letter
+	keepLettersSQL = `INSERT INTO entrain.dead_letter (pipeline, id, table_name, op, class, reason, behind, attempts, first_at, parked_at, body)
 SELECT $1, x.id, x.table_name, x.op, x.class, x.reason, x.behind, x.attempts, x.first_at, x.parked_at, x.body
 FROM json_to_recordset($2::json) AS x(id text, table_name text, op text, class text, reason text, behind text,
   attempts integer, first_at timestamptz, parked_at timestamptz, body json)
