@@ -89,7 +89,8 @@ func (p *program) runPipeline(ctx context.Context, l *loaded) error {
 	p.log.Info("pipeline starts", "pipeline", l.file.Name, "pid", os.Getpid(), "state", state.Folder())
 	var reload func() *work
 	if !l.bounded {
-		reload = (&reloader{p: p, now: l, build: build}).again
+		left := func(next *loaded) error { return next.noLettersLeft(ctx, state) }
+		reload = (&reloader{p: p, now: l, build: build, left: left}).again
 	}
 	err = p.runEngines(ctx, d, w, p.supervise(reload))
 	var atOnce signalled
