@@ -181,6 +181,10 @@ func (d *desk) log(letters []parking.Letter) {
 			"with", len(letters)-1, "breach", l.Reason)
 		return
 	}
+	if _, rows := d.p.opt.Sink.(entrain.RowKeeper); rows && keyless(l.Event.Table) {
+		d.p.log.Warn("a dead letter of a table without a key is replayed only if the target's table has one", "table", l.Event.Table.String(),
+			"next", "at the target: ALTER TABLE … ADD PRIMARY KEY (…), see docs/dead-letters.md")
+	}
 	d.p.log.Error("the sink refuses an event: it is a dead letter, and the others go on", "event", l.Event.ID(), "table", l.Event.Table.String(),
 		"with", len(letters)-1, "attempts", l.Attempts, "error", l.Reason)
 }
@@ -222,8 +226,11 @@ func (p *Pipeline) Letters(ctx context.Context) ([]parking.Letter, error) {
 // none for all. Letters that come behind others that are not among them are
 // refused. It may be called while Run works, from any goroutine, and returns when
 // it is done, or ctx ends and the letter at hand is done. What the sink refuses again
-// stays, and those behind it.
+// stays, and those behind it; without ids, the letters of other tables go on.
 func (p *Pipeline) Replay(ctx context.Context, ids []string) (int, error) {
+	if len(ids) == 0 {
+		return p.replayAll(ctx)
+	}
 	return p.onLetters(ctx, func(work context.Context, s *session) (int, error) {
 		letters, err := p.letters.toReplay(work, s, ids)
 		if err != nil {
@@ -366,6 +373,7 @@ func (d *desk) toReplay(ctx context.Context, s *session, ids []string) ([]parkin
 type replaying struct {
 	asker   context.Context
 	letters []parking.Letter
+	refused func(some []parking.Letter) // if set, is told what the sink did not take
 }
 
 // removeEvery is how long letters that were replayed stay at most: a removal may cost
@@ -383,6 +391,9 @@ func (d *desk) replay(ctx context.Context, s *session, r replaying) (int, error)
 			n++
 		}
 		if failed = s.attempt(ctx, &entrain.Batch{Events: d.again(r.letters[done:n]), Through: s.position()}); failed != nil {
+			if r.refused != nil {
+				r.refused(r.letters[done:n])
+			}
 			failed = &replayError{failed} // the session is over
 		} else if done = n; r.asker.Err() != nil {
 			failed = r.asker.Err()
