@@ -56,7 +56,7 @@ func (f *Fanout) Replay(ctx context.Context, r Replay) ([]Replayed, error) {
 	}
 	parts := f.sinks[at].at(r.Partition)
 	if f.holds(r.Sink, r.Partition) {
-		return nil, fmt.Errorf("sink %s stands still, and takes nothing: entrain sink resume FILE %[1]s", r.Sink)
+		return nil, errStill(r.Sink)
 	}
 	if len(parts) == 0 {
 		return nil, fmt.Errorf("this process delivers no such partition into sink %s at the moment: entrain status FILE lists them", r.Sink)
@@ -74,6 +74,25 @@ func (f *Fanout) Replay(ctx context.Context, r Replay) ([]Replayed, error) {
 		}
 	}
 	return all, nil
+}
+
+// errStill is said where something would be delivered into a sink that a person has
+// paused.
+func errStill(sink string) error {
+	return fmt.Errorf("sink %s stands still, and takes nothing: entrain sink resume FILE %[1]s", sink)
+}
+
+// Still returns an error if the delivery of an engine is to stand still: what it is asked
+// to do it does not do before it is resumed. It may be called from any goroutine.
+func (f *Fanout) Still(e *pipeline.Pipeline) error {
+	for _, s := range f.sinks {
+		for _, p := range s.at("") {
+			if p.engine == e && f.stands(s.Name, p.name) {
+				return errStill(s.Name)
+			}
+		}
+	}
+	return nil
 }
 
 // placed is a partition that is delivered.

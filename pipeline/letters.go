@@ -336,10 +336,14 @@ func (d *desk) chosen(ctx context.Context, ids []string) ([]parking.Letter, erro
 	}
 	for _, want := range ids {
 		if !used[want] {
-			return nil, fmt.Errorf("there is no dead letter %s", want)
+			return nil, noLetter(want)
 		}
 	}
 	return some, nil
+}
+
+func noLetter(id string) error {
+	return mistake("there is no dead letter %s; see: entrain dlq list FILE", id)
 }
 
 func (d *desk) remove(ctx context.Context, letters []parking.Letter) error {
@@ -452,7 +456,7 @@ func (d *desk) inOrder(ctx context.Context, letters []parking.Letter) error {
 		if !among[id] {
 			left.Add(all[i : i+1])
 		} else if first := left.Before(&all[i].Event); first != "" {
-			return fmt.Errorf("event %s comes behind %s, which is a dead letter, too: name both, or drop that one", id, first)
+			return mistake("event %s comes behind %s, which is a dead letter, too: name both, or drop that one", id, first)
 		}
 	}
 	return nil

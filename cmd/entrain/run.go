@@ -114,7 +114,9 @@ func (p *program) work(l *loaded, state *store.Store) (*work, error) {
 		o := l.options(p, l.sinks[0].sink, state)
 		o.Circuit = l.circuit()
 		if o.Dedup, err = l.dedup(l.file.Name); err == nil {
-			e, err = pipeline.New(o)
+			var one *pipeline.Pipeline
+			one, err = pipeline.New(o)
+			e = direct{one, l.sinks[0].section.Name}
 		}
 	}
 	if err != nil {
