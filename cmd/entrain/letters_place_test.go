@@ -26,6 +26,13 @@ func resection(t *testing.T, file, was, now string) {
 	}
 }
 
+func move(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.Rename(from, to); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestLettersThatAreLeftInAFile: letters in a file that is named are not forgotten when the
 // file is named no more: neither a SIGHUP nor a start goes on without them, also if the
 // file is gone. Once it has none the move is taken; teardown removes what it has.
@@ -62,13 +69,9 @@ func TestLettersThatAreLeftInAFile(t *testing.T) {
 		}
 	}
 	refused(table)
-	if err := os.Rename(path, path+".away"); err != nil {
-		t.Fatal(err)
-	}
+	move(t, path, path+".away")
 	refused("the file is gone")
-	if err := os.Rename(path+".away", path); err != nil {
-		t.Fatal(err)
-	}
+	move(t, path+".away", path)
 	resection(t, w.file, table, none)
 	refused(none)
 	if o := invoke(t, map[string]string{"SOURCE_URL": pgtest.SourceURL(w.source), "TARGET_URL": pgtest.TargetURL(w.target)}, "teardown", w.file); !strings.Contains(o.stdout, "2 dead letters of shop in the file "+path) {
@@ -85,9 +88,7 @@ func TestLettersThatAreLeftInAFile(t *testing.T) {
 	w.signal(t, syscall.SIGHUP)
 	pgtest.Eventually(t, patience, "the move is taken", func() bool { return strings.Contains(w.stderr.String(), "starts anew") })
 	w.until(t, w.file, "streaming", streams)
-	if err := os.Remove(path); err != nil {
-		t.Fatal(err)
-	}
+	move(t, path, path+".away")
 	w.end()
 	w.process = launchIn(t, "", env, "run", w.file)
 	w.until(t, w.file, "the old place is asked no more", streams)
