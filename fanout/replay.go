@@ -76,7 +76,7 @@ func (f *Fanout) replayable(r Replay) (parts []placed, err error) {
 		}
 		known = true
 		if f.holds(&s.Sink, r.Partition) {
-			return nil, fmt.Errorf("sink %s stands still, and takes nothing: entrain sink resume FILE %[1]s", s.full())
+			return nil, errStill(s.full())
 		}
 		if s.Lane != nil && s.Lane.Schedule != nil {
 			return nil, fmt.Errorf("sink %s is delivered by windows, and has no session to replay into: choose another class with --sink", s.full())
@@ -141,6 +141,25 @@ func (f *Fanout) Met(ctx context.Context, r Replay, enough func(*entrain.Table) 
 		})
 		if err != nil || found {
 			return err
+		}
+	}
+	return nil
+}
+
+// errStill is said where something would be delivered into a sink that a person has
+// paused.
+func errStill(sink string) error {
+	return fmt.Errorf("sink %s stands still, and takes nothing: entrain sink resume FILE %[1]s", sink)
+}
+
+// Still returns an error if the delivery of an engine is to stand still: what it is asked
+// to do it does not do before it is resumed. It may be called from any goroutine.
+func (f *Fanout) Still(e *pipeline.Pipeline) error {
+	for _, s := range f.sinks {
+		for _, p := range s.at("") {
+			if p.engine == e && f.stands(&s.Sink, p.name) {
+				return errStill(s.full())
+			}
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,42 +33,92 @@ type EditRecord struct {
 	From        *string `json:"from"`
 	FromUnknown bool    `json:"from_unknown,omitempty"`
 	To          *string `json:"to"`
+	// Outcome is what came of it, Reason why the sink refused it. A record that is begun
+	// and has no other one behind it is of a process that was killed.
+	Outcome EditOutcome `json:"outcome"`
+	Reason  string      `json:"reason,omitempty"`
 }
 
+// EditOutcome is how far a changed letter has come.
+type EditOutcome string
+
+// The outcomes, in the order in which they are written down.
+const (
+	EditBegun     EditOutcome = "begun"     // it is about to be delivered
+	EditDelivered EditOutcome = "delivered" // the sink has it
+	EditRefused   EditOutcome = "refused"   // the sink has nothing of it, and the letter is as it was
+)
+
 // replayEdited delivers one letter with other values, once what was changed is written
-// down.
+// down, and what came of it behind that. Where transactions are parked whole, the rest of
+// its transaction is delivered with it (P4).
 func (d *desk) replayEdited(ctx context.Context, s *session, o Order) error {
 	if d.opt.Audit == nil {
 		return errors.New("changes of dead letters are written down nowhere")
 	}
-	if len(o.Letters) != 1 || strings.HasSuffix(o.Letters[0], "/") {
-		return errors.New("one dead letter is changed at a time: name it by the id of its event")
-	}
-	letters, err := d.toReplay(ctx, s, o.Letters)
+	letters, changed, err := d.toEdit(ctx, s, o)
 	if err != nil {
 		return err
 	}
-	records, err := edit(&letters[0], o.Edits)
+	records, err := edit(changed, o.Edits)
 	if err != nil {
 		return err
 	}
 	for i := range records {
-		records[i].At, records[i].By = time.Now().UTC(), o.By
+		records[i].By = o.By
 	}
-	if err := d.opt.Audit(records); err != nil {
-		return fmt.Errorf("write down what was changed: %w", err)
+	if err := d.audit(records, EditBegun, nil); err != nil {
+		return err
 	}
 	if err := s.attempt(ctx, &entrain.Batch{Events: d.again(letters), Through: s.position()}, s.writer.Write); err != nil {
-		return &replayError{err} // the session is over
+		return &replayError{errors.Join(err, d.audit(records, EditRefused, err))} // the session is over
 	}
-	return d.remove(ctx, letters)
+	said := d.audit(records, EditDelivered, nil) // what is delivered is no letter any more, said or not
+	return errors.Join(d.remove(ctx, letters), said)
+}
+
+// audit writes down what is changed, with what came of it.
+func (d *desk) audit(records []EditRecord, outcome EditOutcome, why error) error {
+	for i := range records {
+		records[i].At, records[i].Outcome, records[i].Reason = time.Now().UTC(), outcome, ""
+		if why != nil {
+			records[i].Reason = why.Error()
+		}
+	}
+	if err := d.opt.Audit(records); err != nil {
+		return fmt.Errorf("write down what was changed (%s): %w", outcome, err)
+	}
+	return nil
+}
+
+// toEdit are the letters that are delivered when one is changed, and that one.
+func (d *desk) toEdit(ctx context.Context, s *session, o Order) (letters []parking.Letter, changed *parking.Letter, err error) {
+	if len(o.Letters) != 1 || strings.HasSuffix(o.Letters[0], "/") {
+		return nil, nil, mistake("one dead letter is changed at a time: name it by the id of its event")
+	}
+	id := o.Letters[0]
+	if _, err := d.chosen(ctx, o.Letters); err != nil {
+		return nil, nil, err
+	}
+	together := o.Letters
+	if d.opt.Rules.Unit == parking.Transactions {
+		together = []string{id[:strings.LastIndexByte(id, '/')+1]}
+	}
+	if letters, err = d.toReplay(ctx, s, together); err != nil {
+		return nil, nil, err
+	}
+	i := slices.IndexFunc(letters, func(l parking.Letter) bool { return l.Event.ID() == id })
+	if i < 0 { // somebody has just removed it
+		return nil, nil, noLetter(id)
+	}
+	return letters, &letters[i], nil
 }
 
 // edit puts other values into a letter's row, and says what that changes.
 func edit(l *parking.Letter, edits []Edit) ([]EditRecord, error) {
 	e := &l.Event
 	if e.Table == nil || e.After == nil {
-		return nil, fmt.Errorf("event %s is a %s, which has no row to change", e.ID(), e.Op)
+		return nil, mistake("event %s is a %s, which has no row to change", e.ID(), e.Op)
 	}
 	values := map[int]*string{}
 	var records []EditRecord
@@ -75,12 +126,12 @@ func edit(l *parking.Letter, edits []Edit) ([]EditRecord, error) {
 		i := columnOf(e.Table, one.Column)
 		switch {
 		case i < 0:
-			return nil, fmt.Errorf("table %s has no column %q", e.Table, one.Column)
+			return nil, mistake("table %s has no column %q", e.Table, one.Column)
 		case e.Table.Columns[i].Key:
-			return nil, fmt.Errorf("column %q of %s is part of the row's key, which is not changed: it would be another row", one.Column, e.Table)
+			return nil, mistake("column %q of %s is part of the row's key, which is not changed: it would be another row", one.Column, e.Table)
 		}
 		if _, twice := values[i]; twice {
-			return nil, fmt.Errorf("column %q was named twice", one.Column)
+			return nil, mistake("column %q was named twice", one.Column)
 		}
 		values[i] = one.Value
 		r := EditRecord{Event: e.ID(), Table: e.Table.String(), Column: one.Column, To: one.Value}
@@ -92,7 +143,7 @@ func edit(l *parking.Letter, edits []Edit) ([]EditRecord, error) {
 		records = append(records, r)
 	}
 	if len(records) == 0 {
-		return nil, errors.New("no column was named")
+		return nil, mistake("no column was named")
 	}
 	e.After = withValues(e.After, len(e.Table.Columns), values)
 	return records, nil

@@ -54,6 +54,14 @@ func TestEditedLetter(t *testing.T) {
 		}
 		bad, b := "bad", "b"
 		records := []pipeline.EditRecord{{Column: second, From: &bad, To: &good}, {Column: table.Columns[2].Name, From: &b}, {Column: last, To: &one}}
+		for _, outcome := range []pipeline.EditOutcome{pipeline.EditBegun, pipeline.EditDelivered} {
+			for i := range records[:3] {
+				r := records[i]
+				r.Outcome = outcome
+				records = append(records, r)
+			}
+		}
+		records = records[3:]
 		for i := range records {
 			records[i].Event, records[i].Table, records[i].By, records[i].At = "source/memory/1000/0", table.String(), "ann", said[i].At
 		}

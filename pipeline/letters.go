@@ -88,27 +88,6 @@ func (d *desk) begin(ctx context.Context) error {
 	return nil
 }
 
-// noneLeft sees once that no letters are where none are kept any more.
-func (d *desk) noneLeft(ctx context.Context) error {
-	for ; d.looked < len(d.p.opt.LeftLetters); d.looked++ {
-		letters, err := d.p.opt.LeftLetters[d.looked].Letters(ctx)
-		if entrain.IsRetryable(err) {
-			return fmt.Errorf("look for dead letters that were left: %w", err)
-		}
-		if err != nil || len(letters) == 0 {
-			continue // what may not be read was not kept by us
-		}
-		parking.Arrange(letters)
-		return &entrain.Stop{
-			Code: "dead_letters_left",
-			What: fmt.Sprintf("%d dead letters are kept of the time before dead_letter was changed in FILE, the first is %s", len(letters), letters[0].Event.ID()),
-			Why:  "later changes of their rows would come before them, and the letters, replayed one day, would put old values in the place of newer ones",
-			Next: "put dead_letter back into FILE as it was; entrain run FILE; then, in another terminal: entrain dlq replay FILE --all, or, if nobody needs them: entrain dlq drop FILE --all",
-		}
-	}
-	return nil
-}
-
 // refuse notes what ended a session, and reports whether the pipeline goes on
 // without the events that it is about.
 func (d *desk) refuse(err error) bool {
@@ -198,6 +177,10 @@ func (d *desk) log(letters []parking.Letter) {
 		d.p.log.Error("an event breaks its contract: it is a dead letter, and the others go on", "event", l.Event.ID(), "table", l.Event.Table.String(),
 			"with", len(letters)-1, "breach", l.Reason)
 		return
+	}
+	if _, rows := d.p.opt.Sink.(entrain.RowKeeper); rows && keyless(l.Event.Table) {
+		d.p.log.Warn("a dead letter of a table without a key is replayed only if the target's table has one", "table", l.Event.Table.String(),
+			"next", "at the target: ALTER TABLE … ADD PRIMARY KEY (…), see docs/dead-letters.md")
 	}
 	if others > 0 {
 		d.p.log.Error("the sink refuses events: they are dead letters, and the others go on", "events", 1+others, "with", len(letters)-1-others,

@@ -59,8 +59,11 @@ func (p *Pipeline) Letters(ctx context.Context) ([]parking.Letter, error) {
 // none for all. Letters that come behind others that are not among them are
 // refused. It may be called while Run works, from any goroutine, and returns when
 // it is done, or ctx ends and the letter at hand is done. What the sink refuses again
-// stays, and those behind it.
+// stays, and those behind it; without ids, the letters of other tables go on.
 func (p *Pipeline) Replay(ctx context.Context, ids []string) (int, error) {
+	if len(ids) == 0 {
+		return p.replayAll(ctx)
+	}
 	return p.onLetters(ctx, func(work context.Context, s *session) (int, error) {
 		letters, err := p.letters.toReplay(work, s, ids)
 		if err != nil {
@@ -166,10 +169,14 @@ func (d *desk) chosen(ctx context.Context, ids []string) ([]parking.Letter, erro
 	}
 	for _, want := range ids {
 		if !used[want] {
-			return nil, fmt.Errorf("there is no dead letter %s", want)
+			return nil, noLetter(want)
 		}
 	}
 	return some, nil
+}
+
+func noLetter(id string) error {
+	return mistake("there is no dead letter %s; see: entrain dlq list FILE", id)
 }
 
 func (d *desk) remove(ctx context.Context, letters []parking.Letter) error {
@@ -203,6 +210,7 @@ func (d *desk) toReplay(ctx context.Context, s *session, ids []string) ([]parkin
 type replaying struct {
 	asker   context.Context
 	letters []parking.Letter
+	refused func(some []parking.Letter) // if set, is told what the sink did not take
 }
 
 // removeEvery is how long letters that were replayed stay at most: a removal may cost
@@ -220,6 +228,9 @@ func (d *desk) replay(ctx context.Context, s *session, r replaying) (int, error)
 			n++
 		}
 		if failed = s.attempt(ctx, &entrain.Batch{Events: d.again(r.letters[done:n]), Through: s.position()}, s.writer.Write); failed != nil {
+			if r.refused != nil {
+				r.refused(r.letters[done:n])
+			}
 			failed = &replayError{failed} // the session is over
 		} else if done = n; r.asker.Err() != nil {
 			failed = r.asker.Err()
@@ -278,7 +289,7 @@ func (d *desk) inOrder(ctx context.Context, letters []parking.Letter) error {
 		if !among[id] {
 			left.Add(all[i : i+1])
 		} else if first := left.Before(&all[i].Event); first != "" {
-			return fmt.Errorf("event %s comes behind %s, which is a dead letter, too: name both, or drop that one", id, first)
+			return mistake("event %s comes behind %s, which is a dead letter, too: name both, or drop that one", id, first)
 		}
 	}
 	return nil

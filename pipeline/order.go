@@ -1,6 +1,10 @@
 package pipeline
 
-import "github.com/entrainsync/entrain"
+import (
+	"fmt"
+
+	"github.com/entrainsync/entrain"
+)
 
 // Verb is what a person wants done.
 type Verb string
@@ -58,6 +62,18 @@ func (v Verb) command() string {
 
 // AboutLetters reports whether the verb is about dead letters.
 func (v Verb) AboutLetters() bool { return v == OrderReplay || v == OrderDrop || v == OrderEdit }
+
+// Mistake is why an order cannot be carried out as it was typed: it names what there is
+// not, or what cannot be asked for. Nothing was done.
+type Mistake struct {
+	// Text for people; commands in it have FILE in the place of the pipeline's file.
+	Text string
+}
+
+// Error implements error.
+func (m *Mistake) Error() string { return m.Text }
+
+func mistake(format string, args ...any) error { return &Mistake{fmt.Sprintf(format, args...)} }
 
 // Order is what a person wants done with a table while the pipeline runs.
 type Order struct {

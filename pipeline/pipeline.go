@@ -56,7 +56,7 @@ type Options struct {
 	DeadLetters *DeadLetters
 	// LeftLetters are where dead letters may be from a time when they were kept there.
 	// Those that are there still are a stop: what comes behind them would overtake them.
-	LeftLetters []LetterStore
+	LeftLetters []LeftLetters
 	// Circuit, if set, has the pipeline pause when the sink fails again and again.
 	Circuit *Circuit
 	// Dedup, if set, takes changes out that the sink has already.

@@ -87,7 +87,9 @@ func (p *program) check(ctx context.Context, l *loaded, o checkOptions) error {
 		parts = append(parts, stream)
 	}
 	for _, end := range l.sinks {
-		parts = append(parts, examine(ctx, part{name: end.part()}, end.sink, checkInput{delivered, o.timeout}))
+		sink := examine(ctx, part{name: end.part()}, end.sink, checkInput{delivered, o.timeout})
+		sink.park(deadLetters(l.file.DeadLetter.On()))
+		parts = append(parts, sink)
 	}
 	if l.letters != nil {
 		parts = append(parts, examine(ctx, part{name: "dead letters"}, l.letters, checkInput{timeout: o.timeout}))
@@ -117,6 +119,22 @@ func (p *program) check(ctx context.Context, l *loaded, o checkOptions) error {
 	}
 	return verdict(parts)
 }
+
+// parkedCodes are about values that a sink refuses of single rows.
+var parkedCodes = []string{"column_narrower", "column_type"}
+
+// park says of values that are refused what becomes of them with this file.
+func (of *part) park(letters deadLetters) {
+	const stops = "stops the pipeline"
+	for i := range of.report.Findings {
+		if f := &of.report.Findings[i]; bool(letters) && slices.Contains(parkedCodes, f.Code) {
+			f.Why = strings.Replace(f.Why, stops, "is a dead letter (one of a row that is copied "+stops+")", 1)
+		}
+	}
+}
+
+// deadLetters says whether the file has what is refused parked.
+type deadLetters bool
 
 // checkInput is what an examination goes by; source is nil if not known.
 type checkInput struct {

@@ -50,6 +50,14 @@ func TestCheckBeforeAndAfterItsFixes(t *testing.T) {
 		t.Errorf("output\n%s", found.stdout)
 	}
 
+	if strings.Contains(found.stdout, "dead letter") || !strings.Contains(found.stdout, "is refused and stops the pipeline") {
+		t.Errorf("without dead letters a value that is refused stops the pipeline:\n%s", found.stdout)
+	}
+	parking := writeFile(t, betweenTwo+"\ndead_letter: {}\n")
+	if o := invoke(t, env, "check", parking); !strings.Contains(o.stdout, "is refused and is a dead letter") {
+		t.Errorf("with dead letters it is one:\n%s%s", o.stdout, o.stderr)
+	}
+
 	script := invoke(t, env, "check", path, "--fix-sql", "--only", "replica_identity,table_missing,column_narrower")
 	if !strings.HasPrefix(script.stdout, "\\set ON_ERROR_STOP on\n") || !strings.Contains(script.stdout, "\n-- it has no primary key") {
 		t.Errorf("the script does not stop at an error, or does not say why it does what it does:\n%s", script.stdout)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -145,14 +146,24 @@ func (p *program) dlqShowCommand() *cobra.Command {
 					some = append(some, all[i])
 				}
 			}
-			if len(some) == 0 {
-				return usageError{fmt.Errorf("there is no dead letter %s; see: %s", strings.Join(args[1:], ", "), r.command("dlq list"))}
+			if err := r.haveAll(views, args[1:]); err != nil {
+				return err
 			}
 			return writeJSON(p.stdout, some)
 		},
 	}
 	f.addDir(cmd)
 	return cmd
+}
+
+// haveAll refuses words that name none of the letters, before anybody is asked anything.
+func (r running) haveAll(views []letterView, words []string) error {
+	for _, w := range words {
+		if !slices.ContainsFunc(views, func(v letterView) bool { return names([]string{w}, v.ID) }) {
+			return usageError{fmt.Errorf("there is no dead letter %s; see: %s", w, r.command("dlq list"))}
+		}
+	}
+	return nil
 }
 
 // names reports whether one of the words is the event's id, or that of its
@@ -193,7 +204,7 @@ func (p *program) dlqExportCommand() *cobra.Command {
 			if err := writeLines(out, all); err != nil {
 				return err
 			}
-			p.say("%d dead letters", len(all))
+			p.say("%s", counted(len(all), "dead letter"))
 			return nil
 		},
 	}
@@ -249,6 +260,9 @@ func (p *program) dlqOrderCommand(v letterVerb) *cobra.Command {
 				return err
 			}
 			_, before, err := r.letters(cmd.Context())
+			if err == nil {
+				err = r.haveAll(before, args[1:])
+			}
 			if err == nil && v.loses && !yes {
 				err = p.ask(fmt.Sprintf("drop %s of %s? Their changes are lost [y/N] ", someLetters(args[1:]), args[0]), "nothing was dropped")
 			}
@@ -263,9 +277,9 @@ func (p *program) dlqOrderCommand(v letterVerb) *cobra.Command {
 				again = append(slices.Clone(again), "--sink", sink)
 			}
 			err = replayNext(r.order(cmd.Context(), pipeline.Order{Do: v.order, Letters: args[1:], Sink: sink}), r.command("dlq "+v.name, again...))
-			_, after, counted := r.letters(cmd.Context())
-			if counted == nil {
-				p.say("%s %d dead letters, %d are left", v.done, max(0, len(before)-len(after)), len(after))
+			_, after, uncounted := r.letters(cmd.Context())
+			if uncounted == nil {
+				p.say("%s %s, %d are left", v.done, counted(max(0, len(before)-len(after)), "dead letter"), len(after))
 			}
 			return err
 		},
@@ -315,36 +329,66 @@ func (f *flow) Letters(ctx context.Context) ([]parking.Letter, error) {
 	return all, nil
 }
 
-// onLetters has each delivery do with its letters what was ordered.
+// direct is the engine of a file without a stream, whose one sink has a name all the
+// same.
+type direct struct {
+	*pipeline.Pipeline
+	sink string
+}
+
+// Do implements engine.
+func (d direct) Do(ctx context.Context, o pipeline.Order) error {
+	if o.Do.AboutLetters() && o.Sink != "" && o.Sink != d.sink {
+		return noSink(o.Sink, d.sink)
+	}
+	return d.Pipeline.Do(ctx, o)
+}
+
+func noSink(name string, known ...string) error {
+	return &pipeline.Mistake{Text: fmt.Sprintf("the pipeline has no sink %q, only %q", name, known)}
+}
+
+// onLetters has each delivery do with its letters what was ordered; nothing is done if
+// one of those that have some stands still.
 func (f *flow) onLetters(ctx context.Context, o pipeline.Order) error {
 	if o.Sink != "" && !f.knows(o.Sink) {
-		return fmt.Errorf("the pipeline has no sink %q", o.Sink)
+		return noSink(o.Sink, slices.Sorted(maps.Keys(f.cursors))...)
 	}
+	type share struct {
+		engine *pipeline.Pipeline
+		ids    []string
+	}
+	var shares []share
 	wanted := map[string]bool{}
 	for _, id := range o.Letters {
 		wanted[id] = true
 	}
 	for _, e := range f.out.Engines(o.Sink) {
 		mine, err := own(ctx, e, o.Letters)
+		if err == nil && len(mine) > 0 {
+			err = f.out.Still(e)
+		}
 		if err != nil {
 			return err
-		}
-		if len(mine) == 0 {
-			continue
 		}
 		for _, id := range mine {
 			delete(wanted, id)
 		}
-		part := o
-		if len(o.Letters) > 0 {
-			part.Letters = mine
-		}
-		if err := e.Do(ctx, part); err != nil {
-			return err
+		if len(mine) > 0 {
+			shares = append(shares, share{e, mine})
 		}
 	}
-	for id := range wanted {
-		return fmt.Errorf("there is no dead letter %s", id)
+	for _, id := range slices.Sorted(maps.Keys(wanted)) {
+		return &pipeline.Mistake{Text: fmt.Sprintf("there is no dead letter %s; see: entrain dlq list FILE", id)}
+	}
+	for _, s := range shares {
+		part := o
+		if len(o.Letters) > 0 {
+			part.Letters = s.ids
+		}
+		if err := s.engine.Do(ctx, part); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -60,7 +60,7 @@ func (p *program) dlqEditCommand() *cobra.Command {
 	var sink string
 	cmd := &cobra.Command{
 		Use:   "edit FILE|NAME ID --set COLUMN=VALUE",
-		Short: "Deliver one dead letter with other values, and remove it; what was changed is written down in the state's audit.jsonl",
+		Short: "Deliver one dead letter with other values, with the rest of its transaction if unit is transaction, and remove it; what was changed is written down in the state's audit.jsonl",
 		Args:  exactly(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := p.find(args[0], f)
@@ -71,11 +71,22 @@ func (p *program) dlqEditCommand() *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
+			_, before, err := r.letters(cmd.Context())
+			if err == nil {
+				err = r.haveAll(before, args[1:])
+			}
+			if err != nil {
+				return err
+			}
 			order := pipeline.Order{Do: pipeline.OrderEdit, Letters: args[1:], Edits: edits, By: whoIsIt(), Sink: sink}
 			if err := replayNext(r.order(cmd.Context(), order), r.command("dlq list")); err != nil {
 				return err
 			}
-			p.say("delivered %s with %d changed columns; the record is in %s of the delivery's state", args[1], len(edits), auditName)
+			with := ""
+			if _, after, err := r.letters(cmd.Context()); err == nil {
+				with = restOf(args[1], before, after)
+			}
+			p.say("delivered %s with %s%s; the record is in %s of the delivery's state", args[1], counted(len(edits), "changed column"), with, auditName)
 			return nil
 		},
 	}
@@ -84,6 +95,25 @@ func (p *program) dlqEditCommand() *cobra.Command {
 	cmd.Flags().StringArrayVar(&null, "null", nil, "a `COLUMN` that becomes NULL, may be repeated")
 	cmd.Flags().StringVar(&sink, "sink", "", "the sink whose letter it is, by its `name`, behind a stream")
 	return cmd
+}
+
+// restOf says how many other letters of the event's transaction were delivered with it.
+func restOf(id string, before, after []letterView) string {
+	tx := []string{id[:strings.LastIndexByte(id, '/')+1]}
+	left := map[string]bool{id: true}
+	for i := range after {
+		left[after[i].ID] = true
+	}
+	n := 0
+	for i := range before {
+		if names(tx, before[i].ID) && !left[before[i].ID] {
+			n++
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return ", and " + counted(n, "other letter") + " of its transaction"
 }
 
 // editsOf reads what was typed.

@@ -11,6 +11,7 @@ import (
 	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/internal/config"
 	"github.com/entrainsync/entrain/internal/demo"
+	"github.com/entrainsync/entrain/pipeline"
 )
 
 // The exit codes.
@@ -69,6 +70,7 @@ func exitCode(err error) int {
 	var stop *entrain.Stop
 	var placed *config.Error
 	var usage usageError
+	var mistake *pipeline.Mistake
 	var signal signalled
 	var unseen unexamined
 	switch {
@@ -80,7 +82,7 @@ func exitCode(err error) int {
 		return exitRuntime
 	case errors.As(err, &stop):
 		return exitEnvironment
-	case errors.As(err, &placed), errors.As(err, &usage):
+	case errors.As(err, &placed), errors.As(err, &usage), errors.As(err, &mistake):
 		return exitUsage
 	case errors.Is(err, demo.ErrDiffer), errors.Is(err, errFindings), errors.Is(err, errDiffer), errors.Is(err, errContracts):
 		return exitDiffer

@@ -72,16 +72,7 @@ type letterOwner struct {
 
 // keepLetters has a delivery keep its dead letters, if the file says so.
 func (l *loaded) keepLetters(o *pipeline.Options, of letterOwner) {
-	o.DeadLetters = l.deadLetters(of)
-	table, hasTable := of.sink.(entrain.LetterKeeper)
-	d := l.file.DeadLetter
-	beside := !d.On() || d.Topic != "" || d.File != ""
-	if beside && hasTable {
-		o.LeftLetters = append(o.LeftLetters, letters.In(table))
-	}
-	if beside {
-		o.LeftLetters = append(o.LeftLetters, letters.In(defaultFile(of)))
-	}
+	o.DeadLetters, o.LeftLetters = l.deadLetters(of), l.leftLetters(of)
 }
 
 // defaultFile has the letters of who names no place.
@@ -99,14 +90,7 @@ func (l *loaded) deadLetters(of letterOwner) *pipeline.DeadLetters {
 	if d.Unit == "event" {
 		rules.Unit = parking.Events
 	}
-	keeper, ok := of.sink.(entrain.LetterKeeper)
-	switch {
-	case l.letters != nil:
-		keeper = l.letters.Keeper(of.name)
-	case d.File != "":
-		keeper = letters.NewFile(d.File, of.name)
-	case !ok:
-		keeper = defaultFile(of)
-	}
-	return &pipeline.DeadLetters{Store: letters.In(keeper), Rules: rules, Alert: d.AlertThreshold, Audit: audit(of.folder).write}
+	at := l.letterPlace(of)
+	store := &notedLetters{LetterStore: letters.In(l.keeper(of, at)), note: noteOf(of), at: at}
+	return &pipeline.DeadLetters{Store: store, Rules: rules, Alert: d.AlertThreshold, Audit: audit(of.folder).write}
 }

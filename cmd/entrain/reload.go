@@ -15,6 +15,8 @@ type reloader struct {
 	now *loaded // what was accepted last
 	// build makes the engine of what the file says.
 	build func(*loaded) (*work, error)
+	// left refuses a file that would leave something behind.
+	left func(*loaded) error
 }
 
 // again returns what the file says now; nil if nothing is to change, which the
@@ -28,6 +30,9 @@ func (r *reloader) again() *work {
 	var w *work
 	if err == nil {
 		w, err = r.build(next)
+	}
+	if err == nil {
+		err = r.left(next)
 	}
 	if err != nil {
 		r.p.log.Error("SIGHUP: the configuration stays as it was", "error", err)

@@ -139,7 +139,7 @@ func TestReloader(t *testing.T) {
 	at := p.place.get()
 	var built []*loaded
 	refuse := errors.New("no such engine")
-	r := &reloader{p: p, now: l, build: func(l *loaded) (*work, error) {
+	r := &reloader{p: p, now: l, left: func(*loaded) error { return nil }, build: func(l *loaded) (*work, error) {
 		built = append(built, l)
 		if l.file.Pipeline.ShutdownTimeout == time.Second {
 			return nil, refuse

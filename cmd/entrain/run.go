@@ -89,7 +89,8 @@ func (p *program) runPipeline(ctx context.Context, l *loaded) error {
 	p.log.Info("pipeline starts", "pipeline", l.file.Name, "pid", os.Getpid(), "state", state.Folder())
 	var reload func() *work
 	if !l.bounded {
-		reload = (&reloader{p: p, now: l, build: build}).again
+		left := func(next *loaded) error { return next.noLettersLeft(ctx, state) }
+		reload = (&reloader{p: p, now: l, build: build, left: left}).again
 	}
 	err = p.runEngines(ctx, d, w, p.supervise(reload))
 	var atOnce signalled
@@ -113,7 +114,9 @@ func (p *program) work(l *loaded, state *store.Store) (*work, error) {
 		o := l.options(p, l.sinks[0].sink, state)
 		o.Circuit = l.circuit()
 		if o.Dedup, err = l.dedup(l.file.Name); err == nil {
-			e, err = pipeline.New(o)
+			var one *pipeline.Pipeline
+			one, err = pipeline.New(o)
+			e = direct{one, l.sinks[0].section.Name}
 		}
 	}
 	if err != nil {

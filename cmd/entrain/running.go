@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/internal/admin"
 	"github.com/entrainsync/entrain/pipeline"
 )
@@ -79,8 +81,38 @@ func (r running) explain(err error) error {
 	if errors.Is(err, admin.ErrNotRunning) {
 		return r.p.notRunning(r.what, r.folder)
 	}
-	return err
+	return r.filled(err)
 }
+
+// nextCommand is a command in the text of an error, with FILE for the pipeline.
+var nextCommand = regexp.MustCompile(`entrain ((?:[a-z]+ )+)FILE\b`)
+
+// filled puts the pipeline as it was named here into the commands that an error's text
+// has. Stops and what cannot be reached are filled in where they are shown.
+func (r running) filled(err error) error {
+	var stop *entrain.Stop
+	var unreachable *entrain.Unreachable
+	if err == nil || errors.As(err, &stop) || errors.As(err, &unreachable) {
+		return err
+	}
+	text := nextCommand.ReplaceAllStringFunc(err.Error(), func(found string) string {
+		return r.command(strings.TrimSpace(nextCommand.FindStringSubmatch(found)[1]))
+	})
+	if text == err.Error() {
+		return err
+	}
+	return &reworded{text, err}
+}
+
+// reworded is an error with another text.
+type reworded struct {
+	text string
+	err  error
+}
+
+func (e *reworded) Error() string { return e.text }
+
+func (e *reworded) Unwrap() error { return e.err }
 
 // command is a command about this pipeline, to be typed as it is: its words, and
 // what follows the pipeline's name.

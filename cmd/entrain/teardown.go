@@ -73,11 +73,15 @@ func (l *loaded) removals(ctx context.Context, held *store.Held) ([]entrain.Remo
 	if err != nil {
 		return nil, fmt.Errorf("look for what pipeline %s left: %w", l.file.Name, err)
 	}
+	others, err := l.lettersElsewhere(ctx, held.Folder())
+	if err != nil {
+		return nil, err
+	}
 	parts, err := l.statesOfDeliveries()
 	if err != nil {
 		return nil, err
 	}
-	all = append(all, parts...)
+	all = append(append(all, others...), parts...)
 	if held.Exists() {
 		all = append(all, entrain.Removal{
 			What: "state folder " + held.Folder(),

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/pipeline"
 )
 
 // failure is an error on its way to another process: what a person is told of
@@ -14,6 +15,8 @@ type failure struct {
 	// [entrain.Unreachable].
 	Stop        *stopAnswer        `json:"stop,omitempty"`
 	Unreachable *unreachableAnswer `json:"unreachable,omitempty"`
+	// Mistake as of [pipeline.Mistake].
+	Mistake bool `json:"mistake,omitempty"`
 	// Retryable as of [entrain.IsRetryable].
 	Retryable bool `json:"retryable,omitempty"`
 }
@@ -37,7 +40,10 @@ func pack(err error) failure {
 	f := failure{Error: err.Error(), Retryable: entrain.IsRetryable(err)}
 	var stop *entrain.Stop
 	var unreachable *entrain.Unreachable
+	var mistake *pipeline.Mistake
 	switch {
+	case errors.As(err, &mistake):
+		f.Mistake = true
 	case errors.As(err, &stop):
 		f.Stop = &stopAnswer{Code: stop.Code, What: stop.What, Why: stop.Why, Next: stop.Next, Data: stop.Data}
 		if stop.Err != nil {
@@ -57,6 +63,9 @@ func (f failure) unpack() error {
 			stop.Err = errors.New(s.Cause)
 		}
 		return stop
+	}
+	if f.Mistake {
+		return &pipeline.Mistake{Text: f.Error}
 	}
 	err := errors.New(f.Error)
 	if f.Retryable {

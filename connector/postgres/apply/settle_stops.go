@@ -21,7 +21,7 @@ func (c *catalog) stopNoArbiter(st *targetTable) error {
 	stop := &entrain.Stop{
 		Code: "key_index_missing",
 		What: fmt.Sprintf("table %s has no unique index at the target on what identifies its rows, or one that is deferrable", st.Table),
-		Why:  "while the table is copied, rows that are there already are replaced by key",
+		Why:  "while the table is copied, and when a dead letter is replayed, rows that may be there already are replaced by key",
 		Next: fmt.Sprintf("CREATE UNIQUE INDEX ON %s (%s);\n%s", st.sql, strings.Join(st.keyNames(), ", "), thenRun),
 	}
 	if st.late != "" {
