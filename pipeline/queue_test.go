@@ -120,7 +120,7 @@ func TestTrackerInvariants(t *testing.T) {
 		var tr tracker
 		t.Repeat(map[string]func(*rapid.T){
 			"read": func(t *rapid.T) {
-				tr.noteRead(&entrain.Batch{Events: make([]entrain.Event, rapid.IntRange(0, 3).Draw(t, "events"))})
+				tr.noteRead(&entrain.Batch{Events: make([]entrain.Event, rapid.IntRange(0, 3).Draw(t, "events"))}, time.Now())
 			},
 			"write": func(t *rapid.T) {
 				n := rapid.Uint64Range(0, tr.read-tr.written).Draw(t, "batches")
