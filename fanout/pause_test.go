@@ -179,3 +179,36 @@ func TestParseMark(t *testing.T) {
 		t.Error("compared wrongly")
 	}
 }
+
+// TestPausedIsBehind: a sink that stands still shows how far it is behind, also after a
+// restart; nothing while nothing waits, and nothing once it has all.
+func TestPausedIsBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, pauses := newRig(t, rigConfig{}), &memory{}
+		r.source = entraintest.NewMemorySource(entraintest.MemorySourceConfig{BatchEvents: 3, Now: time.Now})
+		history(r.source, 0, 10)
+		f, end := r.start(pauses, r.sink("a", well))
+		behind := func(seconds float64, some bool) {
+			t.Helper()
+			st := f.Sinks()[0].Status
+			if st.LagSeconds < seconds || st.LagSeconds > seconds+1 || some != (st.LagBytes > 0) {
+				t.Errorf("%.1f s and %d bytes behind, want %.1f s: %+v", st.LagSeconds, st.LagBytes, seconds, st)
+			}
+		}
+		do(t, f.Pause(Pause{Sink: "a"}))
+		<-time.After(20 * time.Second)
+		behind(0, false)
+		history(r.source, 10, 20)
+		<-time.After(12 * time.Second)
+		behind(12, true)
+		<-time.After(5 * time.Minute)
+		behind(312, true)
+		end()
+		f, end = r.start(pauses, r.sink("a", well)) // and a minute passes
+		behind(372, true)
+		do(t, f.Resume(Pause{Sink: "a"}))
+		<-time.After(time.Minute)
+		behind(0, false)
+		end()
+	})
+}

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/stream"
 )
 
 const (
@@ -127,6 +129,22 @@ func (r *reader) storeCursor(ctx context.Context) error {
 		r.stored = e.number
 	}
 	return err
+}
+
+// CursorAt implements [stream.CursorKeeper].
+func (l *Log) CursorAt(ctx context.Context, cursor string, p stream.Partition) (at entrain.Position, err error) {
+	seq, err := l.cfg.Backend.Open(ctx, string(p))
+	if err != nil {
+		return at, fmt.Errorf("open the stream of %s: %w", p, err)
+	}
+	values, err := seq.State.Values(ctx)
+	if err = errors.Join(err, seq.Close()); err != nil {
+		return at, fmt.Errorf("look into the stream of %s: %w", p, err)
+	}
+	if m, ok := readMarked(values[cursorPrefix+cursor]); ok && m.Number > 0 {
+		at = entrain.Position{Incarnation: seq.ID, Offset: strconv.FormatUint(m.Number, 10)}
+	}
+	return at, nil
 }
 
 // measure estimates what is there beyond the last message read, by the average
