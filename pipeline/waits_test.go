@@ -1,9 +1,13 @@
 package pipeline_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"math"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -12,6 +16,7 @@ import (
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/entraintest"
 	"github.com/entrainsync/entrain/pipeline"
+	"github.com/entrainsync/entrain/pipeline/parking"
 )
 
 // foreignLog is a source whose log has bytes that are not of the pipeline, and of
@@ -139,5 +144,97 @@ func TestLagOfBrokenSessions(t *testing.T) {
 		l.source.Disconnect(entrain.ErrDisconnected)
 		l.commit(time.Minute)
 		l.behind(500*time.Millisecond, 0.5)
+	})
+}
+
+// TestRetriesSaySo: what is logged of a session that will start again says when that
+// is, with a circuit that is open, too, and nothing that a person would type. The status
+// has that.
+func TestRetriesSaySo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := entraintest.NewMemorySource(entraintest.MemorySourceConfig{})
+		var said bytes.Buffer
+		refuses := true
+		sink := entraintest.NewMemorySink(entraintest.MemorySinkConfig{
+			Keeps: entraintest.KeepsPosition,
+			BeforeWrite: func(_ context.Context, b *entrain.Batch) error {
+				if len(b.Events) == 0 || !refuses {
+					return nil
+				}
+				failed := []entrain.FailedEvent{{ID: b.Events[0].ID(), Op: entrain.OpInsert, Err: errors.New("does not fit")}}
+				return &entrain.Stop{Code: "row_refused", Why: "no room", Next: "SELECT 1; then: entrain run FILE", Data: true, Err: &entrain.BatchError{Failed: failed}}
+			},
+			BeforeOpen: func(context.Context) error {
+				if !refuses {
+					return fmt.Errorf("no route: %w", entrain.ErrDisconnected)
+				}
+				return nil
+			},
+		})
+		p, err := pipeline.New(pipeline.Options{
+			Source: src, Sink: sink, Log: slog.New(slog.NewTextHandler(&said, nil)),
+			Circuit:     pipeline.NewCircuit(pipeline.CircuitRules{Failures: 1, Open: 10 * time.Minute}),
+			DeadLetters: &pipeline.DeadLetters{Store: &letterBox{letters: map[string]parking.Letter{}}, Rules: parking.Rules{Attempts: 1000}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- p.Run(ctx) }()
+		<-time.After(time.Second)
+		history(src, 1)
+		<-time.After(time.Minute)
+		if st := p.Status(); !strings.Contains(st.Error, "next: SELECT 1") {
+			t.Errorf("the status has no advice: %s", st.Error)
+		}
+		refuses = false
+		src.Disconnect(entrain.ErrDisconnected)
+		<-time.After(time.Minute)
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		text := said.String()
+		if !strings.Contains(text, "does not fit; no room\"") || strings.Contains(text, "SELECT") || strings.Contains(text, "entrain run") {
+			t.Errorf("of a refusal that is tried again the log has:\n%s", text)
+		}
+		last := text[strings.LastIndex(text, "session ended"):]
+		if !strings.Contains(last, "no route") || !strings.Contains(last, " in=10m0s") {
+			t.Errorf("of an open circuit the log has: %s", last)
+		}
+	})
+}
+
+// TestLagOfRefusedReplay: a replay that is refused ends the session; nothing of the
+// stream waits for that, however long the next session takes to begin.
+func TestLagOfRefusedReplay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		opens := 0
+		live := entraintest.NewMemorySource(entraintest.MemorySourceConfig{Now: time.Now, BeforeOpen: func(context.Context) error {
+			if opens++; opens > 1 {
+				<-time.After(22 * time.Second)
+			}
+			return nil
+		}})
+		tenUpdates(live)
+		f := openOffice(t, live, pipeline.DeadLetters{})
+		defer f.end()
+		<-time.After(time.Minute)
+		again := entraintest.NewMemorySource(entraintest.MemorySourceConfig{Bounded: true})
+		tenUpdates(again)
+		f.picky.bad["source/memory/9000/1"] = true
+		all := func(*entrain.Event) bool { return true }
+		if _, err := f.Redeliver(t.Context(), pipeline.Redelivery{Source: again, Wants: all}); err == nil {
+			t.Fatal("the replay was not refused")
+		}
+		<-time.After(20 * time.Second)
+		if st := f.Status(); st.Phase != "connecting" || st.LagSeconds != 0 {
+			t.Errorf("while the next session begins: %+v", st)
+		}
+		<-time.After(20 * time.Second)
+		if st := f.Status(); st.Phase != "streaming" || st.LagSeconds != 0 {
+			t.Errorf("behind that: %+v", st)
+		}
 	})
 }

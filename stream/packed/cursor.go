@@ -61,15 +61,16 @@ func (h *handed) ack(number uint64) bool {
 	return number <= h.acked.number
 }
 
-// pass counts the bytes through a marker as acknowledged, if nothing before it is
-// not. The cursor stays where it is: no sink has the marker's number, and what is
+// pass counts the bytes through a marker as acknowledged once everything before it is. The cursor stays where it is: no sink has the marker's number, and what is
 // behind a sink's position must not begin with a gap.
 func (h *handed) pass(end uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.ends) == 0 {
-		h.acked.end, h.known = end, true
+	if n := len(h.ends); n > 0 {
+		h.ends[n-1].end = end // counted with what is before it
+		return
 	}
+	h.acked.end, h.known = end, true
 }
 
 func (h *handed) last() (e handedEnd, known bool) {
