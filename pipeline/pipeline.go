@@ -192,7 +192,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		}
 		p.count(err)
 		wait := delays.next(err, rand.Float64())
-		p.log.Warn("session ended, will start again", "error", withoutAdvice(err), "in", max(wait, p.opt.Circuit.left(time.Now())).Round(time.Millisecond))
+		p.log.Warn("session ended, will start again", "error", errors.New(withoutAdvice(err)), "in", max(wait, p.opt.Circuit.left(time.Now())).Round(time.Millisecond))
 		if err := p.become(phaseConnecting, err); err != nil {
 			return err
 		}
