@@ -78,8 +78,7 @@ func (s *sink) setStill(p stream.Partition, to *still) {
 
 // noteGone keeps that the stream has no longer what the sink lacks; other errors pass.
 func (s *sink) noteGone(p stream.Partition, now *still, err error) {
-	var stop *entrain.Stop
-	if !errors.As(err, &stop) || stop.Code != codeOverrun {
+	if !isOverrun(err) {
 		s.log.Debug("how far a sink that stands still is behind cannot be seen", "partition", p, "error", err)
 		return
 	}
@@ -91,14 +90,22 @@ func (s *sink) noteGone(p stream.Partition, now *still, err error) {
 	now.gone = err
 }
 
+func isOverrun(err error) bool {
+	var stop *entrain.Stop
+	return errors.As(err, &stop) && stop.Code == codeOverrun
+}
+
 // lookBehind reads the first change that the sink lacks, and stays a while, since the
 // reader knows how much is there besides.
 func (s *sink) lookBehind(ctx context.Context, p stream.Partition, now *still) error {
 	from, err := s.standsAt(ctx, p)
-	if err != nil || from.IsZero() {
+	if err != nil {
 		return err
 	}
 	reader, err := s.f.opt.Stream.Read("", p).Open(ctx, from)
+	if from.IsZero() && isOverrun(err) {
+		return nil // where it begins will be said when it does
+	}
 	if err != nil {
 		return err
 	}
@@ -120,7 +127,7 @@ func (s *sink) lookBehind(ctx context.Context, p stream.Partition, now *still) e
 }
 
 // standsAt is the position of a delivery that stands still: of its last pipeline, or
-// else of its cursor in the stream; zero if nobody knows.
+// else of its cursor in the stream; zero for the beginning.
 func (s *sink) standsAt(ctx context.Context, p stream.Partition) (at entrain.Position, err error) {
 	s.mu.Lock()
 	if part := s.parts[p]; part != nil && part.engine != nil {
