@@ -174,3 +174,21 @@ func TestPartDroppedMeanwhile(t *testing.T) {
 		t.Errorf("nothing will come any more, and wait says %v", got)
 	}
 }
+
+// TestWaitsFromTheCommit: a change that is read late waits from its commit on, one of a
+// clock that is ahead from when it was read; what is durable does not wait.
+func TestWaitsFromTheCommit(t *testing.T) {
+	now := time.Unix(1000, 0)
+	of := func(at time.Time) *entrain.Batch {
+		return &entrain.Batch{Events: []entrain.Event{{Tx: &entrain.Transaction{CommitTime: at}}}}
+	}
+	var w waits
+	w.read(1, of(now.Add(-time.Minute)), now)
+	w.read(2, &entrain.Batch{}, now)
+	w.read(3, of(now.Add(time.Hour)), now)
+	for through, want := range []time.Time{now.Add(-time.Minute), now, now, {}} {
+		if w.durable(uint64(through)); !w.oldest().Equal(want) {
+			t.Errorf("behind batch %d the oldest is of %s, want %s", through, w.oldest(), want)
+		}
+	}
+}
