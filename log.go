@@ -61,6 +61,13 @@ type Cursorer interface {
 	Cursors(names []string)
 }
 
+// CursorKeeper is a Log that tells what readers have acknowledged.
+type CursorKeeper interface {
+	// CursorAt returns the last position that was stored under the cursor's name, which
+	// may be a little before the last one that was acknowledged; zero if none was.
+	CursorAt(ctx context.Context, cursor string, p Partition) (Position, error)
+}
+
 // Beginner is a Log in which a cursor can begin though the beginning is gone.
 type Beginner interface {
 	// Begin writes the definitions of tables, in the shape that sinks see, and has the

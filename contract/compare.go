@@ -88,6 +88,7 @@ const (
 	KindMissing  Kind = "missing"  // a promised column is not there
 	KindAdded    Kind = "added"    // a column is there that is not promised
 	KindType     Kind = "type"     // another type
+	KindWider    Kind = "wider"    // a target's type that holds all promised values and more
 	KindNullable Kind = "nullable" // NULL can occur, or cannot any more
 	KindKey      Kind = "key"      // something else identifies a row
 	KindNull     Kind = "null"     // a row has NULL where none is promised
@@ -181,6 +182,18 @@ func (s *Shape) key() string {
 	}
 	slices.Sort(names)
 	return strings.Join(names, ", ")
+}
+
+// Widened are differences at a target: one that has a wider type than is promised takes
+// all that is promised, and breaks nothing. It changes all.
+func Widened(all []Difference) []Difference {
+	for i := range all {
+		d := &all[i]
+		if d.Kind == KindType && parseType(d.Have).holds(parseType(d.Want)) {
+			d.Kind, d.Breaking = KindWider, false
+		}
+	}
+	return all
 }
 
 // Breaking reports whether any of the differences breaks the promise.

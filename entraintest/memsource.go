@@ -30,6 +30,9 @@ type MemorySourceConfig struct {
 	// and, from Read, ends the session.
 	BeforeOpen func(ctx context.Context) error
 	BeforeRead func(ctx context.Context) error
+	// Now, if not nil, is the clock that commit times are of; by default the same
+	// history has the same times.
+	Now func() time.Time
 }
 
 // MemorySource is a source whose history is in memory and grows by
@@ -76,6 +79,9 @@ func (s *MemorySource) Commit(events ...entrain.Event) entrain.Position {
 		Stream: &s.cfg.Stream, ID: 700 + n, Version: 1000 * n,
 		CommitTime: time.Unix(1_700_000_000+int64(n), 0).UTC(),
 	}}
+	if s.cfg.Now != nil {
+		t.tx.CommitTime = s.cfg.Now()
+	}
 	for i, e := range events {
 		e = cloneEvent(e)
 		e.Ordinal = uint64(i)

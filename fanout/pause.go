@@ -111,10 +111,13 @@ func (s *sink) running(ctx context.Context, p stream.Partition) (running context
 	stands, changed := s.f.look(&s.Sink, p)
 	for stands {
 		s.stood(p)
+		end := s.watchStill(ctx, p)
 		select {
 		case <-changed:
 			stands, changed = s.f.look(&s.Sink, p)
 		case <-ctx.Done():
+		}
+		if end(); ctx.Err() != nil {
 			return nil, nil
 		}
 	}

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/entraintest"
+	"github.com/entrainsync/entrain/stream"
 )
 
 // memory remembers pauses.
@@ -201,4 +203,101 @@ func TestParseMark(t *testing.T) {
 	if (Mark{Version: 5}).compare(tx) != 0 || (Mark{Version: 6}).compare(tx) != -1 || (Mark{Time: now.Add(-1)}).compare(tx) != 1 {
 		t.Error("compared wrongly")
 	}
+}
+
+// TestPausedIsBehind: a sink that stands still shows how far it is behind, also after a
+// restart; nothing while nothing waits, and nothing once it has all.
+func TestPausedIsBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, pauses := newRig(t, rigConfig{}), &memory{}
+		r.source = entraintest.NewMemorySource(entraintest.MemorySourceConfig{BatchEvents: 3, Now: time.Now})
+		history(r.source, 0, 10)
+		f, end := r.start(pauses, r.sink("a", well))
+		behind := func(seconds float64, some bool) {
+			t.Helper()
+			st := f.Sinks()[0].Status
+			if st.LagSeconds < seconds || st.LagSeconds > seconds+1 || some != (st.LagBytes > 0) {
+				t.Errorf("%.1f s and %d bytes behind, want %.1f s: %+v", st.LagSeconds, st.LagBytes, seconds, st)
+			}
+		}
+		do(t, f.Pause(Pause{Sink: "a"}))
+		<-time.After(20 * time.Second)
+		behind(0, false)
+		history(r.source, 10, 20)
+		<-time.After(12 * time.Second)
+		behind(12, true)
+		<-time.After(5 * time.Minute)
+		behind(312, true)
+		end()
+		f, end = r.start(pauses, r.sink("a", well)) // and a minute passes
+		behind(372, true)
+		do(t, f.Resume(Pause{Sink: "a"}))
+		<-time.After(time.Minute)
+		behind(0, false)
+		end()
+	})
+}
+
+// TestPausedBeforeItBegan: a sink that stands still and never had anything lacks all.
+func TestPausedBeforeItBegan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, pauses := newRig(t, rigConfig{}), &memory{saved: []Pause{{Sink: "b"}}}
+		r.source = entraintest.NewMemorySource(entraintest.MemorySourceConfig{Now: time.Now})
+		history(r.source, 0, 10)
+		f, end := r.start(pauses, r.sink("a", well), r.sink("b", well))
+		if st := f.Sinks()[1]; !st.Paused || st.Failed != "" || st.Status.LagSeconds < 50 || st.Status.LagBytes <= 0 {
+			t.Errorf("a sink that never began: %+v", st)
+		}
+		end()
+	})
+}
+
+// TestPausedIsOverrun: that the stream has no longer what a sink lacks that stands still
+// is shown while it does.
+func TestPausedIsOverrun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, rigConfig{})
+		history(r.source, 0, 10)
+		log := &forgetful{Log: r.log}
+		f := r.fanout(r.sink("a", well))
+		f.opt.Stream = log
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- f.Run(ctx) }()
+		<-time.After(time.Minute)
+		do(t, f.Pause(Pause{Sink: "a"}))
+		<-time.After(time.Minute)
+		if st := f.Sinks()[0]; st.Failed != "" {
+			t.Errorf("before: %+v", st)
+		}
+		log.gone.Store(true)
+		history(r.source, 10, 20)
+		<-time.After(3 * time.Minute)
+		if st := f.Sinks()[0]; !st.Paused || !strings.Contains(st.Failed, "stream_overrun") {
+			t.Errorf("behind that: %+v", st)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// forgetful is a log that has lost what readers without a cursor would read.
+type forgetful struct {
+	stream.Log
+	gone atomic.Bool
+}
+
+func (l *forgetful) Read(cursor string, p stream.Partition) entrain.Source {
+	if cursor == "" && l.gone.Load() {
+		return lost{}
+	}
+	return l.Log.Read(cursor, p)
+}
+
+type lost struct{}
+
+func (lost) Open(context.Context, entrain.Position) (entrain.Reader, error) {
+	return nil, &entrain.Stop{Code: codeOverrun, What: "gone"}
 }

@@ -47,6 +47,7 @@ type part struct {
 	since  time.Time          // when the first one of those in a row was
 	tries  int                // how many those are
 	next   time.Time          // when the window begins that is waited for
+	still  *still             // nil unless it stands still
 }
 
 // mended reports whether the try at hand has got further than the last one.
@@ -269,6 +270,7 @@ func (s *sink) status() []pipeline.SinkStatus {
 	var all []pipeline.SinkStatus
 	for name, p := range s.parts {
 		one := pipeline.SinkStatus{Name: s.full(), Partition: name, Paused: s.f.stands(&s.Sink, name)}
+		one.Status.Phase, one.Status.LagBytes = "stopped", -1
 		if !p.next.IsZero() {
 			next := p.next
 			one.Window = &next
@@ -276,14 +278,19 @@ func (s *sink) status() []pipeline.SinkStatus {
 		if p.engine != nil {
 			one.Status = p.engine.Status()
 		}
+		least := 0.0 // while it stands still
 		switch st := &one.Status; {
 		case p.failed != nil && mended(*st):
 			s.mended(name, p)
 		case p.failed != nil:
 			one.Failed = p.failed.Error()
 			st.LagSeconds = max(st.LagSeconds, time.Since(p.since).Seconds())
+			least = st.LagSeconds
 		case st.Phase == "connecting":
 			one.Failed = st.Error // empty before the first try has failed
+		}
+		if one.Paused && p.still != nil {
+			p.still.show(&one, least)
 		}
 		all = append(all, one)
 	}

@@ -99,6 +99,19 @@ func (c *Circuit) probe(now time.Time) time.Duration {
 	return 0
 }
 
+// left is how long nothing is tried from now on.
+func (c *Circuit) left(now time.Time) time.Duration {
+	if c == nil {
+		return 0
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state != circuitOpen {
+		return 0
+	}
+	return max(0, c.until.Sub(now))
+}
+
 // probes reports whether only one batch is to be tried.
 func (c *Circuit) probes() bool {
 	if c == nil {

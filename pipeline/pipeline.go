@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -199,7 +200,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		if p.letters.decided(err) {
 			wait = 0
 		}
-		p.log.Warn("session ended, will start again", "error", err, "in", wait.Round(time.Millisecond))
+		p.log.Warn("session ended, will start again", "error", errors.New(withoutAdvice(err)), "in", max(wait, p.opt.Circuit.left(time.Now())).Round(time.Millisecond))
 		if err := p.become(phaseConnecting, err); err != nil {
 			return err
 		}
@@ -209,6 +210,18 @@ func (p *Pipeline) Run(ctx context.Context) error {
 			return p.become(phaseStopped, nil)
 		}
 	}
+}
+
+// withoutAdvice is an error's text without what its stops would have a person type: the
+// pipeline goes on by itself.
+func withoutAdvice(err error) string {
+	text := err.Error()
+	for stop := (*entrain.Stop)(nil); errors.As(err, &stop) && stop != nil; err = stop.Err {
+		if stop.Next != "" {
+			text = strings.Replace(text, "; next: "+stop.Next, "", 1)
+		}
+	}
+	return text
 }
 
 // onlyReplay reports that a session ended by a replay that was refused.

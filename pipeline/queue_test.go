@@ -120,7 +120,7 @@ func TestTrackerInvariants(t *testing.T) {
 		var tr tracker
 		t.Repeat(map[string]func(*rapid.T){
 			"read": func(t *rapid.T) {
-				tr.noteRead(&entrain.Batch{Events: make([]entrain.Event, rapid.IntRange(0, 3).Draw(t, "events"))})
+				tr.noteRead(&entrain.Batch{Events: make([]entrain.Event, rapid.IntRange(0, 3).Draw(t, "events"))}, time.Now())
 			},
 			"write": func(t *rapid.T) {
 				n := rapid.Uint64Range(0, tr.read-tr.written).Draw(t, "batches")
@@ -172,5 +172,23 @@ func TestPartDroppedMeanwhile(t *testing.T) {
 	}
 	if got, _ := q.wait(t.Context(), nil, nil); got != ended {
 		t.Errorf("nothing will come any more, and wait says %v", got)
+	}
+}
+
+// TestWaitsFromTheCommit: a change that is read late waits from its commit on, one of a
+// clock that is ahead from when it was read; what is durable does not wait.
+func TestWaitsFromTheCommit(t *testing.T) {
+	now := time.Unix(1000, 0)
+	of := func(at time.Time) *entrain.Batch {
+		return &entrain.Batch{Events: []entrain.Event{{Tx: &entrain.Transaction{CommitTime: at}}}}
+	}
+	var w waits
+	w.read(1, of(now.Add(-time.Minute)), now)
+	w.read(2, &entrain.Batch{}, now)
+	w.read(3, of(now.Add(time.Hour)), now)
+	for through, want := range []time.Time{now.Add(-time.Minute), now, now, {}} {
+		if w.durable(uint64(through)); !w.oldest().Equal(want) {
+			t.Errorf("behind batch %d the oldest is of %s, want %s", through, w.oldest(), want)
+		}
 	}
 }

@@ -386,9 +386,7 @@ func (s *session) handDue(ctx context.Context, at entrain.Position) error {
 		if err := s.shapes.pass(ctx, due[i].batch); err != nil {
 			return err
 		}
-		s.p.mu.Lock()
-		s.fed.noteRead(due[i].batch)
-		s.p.mu.Unlock()
+		s.noteRead(due[i].batch)
 		if err := s.put(ctx, due[i].batch, &due[i]); err != nil {
 			return err
 		}

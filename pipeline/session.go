@@ -34,6 +34,7 @@ type session struct {
 	remembered bool             // the store knows that the sink has a position
 	owed       entrain.Position // durable, but not yet saved and confirmed; zero if none
 	saved      time.Time        // when the position was last saved
+	begun      time.Time        // when it was attached; guarded by p.mu
 }
 
 // session opens both ends, moves changes until one of them fails, the source
@@ -221,9 +222,7 @@ func (s *session) read(ctx context.Context) error {
 			free(b)
 			return err
 		}
-		s.p.mu.Lock()
-		s.fed.noteRead(b)
-		s.p.mu.Unlock()
+		s.noteRead(b)
 		if err := s.p.point(PointReceived); err != nil {
 			free(b)
 			return err
@@ -367,9 +366,6 @@ func (s *session) durable(work context.Context, b *entrain.Batch) error {
 	s.p.reached()
 	s.p.letters.durable()
 	forgotten := s.p.seen.durable(work)
-	if n := len(b.Events); n > 0 {
-		s.p.committed(b.Events[n-1].Tx.CommitTime)
-	}
 	if err := s.p.point(PointDurable); err != nil {
 		return err
 	}
@@ -409,6 +405,9 @@ func (s *session) settle(work context.Context) error {
 	}
 	s.p.mu.Lock()
 	s.fed.noteAcked()
+	if s.fed.events.acked > 0 {
+		s.p.state.recovered()
+	}
 	s.p.mu.Unlock()
 	s.delays.reset()
 	return s.p.point(PointAcked)

@@ -40,7 +40,7 @@ type state struct {
 	session   *session
 	past      counts    // of sessions that ended
 	writing   time.Time // since when the sink is at work, zero if it is not
-	committed time.Time // commit time of the last durable transaction
+	broken    time.Time // since when a change waits that a session had read when it broke; zero if none does
 	position  entrain.Position
 	unsettled settled // events that the last session left durable at position, unconfirmed
 }
@@ -75,8 +75,9 @@ type Status struct {
 	Incarnation string `json:"incarnation"`
 	// LagBytes of the source's log that are not delivered; -1 if not known.
 	LagBytes int64 `json:"lag_bytes"`
-	// LagSeconds between the commit of the last change that was delivered and
-	// now; 0 when everything read was delivered.
+	// LagSeconds is how long the oldest change waits that was read and is not
+	// delivered, from its commit on; while no session gets further, at least since when
+	// that is so. 0 when nothing waits, however much of the source's log is not ours.
 	LagSeconds float64 `json:"lag_seconds"`
 	// BufferedBytes are read but not yet handed to the sink.
 	BufferedBytes int `json:"buffered_bytes"`
@@ -130,7 +131,7 @@ func (p *Pipeline) become(to phase, cause error) error {
 	p.state.phase = to
 	if cause != nil {
 		p.state.lastErr = cause
-		if p.state.down.IsZero() {
+		if p.state.down.IsZero() && !onlyReplay(cause) { // a replay that was refused keeps nothing of the stream
 			p.state.down = time.Now()
 		}
 	}
@@ -151,6 +152,7 @@ func (p *Pipeline) attach(s *session) error {
 		p.state.past.add(p.state.unsettled) // the sink has kept them
 	}
 	p.state.session = s
+	s.begun = time.Now()
 	p.state.up = true
 	p.state.position, p.state.unsettled = s.fed.at, settled{}
 	return nil
@@ -161,6 +163,10 @@ func (p *Pipeline) detach(s *session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.state.past = p.totals()
+	if s.getsOn(time.Now()) {
+		p.state.recovered()
+	}
+	p.state.broken = earlier(p.state.broken, s.fed.waits.oldest())
 	p.state.position = s.fed.at
 	p.state.unsettled = s.fed.unconfirmed()
 	p.state.session = nil
@@ -170,6 +176,17 @@ func (p *Pipeline) detach(s *session) {
 func (p *Pipeline) lastPosition() entrain.Position {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.state.position
+}
+
+// Position returns what the sink was last known to have, also when Run has ended; zero
+// if no session was up. It may be called from any goroutine.
+func (p *Pipeline) Position() entrain.Position {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s := p.state.session; s != nil {
+		return s.fed.at
+	}
 	return p.state.position
 }
 
@@ -186,11 +203,47 @@ func (p *Pipeline) writing(since time.Time) {
 	p.state.writing = since
 }
 
-// committed notes the commit time of the last transaction that is durable.
-func (p *Pipeline) committed(at time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.state.committed = at
+// recovered notes that a session gets further, or has nothing to do.
+func (s *state) recovered() { s.down, s.broken = time.Time{}, time.Time{} }
+
+// quietFor is how long a session has read nothing before nothing is taken to wait
+// that the last one had read.
+const quietFor = 2 * time.Second
+
+// getsOn reports whether the session got further than those before, or has nothing to
+// do. The pipeline's mutex is held.
+func (s *session) getsOn(now time.Time) bool {
+	if s.fed.events.acked > 0 {
+		return true
+	}
+	return s.fed.events.read == 0 && (now.Sub(s.begun) >= quietFor || s.lag().Bytes == 0)
+}
+
+// noteRead counts a batch that was read.
+func (s *session) noteRead(b *entrain.Batch) {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	now := time.Now()
+	if s.fed.events.read == 0 && s.getsOn(now) {
+		s.p.state.recovered() // what was before says nothing of what comes now
+	}
+	s.fed.noteRead(b, now)
+}
+
+// lag is how far the reader is behind, as far as it knows.
+func (s *session) lag() entrain.Lag {
+	if lagger, ok := s.reader.(entrain.Lagger); ok {
+		return lagger.Lag()
+	}
+	return entrain.Lag{Bytes: -1}
+}
+
+// earlier is the earlier one of two times, of which zero is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // totals sums the past sessions and the one at work.
@@ -236,19 +289,20 @@ func (p *Pipeline) Status() Status {
 	if p.state.lastErr != nil {
 		st.Error = p.state.lastErr.Error()
 	}
-	at := p.state.position
+	at, waits := p.state.position, time.Time{}
 	if s := p.state.session; s != nil {
 		at = s.fed.at
 		st.BufferedBytes = s.queue.held()
 		p.describe(&st, s, now)
-		if s.fed.events.acked > 0 || st.Waiting == "source" && st.LagBytes <= 0 {
-			p.state.down = time.Time{}
+		if s.getsOn(now) {
+			p.state.recovered()
 		}
+		waits = s.fed.waits.oldest()
 	} else {
 		st.Reread = c.captured - c.applied - c.filtered - c.parked
 	}
-	if !p.state.down.IsZero() {
-		st.LagSeconds = max(st.LagSeconds, now.Sub(p.state.down).Seconds())
+	if since := earlier(earlier(p.state.down, p.state.broken), waits); !since.IsZero() {
+		st.LagSeconds = max(0, now.Sub(since).Seconds())
 	}
 	if retainer, ok := p.opt.Source.(entrain.Retainer); ok {
 		if r, known := retainer.Retained(); known {
@@ -269,14 +323,8 @@ func (p *Pipeline) Status() Status {
 func (p *Pipeline) describe(st *Status, s *session, now time.Time) {
 	inFlight := s.fed.events.read - s.fed.events.acked
 	st.Reread = p.state.past.captured - p.state.past.applied - p.state.past.filtered - p.state.past.parked
-	var lag entrain.Lag
-	if lagger, ok := s.reader.(entrain.Lagger); ok {
-		lag = lagger.Lag()
-		st.LagBytes = lag.Bytes
-	}
-	if inFlight > 0 && !p.state.committed.IsZero() {
-		st.LagSeconds = now.Sub(p.state.committed).Seconds()
-	}
+	lag := s.lag()
+	st.LagBytes = lag.Bytes
 	switch since := p.state.writing; {
 	case !since.IsZero():
 		st.Waiting, st.WaitingSeconds = "sink", now.Sub(since).Seconds()

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/entrainsync/entrain"
 )
@@ -19,11 +20,13 @@ type tracker struct {
 	filtered struct{ open, durable, acked int64 } // those of the events that were filtered
 	parked   struct{ open, durable, acked int64 } // and those that became dead letters
 	at       entrain.Position                     // of durable
+	waits    waits                                // of those that are not durable
 }
 
-// noteRead counts a batch that came from the source.
-func (t *tracker) noteRead(b *entrain.Batch) {
+// noteRead counts a batch that came from the source now.
+func (t *tracker) noteRead(b *entrain.Batch, now time.Time) {
 	t.read++
+	t.waits.read(t.read, b, now)
 	t.events.read += int64(len(b.Events) + b.Filtered)
 }
 
@@ -45,6 +48,7 @@ func (t *tracker) noteWritten(batches uint64, b *entrain.Batch, out outs) error 
 		return nil
 	}
 	t.durable = t.written
+	t.waits.durable(t.durable)
 	t.events.durable += t.open
 	t.filtered.durable += t.filtered.open
 	t.parked.durable += t.parked.open

@@ -19,6 +19,8 @@ type (
 	Assigner = entrain.Assigner
 	// Cursorer is [entrain.Cursorer].
 	Cursorer = entrain.Cursorer
+	// CursorKeeper is [entrain.CursorKeeper].
+	CursorKeeper = entrain.CursorKeeper
 	// Beginner is [entrain.Beginner].
 	Beginner = entrain.Beginner
 	// Rewinder is [entrain.Rewinder].

@@ -86,8 +86,12 @@ func viewOf(parts []part) checkView {
 // asked for by its code is shown in any case.
 func writeFindings(out io.Writer, parts []part, o checkOptions) error {
 	var all []entrain.Finding
+	var unseen []string
 	for _, of := range parts {
 		all = append(all, of.report.Findings...)
+		if of.err != nil {
+			unseen = append(unseen, of.name)
+		}
 	}
 	slices.SortStableFunc(all, func(a, b entrain.Finding) int { return int(b.Status) - int(a.Status) })
 	counts := map[entrain.FindingStatus]int{}
@@ -97,8 +101,12 @@ func writeFindings(out io.Writer, parts []part, o checkOptions) error {
 			writeFinding(out, f)
 		}
 	}
-	_, err := fmt.Fprintf(out, "%s, %s, %d ok\n", plural(counts[entrain.FindingError], "error"), plural(counts[entrain.FindingWarning], "warning"),
-		counts[entrain.FindingOK])
+	cut := ""
+	if len(unseen) > 0 {
+		cut = "; cut short, not examined: " + strings.Join(unseen, ", ")
+	}
+	_, err := fmt.Fprintf(out, "%s, %s, %d ok%s\n", plural(counts[entrain.FindingError], "error"), plural(counts[entrain.FindingWarning], "warning"),
+		counts[entrain.FindingOK], cut)
 	return err
 }
 

@@ -116,7 +116,8 @@ func (mute) Check(ctx context.Context, _ *entrain.Report) (entrain.Report, error
 }
 
 func TestCheckIsBounded(t *testing.T) {
-	p, _ := talk(source)
+	p, said := talk(source)
+	p.stdout = said
 	l, err := p.load(writeFile(t, toFile))
 	if err != nil {
 		t.Fatal(err)
@@ -128,6 +129,9 @@ func TestCheckIsBounded(t *testing.T) {
 	}
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v does not say why", err)
+	}
+	if text := said.String(); !strings.Contains(text, " ok; cut short, not examined: source\n") {
+		t.Errorf("the summary does not say that it is none:\n%s", text)
 	}
 }
 

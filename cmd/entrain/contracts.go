@@ -142,11 +142,13 @@ func orDash(text string) string {
 	return shorten(oneLine(text))
 }
 
-// countDiffs sums up.
+// countDiffs sums up; what is only wider at a target is as it may be.
 func countDiffs(all []contractDiff) (differences, breaking int) {
 	for _, of := range all {
 		for _, d := range of.Differences {
-			differences++
+			if d.Kind != contract.KindWider {
+				differences++
+			}
 			if d.Breaking {
 				breaking++
 			}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -264,6 +265,12 @@ func TestSchemaDiff(t *testing.T) {
 		pgtest.Exec(f.t, f.target, `ALTER TABLE item RENAME TO thing`, `ALTER TABLE thing RENAME note TO remark`)
 		none := invoke(f.t, f.env, "schema", "diff", f.file)
 		none.want(f.t, exitOK, "table public.other has no contract")
+		pgtest.Exec(f.t, f.target, `ALTER TABLE thing ALTER remark TYPE text`)
+		wider := invoke(f.t, f.env, "schema", "diff", f.file)
+		wider.want(f.t, exitOK)
+		if row := regexp.MustCompile(`(?m)^public\.item +sink +remark +wider +character varying\(10\) +text +no$`); !row.MatchString(wider.stdout) {
+			f.t.Errorf("what is wider at the target:\n%s", wider.stdout)
+		}
 		pgtest.Exec(f.t, f.target, `ALTER TABLE thing ALTER remark TYPE varchar(5), ADD own int`)
 		pgtest.Exec(f.t, f.source, `ALTER TABLE item ADD more int NOT NULL, ALTER extra DROP NOT NULL`)
 		edit(f.t, filepath.Join(dir, "item.yaml"), "status: proposed", "status: active")

@@ -63,7 +63,7 @@ func (p *program) describe(err error) string {
 	case errors.As(err, &unreachable):
 		return describeUnreachable(err, unreachable)
 	}
-	return "entrain: " + strings.ReplaceAll(ownLines(err.Error()), "\n", "\n  ") + "\n" // no line but the first looks like ours
+	return "entrain: " + strings.ReplaceAll(ownLines(p.place.get().fillIn(err.Error())), "\n", "\n  ") + "\n" // no line but the first looks like ours
 }
 
 func exitCode(err error) int {

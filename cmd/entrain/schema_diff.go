@@ -58,10 +58,11 @@ func (p *program) diff(ctx context.Context, l *loaded, output string) error {
 		}
 	}
 	differences, breaking := countDiffs(all)
+	some := slices.ContainsFunc(all, func(d contractDiff) bool { return len(d.Differences) > 0 })
 	switch {
 	case output == "json":
 		err = writeJSON(p.stdout, all)
-	case differences > 0:
+	case some:
 		err = writeDiffs(p.stdout, all, [2]string{"CONTRACT", "THERE"})
 	}
 	if err != nil || differences == 0 {
@@ -169,7 +170,7 @@ func (l *loaded) diffAt(end receiver, c *contract.Contract, delivered *entrain.T
 		is.Differences = append(is.Differences, noTable(c, "no table "+delivered.String()))
 		return is
 	}
-	for _, d := range contract.Compare(c, contract.ShapeOf(there, l.typeName(), nil)) {
+	for _, d := range contract.Widened(contract.Compare(c, contract.ShapeOf(there, l.typeName(), nil))) {
 		if d.Kind != contract.KindAdded {
 			is.Differences = append(is.Differences, d)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -37,7 +38,7 @@ func (p *program) statusCommand() *cobra.Command {
 			if f.output == "json" {
 				return writeJSON(p.stdout, report)
 			}
-			return writeReport(p.stdout, report, time.Now())
+			return writeReport(p.stdout, report, seen{time.Now(), shellWord(cmp.Or(p.place.get().file, report.Pipeline))})
 		},
 	}
 	f.addOutput(cmd)
@@ -79,11 +80,17 @@ func writeJSON(out io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
+// seen is when a report is looked at, and what its pipeline is called in commands.
+type seen struct {
+	now time.Time
+	as  string
+}
+
 // writeReport prints what a person wants to know, a line each.
-func writeReport(out io.Writer, r admin.Report, now time.Time) error {
+func writeReport(out io.Writer, r admin.Report, at seen) error {
 	st := r.Status
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(w, "pipeline\t%s (process %d, for %s)\n", r.Pipeline, r.PID, now.Sub(r.Started).Round(time.Second))
+	fmt.Fprintf(w, "pipeline\t%s (process %d, for %s)\n", r.Pipeline, r.PID, at.now.Sub(r.Started).Round(time.Second))
 	fmt.Fprintf(w, "phase\t%s%s\n", st.Phase, waiting(st.Waiting, st.WaitingSeconds))
 	fmt.Fprintf(w, "position\t%s\n", st.Position)
 	lag := "unknown"
@@ -97,7 +104,7 @@ func writeReport(out io.Writer, r admin.Report, now time.Time) error {
 		fmt.Fprintf(w, "slot\t%s holds back %s of the source's log: %s (%s)\n", held.Name, sizeText(held.Bytes), held.Alarm, held.Status)
 	}
 	if letters := r.DeadLetters(); letters > 0 {
-		fmt.Fprintf(w, "dead letters\t%d   # which: entrain dlq list %s\n", letters, r.Pipeline)
+		fmt.Fprintf(w, "dead letters\t%d   # which: entrain dlq list %s\n", letters, at.as)
 	}
 	if text := circuitText(st.Circuit); text != "" {
 		fmt.Fprintf(w, "circuit\t%s\n", text)
@@ -107,11 +114,11 @@ func writeReport(out io.Writer, r admin.Report, now time.Time) error {
 	}
 	broken := r.ContractBreaches()
 	for _, table := range slices.Sorted(maps.Keys(broken)) {
-		fmt.Fprintf(w, "contract broken\t%s: %d events   # how: entrain schema diff FILE\n", table, broken[table])
+		fmt.Fprintf(w, "contract broken\t%s: %d events   # how: entrain schema diff %s\n", table, broken[table], at.as)
 	}
 	writeSnapshot(w, st.Snapshot)
 	for _, state := range slices.Sorted(maps.Keys(st.Tables)) {
-		fmt.Fprintf(w, "tables %s\t%d   # which: entrain table list %s\n", state, st.Tables[state], r.Pipeline)
+		fmt.Fprintf(w, "tables %s\t%d   # which: entrain table list %s\n", state, st.Tables[state], at.as)
 	}
 	for _, name := range slices.Sorted(maps.Keys(st.Counts)) {
 		fmt.Fprintf(w, "%s\t%d\n", name, st.Counts[name])
@@ -120,7 +127,7 @@ func writeReport(out io.Writer, r admin.Report, now time.Time) error {
 		fmt.Fprintf(w, "last error\t%s\n", st.Error)
 	}
 	for _, s := range r.Sinks {
-		writeSink(w, r.Pipeline, s)
+		writeSink(w, at.as, s)
 	}
 	for _, a := range r.Alerts {
 		if a.Over {
@@ -135,7 +142,11 @@ func writeSink(w io.Writer, of string, s pipeline.SinkStatus) {
 	st := s.Status
 	phase := st.Phase + waiting(st.Waiting, st.WaitingSeconds)
 	if s.Paused {
-		phase = fmt.Sprintf("paused; it goes on with: entrain sink resume %s %s;", of, s.Name)
+		phase = "paused"
+	}
+	bytes := ""
+	if st.LagBytes > 0 {
+		bytes = ", " + sizeText(st.LagBytes)
 	}
 	if s.Window != nil && !s.Paused {
 		phase = "waits for its window, " + s.Window.Format(time.RFC3339)
@@ -146,8 +157,11 @@ func writeSink(w io.Writer, of string, s pipeline.SinkStatus) {
 	if text := circuitText(st.Circuit); text != "" {
 		phase += "; circuit " + text
 	}
-	fmt.Fprintf(w, "sink %s\t%s; partition %s, at %s, %d applied, %.1f s behind\n",
-		s.Name, phase, s.Partition, st.Position, st.Applied, st.LagSeconds)
+	fmt.Fprintf(w, "sink %s\t%s; partition %s, at %s, %d applied, %.1f s%s behind\n",
+		s.Name, phase, s.Partition, st.Position, st.Applied, st.LagSeconds, bytes)
+	if s.Paused {
+		fmt.Fprintf(w, "\tit goes on with:\n\tentrain sink resume %s %s\n", of, shellWord(s.Name))
+	}
 }
 
 // circuitText says what a breaker that is not closed does; empty if there is none.

@@ -79,3 +79,28 @@ func TestReasonInOneLine(t *testing.T) {
 		}
 	}
 }
+
+// What a sink that stands still is behind is shown, and the command that has it go on
+// is on a line of its own.
+func TestStatusOfPausedSink(t *testing.T) {
+	var out strings.Builder
+	report := admin.Report{Pipeline: "shop", Started: time.Now(), Sinks: []pipeline.SinkStatus{{
+		Name: "copy", Partition: "shop", Paused: true,
+		Status: pipeline.Status{Phase: "stopped", Position: "7", LagBytes: 2 << 20, LagSeconds: 20.04},
+	}}, Status: pipeline.Status{ContractBreaches: map[string]int64{"public.t": 2}}}
+	if err := writeReport(&out, report, seen{time.Now(), "my.yaml"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"paused; partition shop, at 7, 0 applied, 20.0 s, 2.0 MB behind\n", "how: entrain schema diff my.yaml\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in:\n%s", want, out.String())
+		}
+	}
+	typed := false
+	for _, line := range strings.Split(out.String(), "\n") {
+		typed = typed || strings.TrimSpace(line) == "entrain sink resume my.yaml copy"
+	}
+	if !typed {
+		t.Errorf("no line to type in:\n%s", out.String())
+	}
+}

@@ -71,19 +71,43 @@ const nextMark = "; next: "
 // fillText fills in the advice that a text ends with, if it is a stop's.
 func (at place) fillText(text string) string {
 	what, advice, found := strings.Cut(text, nextMark)
+	what = at.fillIn(what)
 	if !found {
-		return text
+		return what
 	}
 	return what + nextMark + at.fill(advice)
 }
+
+// inFile finds where a text that is no advice says what the pipeline's file has.
+var inFile = regexp.MustCompile(` in FILE\b|entrain sink resume FILE\b`)
+
+// fillIn puts the file's name where a text is about the file, and leaves the rest alone,
+// which may be of a row.
+func (at place) fillIn(text string) string {
+	return inFile.ReplaceAllStringFunc(text, at.fill)
+}
+
+// filledError is an error with the file's name in its text.
+type filledError struct {
+	error
+	text string
+}
+
+func (e filledError) Error() string { return e.text }
+
+func (e filledError) Unwrap() error { return e.error }
 
 // fillStop returns the stop that err is, with its advice filled in, or err.
 func (at place) fillStop(err error) error {
 	var stop *entrain.Stop
 	if !errors.As(err, &stop) {
+		if err != nil && inFile.MatchString(err.Error()) {
+			return filledError{err, at.fillIn(err.Error())}
+		}
 		return err
 	}
 	filled := *stop
+	filled.What, filled.Why = at.fillIn(filled.What), at.fillIn(filled.Why)
 	if at.sink != "" && stop.Code == "table_missing" && stop.Table != nil {
 		filled.Next = at.missingBehindStream(stop.Table)
 	}
@@ -163,7 +187,7 @@ func describeStop(stop *entrain.Stop, at place) string {
 	if stop.Err != nil {
 		what += ": " + ownLines(stop.Err.Error())
 	}
-	return "entrain: stopped (" + stop.Code + ")\n" + answers(at.fillText(what), oneLine(stop.Why), at.fill(sqlLine(stop.Next)))
+	return "entrain: stopped (" + stop.Code + ")\n" + answers(at.fillText(what), oneLine(at.fillIn(stop.Why)), at.fill(sqlLine(stop.Next)))
 }
 
 // describeUnreachable does so for err, which u is the cause of.

@@ -79,6 +79,35 @@ func TestEverythingSaidNamesTheFile(t *testing.T) {
 	}
 }
 
+// TestReasonsNameTheFile: what says why, and an order that is refused without a stop,
+// name the file, too; data that has the word is left alone.
+func TestReasonsNameTheFile(t *testing.T) {
+	at := place{file: "shop.yaml"}
+	stop := &core.Stop{Code: "x", What: "row (FILE)", Why: "create is false in FILE, so that people make it", Next: "entrain run FILE"}
+	const want = "x: row (FILE); create is false in shop.yaml, so that people make it; next: entrain run shop.yaml"
+	if got := at.fillStop(fmt.Errorf("open: %w", stop)).Error(); got != want {
+		t.Errorf("an order's answer: %s", got)
+	}
+	if got := at.fillText(stop.Error()); got != want {
+		t.Errorf("the log: %s", got)
+	}
+	p, stderr := talk(source)
+	p.place.set(at)
+	p.report(stop)
+	stands := fmt.Errorf("sink a stands still, and takes nothing: entrain sink resume FILE a")
+	p.report(stands)
+	for _, text := range []string{"why: create is false in shop.yaml, so", "entrain: sink a stands still, and takes nothing: entrain sink resume shop.yaml a\n"} {
+		if !strings.Contains(stderr.String(), text) {
+			t.Errorf("no %q in %s", text, stderr)
+		}
+	}
+	d := &desk{name: "shop", at: at}
+	d.put(t.Context(), &sorry{err: stands})
+	if err := d.Do(t.Context(), pipeline.Order{}); !errors.Is(err, stands) || !strings.HasSuffix(err.Error(), "entrain sink resume shop.yaml a") {
+		t.Errorf("an order says %v", err)
+	}
+}
+
 // sorry is an engine that has failed.
 type sorry struct {
 	fakeEngine

@@ -141,6 +141,9 @@ func TestAcksAreStored(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, cursor := range []string{id + "-alone", id + "-group"} {
+		if at, err := l.CursorAt(t.Context(), cursor, l.partition(0)); err != nil || at.Offset != "0/2" {
+			t.Errorf("%s: the cursor is at %s, %v", cursor, at, err)
+		}
 		admin(t, address, func(ctx context.Context, adm *kadm.Client) error {
 			offsets, err := adm.FetchOffsets(ctx, cursor)
 			if o, ok := offsets.Lookup(l.name, 0); err == nil && (!ok || o.At != 2) {
@@ -148,5 +151,8 @@ func TestAcksAreStored(t *testing.T) {
 			}
 			return err
 		})
+	}
+	if at, err := l.CursorAt(t.Context(), id+"-nobody", l.partition(0)); err != nil || !at.IsZero() {
+		t.Errorf("a cursor that there is not is at %s, %v", at, err)
 	}
 }

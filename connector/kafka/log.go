@@ -353,6 +353,32 @@ func (l *Log) groups() []string {
 	return slices.Clone(l.cursors)
 }
 
+// CursorAt implements [stream.CursorKeeper].
+func (l *Log) CursorAt(ctx context.Context, cursor string, p stream.Partition) (at entrain.Position, err error) {
+	number, err := l.number(p)
+	if err != nil {
+		return at, err
+	}
+	err = l.admin(ctx, func(ctx context.Context, _ *kgo.Client, adm *kadm.Client) error {
+		t, err := l.ensureTopic(ctx, adm)
+		if err != nil {
+			return err
+		}
+		all, err := adm.FetchOffsets(ctx, cursor)
+		if err != nil {
+			return err
+		}
+		if o, ok := all.Lookup(l.name, number); ok && o.Err == nil && o.At >= 0 {
+			at = entrain.Position{Incarnation: idText(t.id), Offset: offsetText(number, o.At)}
+		}
+		return nil
+	})
+	if err != nil {
+		err = fmt.Errorf("look where group %s is: %w", cursor, err)
+	}
+	return at, err
+}
+
 // Close ends what the log keeps open between sessions.
 func (l *Log) Close() error {
 	l.keep(nil)

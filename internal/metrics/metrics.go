@@ -36,7 +36,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	lagSeconds = describe("lag_seconds", "Between the commit of the last change delivered and now; 0 when everything read was delivered.", place...)
+	lagSeconds = describe("lag_seconds", "How long the oldest change waits that is known here and not delivered, from its commit on; 0 when none waits.", place...)
 	lagBytes   = describe("lag_bytes", "Of the log before this stage that are not delivered.", place...)
 	captured   = describe("captured_events_total", "Events read before this stage. At rest captured = applied + filtered + parked + reread.", place...)
 	applied    = describe("applied_events_total", "Events that are durable behind this stage.", place...)

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/stream"
 )
 
 const (
@@ -59,15 +61,16 @@ func (h *handed) ack(number uint64) bool {
 	return number <= h.acked.number
 }
 
-// pass counts the bytes through a marker as acknowledged, if nothing before it is
-// not. The cursor stays where it is: no sink has the marker's number, and what is
+// pass counts the bytes through a marker as acknowledged once everything before it is. The cursor stays where it is: no sink has the marker's number, and what is
 // behind a sink's position must not begin with a gap.
 func (h *handed) pass(end uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.ends) == 0 {
-		h.acked.end, h.known = end, true
+	if n := len(h.ends); n > 0 {
+		h.ends[n-1].end = end // counted with what is before it
+		return
 	}
+	h.acked.end, h.known = end, true
 }
 
 func (h *handed) last() (e handedEnd, known bool) {
@@ -127,6 +130,22 @@ func (r *reader) storeCursor(ctx context.Context) error {
 		r.stored = e.number
 	}
 	return err
+}
+
+// CursorAt implements [stream.CursorKeeper].
+func (l *Log) CursorAt(ctx context.Context, cursor string, p stream.Partition) (at entrain.Position, err error) {
+	seq, err := l.cfg.Backend.Open(ctx, string(p))
+	if err != nil {
+		return at, fmt.Errorf("open the stream of %s: %w", p, err)
+	}
+	values, err := seq.State.Values(ctx)
+	if err = errors.Join(err, seq.Close()); err != nil {
+		return at, fmt.Errorf("look into the stream of %s: %w", p, err)
+	}
+	if m, ok := readMarked(values[cursorPrefix+cursor]); ok && m.Number > 0 {
+		at = entrain.Position{Incarnation: seq.ID, Offset: strconv.FormatUint(m.Number, 10)}
+	}
+	return at, nil
 }
 
 // measure estimates what is there beyond the last message read, by the average
