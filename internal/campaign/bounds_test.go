@@ -44,7 +44,7 @@ func TestPF01HugeTxn(t *testing.T) {
 	if wide() {
 		rows = 10_000_000
 	}
-	for _, major := range pgtest.Majors(t) {
+	for _, major := range newestMajors(t) {
 		t.Run(fmt.Sprintf("PostgreSQL %d", major), func(t *testing.T) { hugeTransaction(t, major, rows) })
 	}
 }

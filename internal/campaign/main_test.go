@@ -56,11 +56,20 @@ func wide() bool { return os.Getenv("ENTRAIN_TEST_WIDE") != "" }
 // someMajor is the version for cases that do not depend on it.
 func someMajor(t *testing.T) int { return pgtest.Majors(t)[0] }
 
-// campaignMajors are the versions that long campaigns run on.
+// campaignMajors are the versions that long campaigns run on: one, but for the wide run.
 func campaignMajors(t *testing.T) []int {
 	all := pgtest.Majors(t)
 	if wide() {
 		return all
 	}
 	return all[:1]
+}
+
+// newestMajors is campaignMajors with the newest one, on which some of them run.
+func newestMajors(t *testing.T) []int {
+	if all := campaignMajors(t); len(all) > 1 {
+		return all
+	}
+	all := pgtest.Majors(t)
+	return all[len(all)-1:]
 }
