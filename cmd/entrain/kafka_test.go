@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,8 +19,8 @@ import (
 
 // kafkaSite is a pipeline through a topic of Kafka's, from one database to another.
 type kafkaSite struct {
-	source, target, broker, events, file string
-	env                                 map[string]string
+	source, target, broker, file string
+	env                          map[string]string
 }
 
 const kafkaShop = `name: shop
@@ -38,10 +37,10 @@ func newKafkaSite(t *testing.T) *kafkaSite {
 	broker := kafkatest.Start(t)
 	s := &kafkaSite{source: shop(t), broker: broker.Addr()}
 	s.target = pgtest.CreateDatabase(t, pgtest.Shared(t, pgtest.Majors(t)[0]))
-	s.events = fmt.Sprintf("t%d", time.Now().UnixNano())
+	topic := fmt.Sprintf("t%d", time.Now().UnixNano())
 	dir := t.TempDir()
 	s.file = filepath.Join(dir, "shop.yaml")
-	text := strings.NewReplacer("BROKER", s.broker, "TOPIC", s.events, "STATE", filepath.Join(dir, "state")).Replace(kafkaShop)
+	text := strings.NewReplacer("BROKER", s.broker, "TOPIC", topic, "STATE", filepath.Join(dir, "state")).Replace(kafkaShop)
 	if err := os.WriteFile(s.file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -107,8 +106,7 @@ func TestOperatorOfAKafkaStream(t *testing.T) {
 		if o.code != 0 {
 			t.Fatalf("teardown: %d\n%s%s", o.code, o.stdout, o.stderr)
 		}
-		left := slices.DeleteFunc(s.topics(t), func(name string) bool { return !strings.HasPrefix(name, s.events) && !strings.HasPrefix(name, "shop") })
-		if len(left) > 0 {
+		if left := s.own(t); len(left) > 0 {
 			t.Errorf("left are %v behind\n%s", left, o.stdout)
 		}
 		if n := pgtest.QueryOne(t, s.target, "SELECT count(*) FROM pg_namespace WHERE nspname = 'entrain'"); n != "0" {
