@@ -146,7 +146,7 @@ func TestPausedSink(t *testing.T) {
 	if lines(t, file, "a") != 30 || lines(t, file, "b") != 70 || !strings.Contains(status.stdout, "paused") {
 		t.Errorf("%d and %d lines; status: %s", lines(t, file, "a"), lines(t, file, "b"), status.stdout)
 	}
-	if !strings.Contains(status.stdout, "entrain sink resume shop a;") {
+	if !strings.Contains(status.stdout, "entrain sink resume "+file+" a\n") {
 		t.Errorf("status does not say how it goes on: %s", status.stdout)
 	}
 	invoke(t, anySource, "replay", file, "--sink", "a", "--from", "1h").want(t, exitRuntime, "stands still")
