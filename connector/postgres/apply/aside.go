@@ -52,16 +52,15 @@ func (a *aside) run(ctx context.Context) error {
 	a.changed = make(chan struct{})
 	a.running = map[int]flying{}
 	a.tallies = make([]tally, len(a.groups))
-	watched, stop := context.WithCancel(ctx)
-	defer stop()
+	over := make(chan struct{})
 	var lanes, watch sync.WaitGroup
 	for _, l := range a.w.side.lanes {
 		lanes.Go(func() { a.serve(ctx, l) })
 	}
 	var fault error
-	watch.Go(func() { fault = a.watch(watched) })
+	watch.Go(func() { fault = a.watch(ctx, over) })
 	lanes.Wait()
-	stop()
+	close(over)
 	watch.Wait()
 	a.settle()
 	switch {
@@ -265,19 +264,22 @@ func (a *aside) signal() {
 	a.changed = make(chan struct{})
 }
 
-// watchEvery is how often it is looked who is in the way.
+// watchEvery is how often it is looked who is in the way, but for tests.
 const watchEvery = 100 * time.Millisecond
 
 // errMet is why groups are rolled back that an earlier one waits for.
 var errMet = errors.New("a transaction waited for a lock of a later one")
 
-// watch ends the groups behind the one whose turn it is, if that waits for them.
-func (a *aside) watch(ctx context.Context) error {
-	tick := time.NewTicker(watchEvery)
+// watch ends the groups behind the one whose turn it is, if that waits for them, until
+// all is over. A query of its is not cut short by that: it would end the writer's session.
+func (a *aside) watch(ctx context.Context, over <-chan struct{}) error {
+	tick := time.NewTicker(a.w.side.every)
 	defer tick.Stop()
 	before := -1
 	for {
 		select {
+		case <-over:
+			return nil
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:

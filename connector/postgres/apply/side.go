@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/connector/postgres/dependency"
@@ -39,6 +40,7 @@ type side struct {
 	sink  *Sink
 	cut   cut
 	lanes []*lane
+	every time.Duration // how often it is looked who is in the way
 	// pause is how many batches are still applied one after the other; penalty
 	// is how many will be after the next failure.
 	pause, penalty int

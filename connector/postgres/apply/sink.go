@@ -143,7 +143,7 @@ func (s *Sink) Open(ctx context.Context) (entrain.Writer, error) {
 		return nil, err
 	}
 	if s.cfg.Parallel > 1 {
-		w.side = &side{sink: s, cut: worthwhile}
+		w.side = &side{sink: s, cut: worthwhile, every: watchEvery}
 	}
 	return w, nil
 }
