@@ -156,7 +156,7 @@ func editLetter(t *testing.T, source, target string, file pipelineFile) {
 		}
 		return id != ""
 	})
-	launch(t, "dlq", "edit", file.path, id, "--set", "id=5").exit(t, exitRuntime) // a key
+	launch(t, "dlq", "edit", file.path, id, "--set", "id=5").exit(t, exitUsage) // a key
 	launch(t, "dlq", "edit", file.path, id, "--set", "n=14").exit(t, exitOK)
 	if got := pgtest.QueryOne(t, target, "SELECT n FROM item WHERE id = 77777"); got != "14" {
 		t.Errorf("the edited row has n = %s", got)
