@@ -316,9 +316,7 @@ func read(ctx context.Context, source entrain.Source, from entrain.Position, do 
 		var b *entrain.Batch
 		if b, err = r.Read(ctx); err == nil {
 			more = do(b)
-			if b.Free != nil {
-				b.Free()
-			}
+			free(b)
 		}
 	}
 	if errors.Is(err, io.EOF) {

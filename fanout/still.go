@@ -154,9 +154,7 @@ func firstWaits(ctx context.Context, reader entrain.Reader) (time.Time, error) {
 				since = tx.CommitTime
 			}
 		}
-		if b.Free != nil {
-			b.Free()
-		}
+		free(b)
 		if some {
 			return since, nil
 		}
