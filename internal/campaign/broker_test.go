@@ -12,170 +12,21 @@ import (
 	"testing"
 	"time"
 
+	"github.com/entrainsync/entrain/internal/kafkaserver/kafkatest"
+	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-
-	"github.com/entrainsync/entrain/internal/kafkaserver"
-	"github.com/entrainsync/entrain/internal/kafkaserver/kafkatest"
-	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
 
-// TestBrokerKill is ST-04, sampled: the broker is killed under load and comes back
-// with what it had. What it confirmed is delivered (P1), once (P2), and both halves
-// come back by themselves (P9).
+// TestBrokerKill is ST-04, sampled.
 func TestBrokerKill(t *testing.T) {
 	t.Parallel()
-	kills := 2
+	r := sampled(t, 2, 0)
 	if wide() {
-		kills = 30
+		r.Faults = 30
 	}
-	broker := kafkatest.StartOwn(t, kafkaserver.Config{})
-	srv := pgtest.Start(t, someMajor(t), nil)
-	s := newSite(t, srv, srv)
-	pgtest.Exec(t, s.source, "ALTER TABLE moved REPLICA IDENTITY FULL")
-	f := newFleet(t, s, broker.Addr(), 3)
-	f.capture("snapshot: {mode: never}")
-	f.captures[0].file.until(t, "the capture streams", streaming)
-	f.work(2)
-	l := &load{url: s.source, seed: f.rng.Uint64(), writes: 2, pace: 20 * time.Millisecond, bulk: 3 * time.Second, rows: 4000, keeps: true}
-	l.start(t)
-	for range kills {
-		wait(t.Context(), time.Second+time.Duration(f.rng.Int64N(int64(3*time.Second))))
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-		if err := broker.Kill(ctx); err != nil {
-			t.Fatal(err)
-		}
-		if err := broker.Start(ctx); err != nil {
-			t.Fatal(err)
-		}
-		cancel()
-		f.log["SIGKILL of the broker"]++
-	}
-	wait(t.Context(), 2*time.Second)
-	l.stop()
-	f.settled(allTables(), 2*livenessLimit)
-	f.surprises()
-	h, err := readHistory(t.Context(), s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, find := range []func(context.Context, site, *history) ([]string, error){brokenChains, brokenSteps, wrongByTable, wrongLog, wrongCounts} {
-		found, err := find(t.Context(), s, h)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, text := range found {
-			t.Error(text)
-		}
-	}
-	f.unique(t)
-	t.Logf("%d changes, %d transactions, 0 confirmed ones lost, under %s", h.changes, h.transactions, f.faults())
-}
-
-// forget runs what a stop prints for Kafka's console producer, as the shell reads
-// it; in the tool's place, which is not in the broker's libraries, this process
-// sends what the tool would have: a record without a value.
-func (f *fleet) forget(t *testing.T, command string) {
-	t.Helper()
-	dir := t.TempDir()
-	tool := "#!/bin/sh\nfor a in \"$@\"; do echo \"$a\"; done\nexec cat\n"
-	if err := os.WriteFile(filepath.Join(dir, "kafka-console-producer.sh"), []byte(tool), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), "sh", "-c", command)
-	cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", command, err, out)
-	}
-	topic := "entrain." + f.site.name + ".state"
-	key := "topic/" + f.topic()
-	want := []string{"--bootstrap-server", f.broker, "--topic", topic, "--property", "parse.key=true",
-		"--property", "key.separator=|", "--property", "null.marker=NULL", key + "|NULL", ""}
-	if got := strings.Split(string(out), "\n"); !slices.Equal(got, want) {
-		t.Fatalf("the tool gets %q; want %q", got, want)
-	}
-	client := f.dialKafka()
-	defer client.Close()
-	if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Key: []byte(key)}).FirstErr(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// lag is how much the sink's group has not read, of all partitions that it has an
-// offset for: what Kafka's tool calls LAG.
-func (f *fleet) lag(t *testing.T) (lag int64, parts int) {
-	t.Helper()
-	f.alter(func(ctx context.Context, adm *kadm.Client) error {
-		ends, err := adm.ListCommittedOffsets(ctx, f.topic())
-		if err != nil {
-			return err
-		}
-		read, err := adm.FetchOffsets(ctx, f.site.name+".out")
-		if errors.Is(err, kerr.CoordinatorNotAvailable) || errors.Is(err, kerr.NotCoordinator) || errors.Is(err, kerr.CoordinatorLoadInProgress) {
-			lag = 1 // not known yet
-			return nil
-		}
-		read.Each(func(o kadm.OffsetResponse) {
-			end, _ := ends.Lookup(o.Topic, o.Partition)
-			lag += end.Offset - o.At
-			parts++
-		})
-		return err
-	})
-	return lag, parts
-}
-
-// stopped runs the program until it has ended with this stop, and returns what it
-// says comes next.
-func stopped(t *testing.T, code string, args ...string) string {
-	t.Helper()
-	p := launch(t, args...)
-	select {
-	case <-p.ended:
-	case <-time.After(patience):
-		t.Fatalf("no stop %s: %s", code, tail(p.stderr.String(), 2000))
-	}
-	_, text, found := strings.Cut(p.stderr.String(), "stopped ("+code+")")
-	if !found {
-		t.Fatalf("want the stop %s: %s", code, tail(p.stderr.String(), 2000))
-	}
-	_, next, _ := strings.Cut(text, "next: ")
-	return strings.TrimSpace(next)
-}
-
-// between returns what stands between two texts.
-func between(t *testing.T, text, from, to string) string {
-	t.Helper()
-	_, rest, found := strings.Cut(text, from)
-	got, _, ends := strings.Cut(rest, to)
-	if !found || !ends {
-		t.Fatalf("%q … %q is not in %q", from, to, text)
-	}
-	return from + got
-}
-
-// alter does something to the stream's topic.
-func (f *fleet) alter(do func(ctx context.Context, adm *kadm.Client) error) {
-	f.t.Helper()
-	client := f.dialKafka()
-	defer client.Close()
-	if err := do(f.t.Context(), kadm.NewClient(client)); err != nil {
-		f.t.Fatal(err)
-	}
-}
-
-// edit replaces a text in the file.
-func (f pipelineFile) edit(t *testing.T, from, to string) {
-	t.Helper()
-	text := readText(t, f.path)
-	if !strings.Contains(text, from) {
-		t.Fatalf("%q is not in %s", from, text)
-	}
-	if err := os.WriteFile(f.path, []byte(strings.Replace(text, from, to, 1)), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	brokerCampaign(t, r)
 }
 
 // TestTopicGrows is ST-10: partitions that are added under a stream would move keys
@@ -188,7 +39,7 @@ func TestTopicGrows(t *testing.T) {
 	s.name = pgtest.Name(t)
 	pgtest.Exec(t, s.source, "ALTER TABLE orders ADD n int NOT NULL DEFAULT 0")
 	pgtest.Exec(t, s.target, "ALTER TABLE orders ADD n int NOT NULL DEFAULT 0")
-	f := newFleet(t, s, broker, 3)
+	f := newFleet(t, sampled(t, 0, 0), s, broker).split(3)
 	file := f.file("snapshot: {mode: never}")
 	capture := launch(t, "capture", file.path)
 	file.until(t, "it streams", streaming)
@@ -240,4 +91,109 @@ func TestTopicGrows(t *testing.T) {
 		t.Errorf("%d of 7 partitions have records", used)
 	}
 	f.surprises()
+}
+
+// forget runs what a stop prints for Kafka's console producer, as the shell reads
+// it; in the tool's place, which is not in the broker's libraries, this process
+// sends what the tool would have: a record without a value.
+func (f *fleet) forget(t testing.TB, command string) {
+	t.Helper()
+	dir := t.TempDir()
+	tool := "#!/bin/sh\nfor a in \"$@\"; do echo \"$a\"; done\nexec cat\n"
+	if err := os.WriteFile(filepath.Join(dir, "kafka-console-producer.sh"), []byte(tool), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", command)
+	cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", command, err, out)
+	}
+	topic := "entrain." + f.site.name + ".state"
+	key := "topic/" + f.topic()
+	want := []string{"--bootstrap-server", f.broker, "--topic", topic, "--property", "parse.key=true",
+		"--property", "key.separator=|", "--property", "null.marker=NULL", key + "|NULL", ""}
+	if got := strings.Split(string(out), "\n"); !slices.Equal(got, want) {
+		t.Fatalf("the tool gets %q; want %q", got, want)
+	}
+	client := f.dialKafka()
+	defer client.Close()
+	if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Key: []byte(key)}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// lag is how much the sink's group has not read, of all partitions that it has an
+// offset for: what Kafka's tool calls LAG.
+func (f *fleet) lag(t testing.TB) (lag int64, parts int) {
+	t.Helper()
+	f.alter(func(ctx context.Context, adm *kadm.Client) error {
+		ends, err := adm.ListCommittedOffsets(ctx, f.topic())
+		if err != nil {
+			return err
+		}
+		read, err := adm.FetchOffsets(ctx, f.site.name+".out")
+		if errors.Is(err, kerr.CoordinatorNotAvailable) || errors.Is(err, kerr.NotCoordinator) || errors.Is(err, kerr.CoordinatorLoadInProgress) {
+			lag = 1 // not known yet
+			return nil
+		}
+		read.Each(func(o kadm.OffsetResponse) {
+			end, _ := ends.Lookup(o.Topic, o.Partition)
+			lag += end.Offset - o.At
+			parts++
+		})
+		return err
+	})
+	return lag, parts
+}
+
+// stopped runs the program until it has ended with this stop, and returns what it
+// says comes next.
+func stopped(t testing.TB, code string, args ...string) string {
+	t.Helper()
+	p := launch(t, args...)
+	select {
+	case <-p.ended:
+	case <-time.After(patience):
+		t.Fatalf("no stop %s: %s", code, tail(p.stderr.String(), 2000))
+	}
+	_, text, found := strings.Cut(p.stderr.String(), "stopped ("+code+")")
+	if !found {
+		t.Fatalf("want the stop %s: %s", code, tail(p.stderr.String(), 2000))
+	}
+	_, next, _ := strings.Cut(text, "next: ")
+	return strings.TrimSpace(next)
+}
+
+// between returns what stands between two texts.
+func between(t testing.TB, text, from, to string) string {
+	t.Helper()
+	_, rest, found := strings.Cut(text, from)
+	got, _, ends := strings.Cut(rest, to)
+	if !found || !ends {
+		t.Fatalf("%q … %q is not in %q", from, to, text)
+	}
+	return from + got
+}
+
+// alter does something to the stream's topic.
+func (f *fleet) alter(do func(ctx context.Context, adm *kadm.Client) error) {
+	f.t.Helper()
+	client := f.dialKafka()
+	defer client.Close()
+	if err := do(f.t.Context(), kadm.NewClient(client)); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// edit replaces a text in the file.
+func (f pipelineFile) edit(t testing.TB, from, to string) {
+	t.Helper()
+	text := readText(t, f.path)
+	if !strings.Contains(text, from) {
+		t.Fatalf("%q is not in %s", from, text)
+	}
+	if err := os.WriteFile(f.path, []byte(strings.Replace(text, from, to, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -1,5 +1,6 @@
-// Package campaign holds the tests that attack the built binary on real
-// servers while independent checkers watch. There is nothing to import.
+// Package campaign attacks the built binary on real servers while independent
+// checkers watch. The command campaign runs its [Cases] whole and keeps the
+// [Report] of each; the tests here run the same ones in small.
 //
 // A campaign is a load at the source (package-level type load), faults from
 // outside (signals to the binary, killed servers, cut sessions) and checkers

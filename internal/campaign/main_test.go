@@ -1,45 +1,16 @@
 package campaign
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
-
-	"github.com/entrainsync/entrain/internal/kafkaserver/kafkatest"
-	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
-	"github.com/entrainsync/entrain/internal/redisserver/redistest"
-	"github.com/entrainsync/entrain/internal/registryserver/registrytest"
 )
-
-// binaryFolder holds the program once it is built.
-var binaryFolder string
-
-// binary is the program as it is shipped, built once for all tests.
-var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "entrain-campaign-")
-	if err != nil {
-		return "", err
-	}
-	binaryFolder = dir
-	path := filepath.Join(dir, "entrain")
-	cmd := exec.Command("go", "build", "-o", path, "./cmd/entrain")
-	cmd.Dir = filepath.Join("..", "..")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return path, nil
-})
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	err := errors.Join(kafkatest.Remove(), redistest.Remove(), registrytest.Remove(), os.RemoveAll(binaryFolder))
+	err := Remove()
 	if err == nil && code == 0 {
 		err = goleak.Find()
 	}
@@ -48,28 +19,4 @@ func TestMain(m *testing.M) {
 		code = 1
 	}
 	os.Exit(code)
-}
-
-// wide reports whether the large cases are to be run.
-func wide() bool { return os.Getenv("ENTRAIN_TEST_WIDE") != "" }
-
-// someMajor is the version for cases that do not depend on it.
-func someMajor(t *testing.T) int { return pgtest.Majors(t)[0] }
-
-// campaignMajors are the versions that long campaigns run on: one, but for the wide run.
-func campaignMajors(t *testing.T) []int {
-	all := pgtest.Majors(t)
-	if wide() {
-		return all
-	}
-	return all[:1]
-}
-
-// newestMajors is campaignMajors with the newest one, on which some of them run.
-func newestMajors(t *testing.T) []int {
-	if all := campaignMajors(t); len(all) > 1 {
-		return all
-	}
-	all := pgtest.Majors(t)
-	return all[len(all)-1:]
 }

@@ -1,7 +1,6 @@
 package campaign
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -105,19 +104,6 @@ func waitForSinkToLeave(t *testing.T, s site) {
 	pgtest.Eventually(t, patience, "no sessions are left at the target", func() bool {
 		return len(leftSessions(t.Context(), s.target)) == 0
 	})
-}
-
-// leftSessions names the sessions of entrain in a database.
-func leftSessions(ctx context.Context, url string) []string {
-	rows, err := query(ctx, url, "SELECT application_name, pid FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'entrain%'")
-	if err != nil {
-		return []string{err.Error()}
-	}
-	var names []string
-	for _, r := range rows {
-		names = append(names, r[0]+" "+r[1])
-	}
-	return names
 }
 
 // The comparison of orders tells the kinds of difference apart.

@@ -37,7 +37,7 @@ func TestDeliverySetBack(t *testing.T) {
 	srv := pgtest.Start(t, someMajor(t), nil)
 	s := site{source: pgtest.CreateDatabase(t, srv), target: pgtest.CreateDatabase(t, srv), name: pgtest.Name(t)}
 	pgtest.Exec(t, s.source, partsSQL(rows)...)
-	f := newFleet(t, s, broker, 1)
+	f := newFleet(t, sampled(t, 0, 0), s, broker).split(1)
 	f.capture()
 	f.captures[0].file.until(t, "the capture streams", streaming)
 	stop := pester(t, s.source, rows)
@@ -86,7 +86,7 @@ func TestTopicGone(t *testing.T) {
 	broker := kafkatest.Start(t).Addr()
 	s, _ := shop(t, someMajor(t))
 	s.name = pgtest.Name(t)
-	f := newFleet(t, s, broker, 1)
+	f := newFleet(t, sampled(t, 0, 0), s, broker).split(1)
 	file := f.file("snapshot: {mode: never}")
 	capture := launch(t, "capture", file.path)
 	file.until(t, "it streams", streaming)
@@ -127,7 +127,7 @@ func TestDividedStream(t *testing.T) {
 	const whole = "CREATE TABLE whole (id int PRIMARY KEY); ALTER TABLE whole REPLICA IDENTITY FULL"
 	pgtest.Exec(t, s.source, whole)
 	pgtest.Exec(t, s.target, whole)
-	f := newFleet(t, s, broker, 3)
+	f := newFleet(t, sampled(t, 0, 0), s, broker).split(3)
 	file := f.file("snapshot: {mode: never}")
 	capture := launch(t, "capture", file.path)
 	file.until(t, "it streams", streaming)

@@ -139,7 +139,7 @@ func TestStandbyCapture(t *testing.T) {
 	srv := pgtest.Start(t, someMajor(t), nil)
 	s := site{source: pgtest.CreateDatabase(t, srv), target: pgtest.CreateDatabase(t, srv), name: pgtest.Name(t)}
 	pgtest.Exec(t, s.source, partsSQL(rows)...)
-	f := newFleet(t, s, broker, 1)
+	f := newFleet(t, sampled(t, 0, 0), s, broker).split(1)
 	a, b := &machine{file: f.file()}, &machine{file: f.file()}
 	a.start(t)
 	f.work(1)

@@ -20,7 +20,7 @@ func (f *fleet) dialKafka(opts ...kgo.Opt) *kgo.Client {
 }
 
 // records returns all committed records of the stream's topic, by partition.
-func (f *fleet) records(t *testing.T) map[int32][]*kgo.Record {
+func (f *fleet) records(t testing.TB) map[int32][]*kgo.Record {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -68,7 +68,7 @@ func header(r *kgo.Record, name string) string {
 // unique checks that the topic has each change once (P2), and returns how many
 // there are. Both halves of a change of a key have the event's id; what is about no
 // row is in every partition.
-func (f *fleet) unique(t *testing.T) int {
+func (f *fleet) unique(t testing.TB) int {
 	t.Helper()
 	seen := map[string]bool{}
 	doubles := 0

@@ -3,8 +3,6 @@ package campaign
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"strings"
 	"testing"
 	"time"
 
@@ -16,7 +14,7 @@ import (
 
 // trouble is a pipeline of the binary under load, whose target gives trouble.
 type trouble struct {
-	t              *testing.T
+	t              testing.TB
 	site           site
 	source, target *pgserver.Server
 	file           pipelineFile
@@ -25,7 +23,7 @@ type trouble struct {
 	watcher        *watcher
 }
 
-func newTrouble(t *testing.T, readers int) *trouble {
+func newTrouble(t testing.TB, readers int) *trouble {
 	t.Helper()
 	durable := func(settings map[string]string) *pgserver.Server {
 		return pgtest.StartConfig(t, pgserver.Config{Install: pgtest.Install(t, someMajor(t)), Durable: true, Settings: settings})
@@ -72,34 +70,6 @@ func (tr *trouble) finish() {
 	}
 	reads, _ := tr.watcher.looked()
 	t.Logf("%d changes in %d transactions, %d reads of the ledger", h.changes, h.transactions, reads)
-}
-
-// CO-03 SinkRetryable: whatever the target answers that a new try may mend, the
-// one process tries again by itself; nothing is skipped and the order is kept
-// (P1, P3, P9).
-func TestCO03SinkRetryable(t *testing.T) {
-	tr := newTrouble(t, 2)
-	for _, fault := range []struct {
-		name, sign string // the sign is in the program's log
-		do         func(tr *trouble)
-	}{
-		{"deadlocks", "40P01", (*trouble).deadlocks},
-		{"serialization failures", "40001", (*trouble).serializationFailures},
-		{"an orderly restart", "57P01", (*trouble).restart},
-		{"a quick shutdown", "session ended", (*trouble).shutDownAtOnce},
-		{"a read-only target", "25006", (*trouble).readOnly},
-		{"locked tables", "", (*trouble).lockTables},
-	} {
-		began := len(tr.program.stderr.String())
-		fault.do(tr)
-		if fault.sign != "" {
-			pgtest.Eventually(t, patience, fault.name+" are met", func() bool {
-				return strings.Contains(tr.program.stderr.String()[began:], fault.sign)
-			})
-		}
-		tr.recovers(fault.name)
-	}
-	tr.finish()
 }
 
 // blocked waits until the sink waits for a session, and reports whether it did.
@@ -183,31 +153,4 @@ func (tr *trouble) lockTables() {
 	tr.blocked(conn)
 	wait(tr.t.Context(), 4*time.Second)
 	tr.exec(conn, "COMMIT")
-}
-
-// CO-04 LedgerAtomicity: ten readers poll the total at the target while the
-// program is killed and its sessions are cut; nobody ever sees a part of a
-// transaction (P4).
-func TestCO04LedgerAtomicity(t *testing.T) {
-	seed := seedOr(t, rand.Uint64())
-	t.Logf("ENTRAIN_TEST_SEED=%d", seed)
-	tr := newTrouble(t, 10)
-	tr.program.kill()
-	c := &chaos{t: t, rng: rand.New(rand.NewPCG(seed, 1)), site: tr.site, source: tr.source, target: tr.target}
-	c.program = supervise(t, tr.file)
-	c.killing(12)
-	tr.load.stop()
-	if err := tr.site.settle(t.Context(), livenessLimit); err != nil {
-		t.Fatal(err)
-	}
-	tr.program = c.program.process()
-	tr.finish()
-	if text := c.program.surprises(); text != "" {
-		t.Errorf("the program ended by itself: %s", text)
-	}
-	if reads, _ := tr.watcher.looked(); reads < 500 {
-		t.Errorf("only %d reads", reads)
-	}
-	_, kinds := c.faults()
-	t.Log(kinds)
 }

@@ -20,21 +20,25 @@ const sessionTimeout = 6 * time.Second
 // fleet is a pipeline through Kafka, in several processes. Each has a file and a
 // state of its own, as on a machine of its own.
 type fleet struct {
-	t          *testing.T
+	t          testing.TB
+	trial      *Trial
 	rng        *rand.Rand
 	site       site
 	broker     string
 	partitions int
 	captures   []*supervisor
 	workers    []*supervisor
-	log        map[string]int
 }
 
-func newFleet(t *testing.T, s site, broker string, partitions int) *fleet {
+func newFleet(t testing.TB, r *Trial, s site, broker string) *fleet {
 	t.Helper()
-	seed := seedOr(t, rand.Uint64())
-	t.Logf("ENTRAIN_TEST_SEED=%d", seed)
-	return &fleet{t: t, rng: rand.New(rand.NewPCG(seed, 0)), site: s, broker: broker, partitions: partitions, log: map[string]int{}}
+	return &fleet{t: t, trial: r, rng: rand.New(rand.NewPCG(r.Seed, 0)), site: s, broker: broker, partitions: 1}
+}
+
+// split gives the topic that is to be made so many partitions.
+func (f *fleet) split(partitions int) *fleet {
+	f.partitions = partitions
+	return f
 }
 
 // topic is the stream's.
@@ -70,8 +74,11 @@ func (f *fleet) work(n int) {
 // kill kills one of these by SIGKILL.
 func (f *fleet) kill(of []*supervisor, what string) {
 	of[f.rng.IntN(len(of))].kill(f.t)
-	f.log["SIGKILL of a "+what]++
+	f.trial.happened("SIGKILL of a " + what)
 }
+
+// zombies is the fault that has to happen at least once.
+const zombies = "SIGSTOP of a worker until its successor wrote"
 
 // zombie stops a worker until others deliver what it had, as the fences at the
 // target tell, and lets it go on then. One that had nothing goes on after a while.
@@ -85,13 +92,13 @@ func (f *fleet) zombie() {
 	for end := time.Now().Add(sessionTimeout + 6*time.Second); time.Now().Before(end) && f.t.Context().Err() == nil; {
 		wait(f.t.Context(), 200*time.Millisecond)
 		if f.fences() > before {
-			what = "SIGSTOP of a worker until its successor wrote"
+			what = zombies
 			wait(f.t.Context(), 500*time.Millisecond)
 			break
 		}
 	}
 	w.send(syscall.SIGCONT)
-	f.log[what]++
+	f.trial.happened(what)
 }
 
 // fences counts how often partitions were taken over.
@@ -106,9 +113,9 @@ func (f *fleet) fences() (n int64) {
 	return n
 }
 
-// chaos lets n faults happen.
-func (f *fleet) chaos(n int) {
-	for i := 0; i < n && !f.t.Failed(); i++ {
+// chaos lets as many faults happen as the trial says.
+func (f *fleet) chaos() {
+	for i := 0; i < f.trial.Faults && !f.t.Failed(); i++ {
 		wait(f.t.Context(), 300*time.Millisecond+time.Duration(f.rng.Int64N(int64(3*time.Second))))
 		switch i % 6 {
 		case 1:
@@ -130,7 +137,7 @@ WHERE datname = current_database() AND application_name LIKE 'entrain%'`)
 	if err != nil {
 		f.t.Error(err)
 	}
-	f.log["sessions at the target cut"]++
+	f.trial.happened("sessions at the target cut")
 }
 
 // settled waits until both sides are equal.
@@ -150,12 +157,6 @@ func (f *fleet) settled(tables []string, within time.Duration) {
 	}
 }
 
-func (f *fleet) faults() string {
-	c := chaos{log: f.log}
-	n, kinds := c.faults()
-	return fmt.Sprintf("%d faults (%s)", n, kinds)
-}
-
 // surprises are the ends of processes that nobody asked for.
 func (f *fleet) surprises() {
 	f.t.Helper()
@@ -166,109 +167,45 @@ func (f *fleet) surprises() {
 	}
 }
 
-// workersCampaign starts a capture and three workers.
-func workersCampaign(t *testing.T, partitions int) *fleet {
+// startWorkers starts a capture and three workers.
+func startWorkers(t testing.TB, r *Trial, partitions int) *fleet {
+	t.Helper()
 	broker := kafkatest.Start(t).Addr()
-	srv := pgtest.Start(t, someMajor(t), nil)
+	srv := pgtest.Start(t, r.Major, nil)
 	s := newSite(t, srv, srv)
-	f := newFleet(t, s, broker, partitions)
+	f := newFleet(t, r, s, broker).split(partitions)
 	f.capture("snapshot: {mode: never}")
 	f.captures[0].file.until(t, "the capture streams", streaming)
 	f.work(3)
 	return f
 }
 
-// TestWorkers: a capture and three delivering processes on six partitions are
+// workersCampaign: a capture and three delivering processes on six partitions are
 // killed and stopped at random. Nothing is lost (P1), doubled (P2), or, for a key,
-// reordered (P3): ST-03, sampled.
-func TestWorkers(t *testing.T) {
-	t.Parallel()
-	faults := 4
-	if wide() {
-		faults = 200
-	}
-	f := workersCampaign(t, 6)
-	s := f.site
+// reordered (P3).
+func workersCampaign(t testing.TB, r *Trial) {
+	f := startWorkers(t, r, 6)
 	// A key that changes moves between partitions, which takes the whole row.
-	pgtest.Exec(t, s.source, "ALTER TABLE moved REPLICA IDENTITY FULL")
-	l := &load{url: s.source, seed: f.rng.Uint64(), writes: 2, pace: 20 * time.Millisecond, bulk: 3 * time.Second, rows: 4000, keeps: true}
+	pgtest.Exec(t, f.site.source, "ALTER TABLE moved REPLICA IDENTITY FULL")
+	l := &load{url: f.site.source, seed: f.rng.Uint64(), writes: 2, pace: 20 * time.Millisecond, bulk: 3 * time.Second, rows: 4000, keeps: true}
 	l.start(t)
-	f.chaos(faults)
+	f.chaos()
 	l.stop()
-	f.settled(allTables(), 2*livenessLimit)
-	f.surprises()
-	if f.log["SIGSTOP of a worker until its successor wrote"] == 0 {
+	if r.count(zombies) == 0 {
 		t.Error("no worker was stopped until it had a successor")
 	}
-	h, err := readHistory(t.Context(), s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range checkers() {
-		find := c.find
-		if c.name == "applied" {
-			find = wrongByTable
-		}
-		found, err := find(t.Context(), s, h)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, text := range found {
-			t.Errorf("%s: %s", c.name, text)
-		}
-	}
-	f.unique(t)
-	t.Logf("%d changes, %d transactions, %d numbered, under %s", h.changes, h.transactions, len(h.numbered), f.faults())
+	f.judge()
 }
 
-// wrongByTable is what wrongApplied is where only keys have an order: tick, whose
-// rows carry all columns, is in one partition and has its order, step has one for
-// each key, which the target's trigger checks.
-func wrongByTable(ctx context.Context, s site, h *history) ([]string, error) {
-	var found []string
-	for _, table := range []string{"tick", "step"} {
-		rows, err := query(ctx, s.target, "SELECT op, change_id FROM applied WHERE tbl = '"+table+"' ORDER BY seq")
-		if err != nil {
-			return nil, err
-		}
-		var want, got []change
-		for _, c := range h.numbered {
-			if c.table == table {
-				want = append(want, c)
-			}
-		}
-		for _, r := range rows {
-			c := change{table: table, op: r[0]}
-			if _, err := fmt.Sscan(r[1], &c.id); err != nil {
-				return nil, err
-			}
-			got = append(got, c)
-		}
-		all := compareOrder(want, got)
-		if table == "step" {
-			all.reordered = 0
-		}
-		if all != (tally{}) {
-			found = append(found, fmt.Sprintf("%s: of %d changes %s", table, len(want), all))
-		}
-	}
-	return found, nil
-}
-
-// TestWorkersKeepTransactions: with one partition, transactions stay whole at
-// every moment (P4), and all changes have one order.
-func TestWorkersKeepTransactions(t *testing.T) {
-	t.Parallel()
-	faults := 2
-	if wide() {
-		faults = 100
-	}
-	f := workersCampaign(t, 1)
+// orderedWorkersCampaign: with one partition, transactions stay whole at every
+// moment (P4), and all changes have one order.
+func orderedWorkersCampaign(t testing.TB, r *Trial) {
+	f := startWorkers(t, r, 1)
 	s := f.site
 	w := watch(t, s.target, 2)
 	l := &load{url: s.source, seed: f.rng.Uint64(), writes: 2, pace: 20 * time.Millisecond, bulk: 3 * time.Second, rows: 4000}
 	l.start(t)
-	f.chaos(faults)
+	f.chaos()
 	l.stop()
 	f.settled(allTables(), 2*livenessLimit)
 	w.stop()
@@ -289,5 +226,79 @@ func TestWorkersKeepTransactions(t *testing.T) {
 		t.Errorf("only %d reads of the ledger", reads)
 	}
 	f.unique(t)
-	t.Logf("%d changes, %d transactions, %d numbered, %d reads of the ledger, under %s", h.changes, h.transactions, len(h.numbered), reads, f.faults())
+	order, err := appliedOrder(t.Context(), s, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.differ(order)
+	r.counted(h, reads)
+	r.conclude(t)
+}
+
+// judge waits until both sides are equal and asks the checkers, where only keys
+// have an order.
+func (f *fleet) judge() {
+	t := f.t
+	t.Helper()
+	f.settled(allTables(), 2*livenessLimit)
+	f.surprises()
+	h, err := readHistory(t.Context(), f.site)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range checkers() {
+		if c.name == "applied" {
+			continue
+		}
+		found, err := c.find(t.Context(), f.site, h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range found {
+			t.Errorf("%s: %s", c.name, text)
+		}
+	}
+	order, err := orderByTable(t.Context(), f.site, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if order != (tally{}) {
+		t.Errorf("applied: of %d changes %s", len(h.numbered), order)
+	}
+	f.unique(t)
+	f.trial.differ(order)
+	f.trial.counted(h, 0)
+	f.trial.conclude(t)
+}
+
+// orderByTable is what appliedOrder is where only keys have an order: tick, whose
+// rows carry all columns, is in one partition and has its order, step has one for
+// each key, which the target's trigger checks.
+func orderByTable(ctx context.Context, s site, h *history) (tally, error) {
+	var all tally
+	for _, table := range []string{"tick", "step"} {
+		rows, err := query(ctx, s.target, "SELECT op, change_id FROM applied WHERE tbl = '"+table+"' ORDER BY seq")
+		if err != nil {
+			return all, err
+		}
+		var want, got []change
+		for _, c := range h.numbered {
+			if c.table == table {
+				want = append(want, c)
+			}
+		}
+		for _, r := range rows {
+			c := change{table: table, op: r[0]}
+			if _, err := fmt.Sscan(r[1], &c.id); err != nil {
+				return all, err
+			}
+			got = append(got, c)
+		}
+		t := compareOrder(want, got)
+		if table == "step" {
+			t.reordered = 0
+		}
+		all.lost, all.duplicated, all.invented, all.reordered = all.lost+t.lost, all.duplicated+t.duplicated, all.invented+t.invented, all.reordered+t.reordered
+	}
+	return all, nil
 }

@@ -2,26 +2,34 @@ package campaign
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/entrainsync/entrain/internal/pgserver"
+	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
 
-// chaos does things to a running campaign and writes down what it did.
+// chaos does things to a running campaign, which its trial writes down.
 type chaos struct {
-	t              *testing.T
+	t              testing.TB
+	trial          *Trial
 	rng            *rand.Rand
 	site           site
 	source, target *pgserver.Server
 	program        *supervisor
+}
 
-	kills int
-	log   map[string]int
+// newChaos starts two servers that may crash, with the campaign's tables.
+func newChaos(t testing.TB, r *Trial) *chaos {
+	t.Helper()
+	durable := func() *pgserver.Server {
+		return pgtest.StartConfig(t, pgserver.Config{Install: pgtest.Install(t, r.Major), Durable: true})
+	}
+	c := &chaos{t: t, trial: r, rng: rand.New(rand.NewPCG(r.Seed, 0)), source: durable(), target: durable()}
+	c.site = newSite(t, c.source, c.target)
+	return c
 }
 
 // between returns a random time.
@@ -29,10 +37,10 @@ func (c *chaos) between(least, most time.Duration) time.Duration {
 	return least + time.Duration(c.rng.Int64N(int64(most-least)))
 }
 
-// killing kills the program n times; between the kills, other faults happen.
-func (c *chaos) killing(n int) {
-	c.log = map[string]int{}
-	for c.kills < n && !c.t.Failed() {
+// killing kills the program again and again, as often as the trial says; between
+// the kills, other faults happen.
+func (c *chaos) killing() {
+	for kills := 1; kills <= c.trial.Faults && !c.t.Failed(); kills++ {
 		// Short lives hit the start, longer ones the work under way.
 		life := c.between(20*time.Millisecond, 400*time.Millisecond)
 		if c.rng.IntN(2) == 0 {
@@ -40,9 +48,8 @@ func (c *chaos) killing(n int) {
 		}
 		wait(c.t.Context(), life)
 		c.program.kill(c.t)
-		c.kills++
-		c.log["SIGKILL of the program"]++
-		switch c.kills % 20 {
+		c.trial.happened("SIGKILL of the program")
+		switch kills % 20 {
 		case 4, 14:
 			c.freeze()
 		case 7:
@@ -65,7 +72,7 @@ func (c *chaos) freeze() {
 	}
 	wait(c.t.Context(), c.between(300*time.Millisecond, 1500*time.Millisecond))
 	c.program.send(syscall.SIGCONT)
-	c.log["SIGSTOP and SIGCONT"]++
+	c.trial.happened("SIGSTOP and SIGCONT")
 }
 
 // cut terminates the program's sessions at one side: the walsender, or the
@@ -78,7 +85,7 @@ WHERE datname = current_database() AND application_name LIKE 'entrain%'`)
 		c.t.Errorf("cut the sessions at the %s: %v", side, err)
 	}
 	if len(rows) > 0 {
-		c.log["sessions at the "+side+" cut"]++
+		c.trial.happened("sessions at the " + side + " cut")
 	}
 	wait(c.t.Context(), time.Second)
 }
@@ -95,17 +102,6 @@ func (c *chaos) crash(side string, srv *pgserver.Server) {
 	if err := srv.Start(ctx); err != nil {
 		c.t.Fatal(err)
 	}
-	c.log["SIGKILL of the "+side+" server"]++
+	c.trial.happened("SIGKILL of the " + side + " server")
 	wait(c.t.Context(), 2*time.Second)
-}
-
-// faults returns how many there were, and of which kind.
-func (c *chaos) faults() (int, string) {
-	total := 0
-	var kinds []string
-	for kind, n := range c.log {
-		total += n
-		kinds = append(kinds, fmt.Sprintf("%s %d", kind, n))
-	}
-	return total, strings.Join(kinds, ", ")
 }

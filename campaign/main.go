@@ -1,0 +1,236 @@
+// Command campaign attacks the built binary on real servers and writes down what
+// came out: "0 lost, 0 duplicated, 0 reordered of N changes under M faults".
+//
+//	go run ./campaign list
+//	go run ./campaign NAME [--seed N] [--minutes M] [--pg 14..18] [--faults N] [--changes N] [--out DIR]
+//	go run ./campaign all [--budget MINUTES] [...]
+//
+// A campaign is a load, faults from outside and checkers that trust none of
+// entrain's code; package internal/campaign has them, and its tests run the same
+// ones in small. The report goes to DIR (docs/proof) as NAME-pgMAJOR.json and .md.
+//
+// all runs one campaign after the other and leaves out those that have passed at
+// this commit already, so that it can be broken off and resumed; --budget begins
+// none that would not end within so many minutes. --minutes shortens campaigns that
+// are measured by time.
+//
+// It exits with 0 if everything passed, 2 for a wrong command line, 4 if something
+// was found. The servers run as an unprivileged user if this runs as root.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/entrainsync/entrain/internal/campaign"
+	"github.com/entrainsync/entrain/internal/pgserver"
+)
+
+// The exit codes.
+const (
+	exitOK       = 0
+	exitRuntime  = 1
+	exitUsage    = 2
+	exitFindings = 4
+)
+
+// errUsage marks mistakes of the command line.
+var errUsage = errors.New("usage: go run ./campaign list|all|NAME [flags]; go run ./campaign list says which there are")
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, out, log io.Writer) int {
+	code, err := command(args, out, log)
+	if removed := campaign.Remove(); removed != nil {
+		err = errors.Join(err, fmt.Errorf("remove the servers: %w", removed))
+	}
+	switch {
+	case errors.Is(err, errUsage):
+		fmt.Fprintln(log, err)
+		return exitUsage
+	case err != nil:
+		fmt.Fprintln(log, "campaign:", err)
+		return exitRuntime
+	}
+	return code
+}
+
+func command(args []string, out, log io.Writer) (int, error) {
+	if len(args) == 0 {
+		return 0, errUsage
+	}
+	name := args[0]
+	s, err := parse(name, args[1:], log)
+	if err != nil {
+		return 0, err
+	}
+	switch name {
+	case "list":
+		return exitOK, list(out)
+	case "all":
+		return s.all(out, log)
+	}
+	c, found := campaign.Find(name)
+	if !found {
+		return 0, fmt.Errorf("%w\nthere is no campaign %q", errUsage, name)
+	}
+	return s.one(c, out, log)
+}
+
+// settings are what the command line says.
+type settings struct {
+	campaign.Options
+	folder string
+	budget time.Duration
+	commit string
+}
+
+// minutes is a flag in minutes.
+type minutes struct{ d *time.Duration }
+
+// String implements flag.Value.
+func (m minutes) String() string { return "" }
+
+// Set implements flag.Value.
+func (m minutes) Set(text string) (err error) {
+	*m.d, err = time.ParseDuration(text + "m")
+	return err
+}
+
+func parse(name string, args []string, log io.Writer) (settings, error) {
+	s := settings{folder: filepath.Join("docs", "proof"), budget: 24 * time.Hour, commit: commit()}
+	flags := flag.NewFlagSet("campaign "+name, flag.ContinueOnError)
+	flags.SetOutput(log)
+	flags.Uint64Var(&s.Seed, "seed", rand.Uint64(), "where random choices come from")
+	flags.IntVar(&s.Major, "pg", 15, "major version of PostgreSQL")
+	flags.IntVar(&s.Faults, "faults", 0, "how many faults, instead of the campaign's own number")
+	flags.Int64Var(&s.Changes, "changes", 0, "how many changes, instead of the campaign's own number")
+	flags.Var(minutes{&s.Length}, "minutes", "how long, for campaigns that are measured by time")
+	flags.Var(minutes{&s.budget}, "budget", "minutes that all may take together")
+	flags.StringVar(&s.folder, "out", s.folder, "folder of the reports")
+	if err := flags.Parse(args); err != nil {
+		return s, fmt.Errorf("%w\n%w", errUsage, err)
+	}
+	switch {
+	case flags.NArg() > 0:
+		return s, fmt.Errorf("%w\n%q is too much", errUsage, flags.Arg(0))
+	case s.Major < pgserver.OldestMajor:
+		return s, fmt.Errorf("%w\nPostgreSQL %d is too old", errUsage, s.Major)
+	case s.Faults < 0 || s.Changes < 0 || s.Length < 0 || s.budget <= 0:
+		return s, fmt.Errorf("%w\na number is negative", errUsage)
+	}
+	return s, nil
+}
+
+// commit is what is being tested: the last commit, with a mark if files differ from it.
+func commit() string {
+	hash, err := exec.Command("git", "rev-parse", "--short=10", "HEAD").Output()
+	if err != nil {
+		return "unknown"
+	}
+	name := strings.TrimSpace(string(hash))
+	if changed, err := exec.Command("git", "status", "--porcelain", "--untracked-files=no", "--", ":!docs/proof", ":!docs/proof.md").Output(); err != nil || len(changed) > 0 {
+		name += "+"
+	}
+	return name
+}
+
+func list(out io.Writer) error {
+	for _, c := range campaign.Cases() {
+		if _, err := fmt.Fprintf(out, "%-16s %-12s about %3d min  %s\n", c.Name, strings.Join(c.IDs, " "), c.Minutes, c.About); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// one runs a campaign and keeps its report.
+func (s settings) one(c campaign.Case, out, log io.Writer) (int, error) {
+	o := c.Full
+	o.Seed, o.Major = s.Seed, max(s.Major, c.Oldest)
+	if s.Faults > 0 {
+		o.Faults = s.Faults
+		o.Changes = 0
+	}
+	if s.Changes > 0 {
+		o.Changes = s.Changes
+	}
+	if s.Length > 0 {
+		o.Length = s.Length
+	}
+	if _, err := pgserver.Obtain(context.Background(), o.Major); err != nil {
+		return 0, err
+	}
+	fmt.Fprintf(log, "==> %s: seed %d, PostgreSQL %d, commit %s\n", c.Name, o.Seed, o.Major, s.commit)
+	began := time.Now()
+	report := c.Run(o, func(line string) { fmt.Fprintf(log, "%6.0f s  %s\n", time.Since(began).Seconds(), line) })
+	report.Commit = s.commit
+	if err := s.keep(report); err != nil {
+		return 0, err
+	}
+	if _, err := fmt.Fprintf(out, "%s: %s: %s\n", c.Name, report.Verdict, report.Claim()); err != nil {
+		return 0, err
+	}
+	if report.Verdict != campaign.Passed {
+		return exitFindings, nil
+	}
+	return exitOK, nil
+}
+
+// keep writes both forms of a report.
+func (s settings) keep(r *campaign.Report) error {
+	text, err := r.JSON()
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(s.folder, 0o755); err != nil {
+		return err
+	}
+	base := filepath.Join(s.folder, fmt.Sprintf("%s-pg%d", r.Name, r.PostgreSQL))
+	return errors.Join(os.WriteFile(base+".json", text, 0o644), os.WriteFile(base+".md", []byte(r.Markdown()), 0o644))
+}
+
+// all runs what has not passed at this commit, as far as the budget reaches.
+func (s settings) all(out, log io.Writer) (int, error) {
+	end := time.Now().Add(s.budget)
+	worst, left := exitOK, 0
+	for _, c := range campaign.Cases() {
+		switch {
+		case s.passed(c):
+			fmt.Fprintf(log, "==> %s has passed already\n", c.Name)
+			continue
+		case time.Now().Add(time.Duration(c.Minutes) * time.Minute).After(end):
+			fmt.Fprintf(log, "==> %s does not end within the budget\n", c.Name)
+			left++
+			continue
+		}
+		code, err := s.one(c, out, log)
+		if err != nil {
+			return 0, err
+		}
+		worst = max(worst, code)
+	}
+	if left > 0 {
+		fmt.Fprintf(log, "==> %d campaigns are left: the same command again goes on\n", left)
+	}
+	return worst, nil
+}
+
+// passed reports whether a campaign's last report is of this commit and good.
+func (s settings) passed(c campaign.Case) bool {
+	text, err := os.ReadFile(filepath.Join(s.folder, fmt.Sprintf("%s-pg%d.json", c.Name, max(s.Major, c.Oldest))))
+	if err != nil {
+		return false
+	}
+	r, err := campaign.Parse(text)
+	return err == nil && r.Verdict == campaign.Passed && r.Commit == s.commit
+}

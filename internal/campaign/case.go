@@ -1,0 +1,80 @@
+package campaign
+
+import (
+	"testing"
+	"time"
+)
+
+// Case is a campaign that can be run by name.
+type Case struct {
+	// Name is what a person types.
+	Name string
+	// IDs are the rows of the list of cases that it shows.
+	IDs []string
+	// About says in a line what is done and what has to hold.
+	About string
+	// Full is its length: what it is when nobody asks for less.
+	Full Options
+	// Minutes is about how long that takes on two processors.
+	Minutes int
+	// Oldest is the first version of PostgreSQL that can do it; 0 for all.
+	Oldest int
+
+	run func(t testing.TB, r *Trial)
+}
+
+// Cases are all campaigns, in the order in which they are best run.
+func Cases() []Case {
+	return []Case{
+		{
+			Name: "kill", IDs: []string{"CR-01"}, Minutes: 40, Full: Options{Faults: 1000, Changes: 1_000_000},
+			About: "the program is killed at random while servers crash and sessions are cut",
+			run:   func(t testing.TB, r *Trial) { killCampaign(t, r, inOrder) },
+		},
+		{
+			Name: "kill-parallel", IDs: []string{"CR-01"}, Minutes: 15, Full: Options{Faults: 300, Changes: 300_000},
+			About: "the same with a sink that applies transactions side by side",
+			run:   func(t testing.TB, r *Trial) { killCampaign(t, r, aside) },
+		},
+		{
+			Name: "kill-embedded", IDs: []string{"CR-01"}, Minutes: 20, Full: Options{Faults: 300, Changes: 300_000},
+			About: "the same through the embedded stream into two databases and a file",
+			run:   fanCampaign,
+		},
+		{
+			Name: "workers", IDs: []string{"ST-03", "CR-01"}, Minutes: 30, Full: Options{Faults: 200},
+			About: "through Kafka, six partitions: capture and three workers are killed, stopped and cut off",
+			run:   workersCampaign,
+		},
+		{
+			Name: "workers-ordered", IDs: []string{"ST-03", "CO-13"}, Minutes: 20, Full: Options{Faults: 100},
+			About: "the same with one partition, where transactions stay whole",
+			run:   orderedWorkersCampaign,
+		},
+		{
+			Name: "broker", IDs: []string{"ST-04"}, Minutes: 20, Full: Options{Faults: 100},
+			About: "the Kafka broker is killed and started again",
+			run:   brokerCampaign,
+		},
+	}
+}
+
+// Find returns the campaign of that name.
+func Find(name string) (Case, bool) {
+	for _, c := range Cases() {
+		if c.Name == name {
+			return c, true
+		}
+	}
+	return Case{}, false
+}
+
+// Run runs a campaign and returns its report, which lacks the commit. What it is doing
+// is written to log. Only one campaign runs at a time: they share the throw-away
+// servers of the process, which Remove ends.
+func (c Case) Run(o Options, log Log) *Report {
+	began := time.Now()
+	run, trial := newStandalone(c.Name, log), &Trial{Options: o}
+	run.do(func() { c.run(run, trial) })
+	return trial.report(c, run, began)
+}

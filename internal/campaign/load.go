@@ -1,0 +1,258 @@
+package campaign
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// load is what writes at the source: several sessions with transactions over
+// several tables. A session that is cut or refused goes on; what it wrote is
+// told by the source itself, not by the session.
+type load struct {
+	url    string
+	seed   uint64
+	pace   time.Duration // between two transactions of a writer
+	bulk   time.Duration // between two transactions of bulkRows; 0: none
+	rows   int           // of such a transaction
+	writes int           // sessions
+	keeps  bool          // no table is truncated
+	broad  int           // sessions more, whose transactions touch nothing in common
+
+	committed, failed atomic.Int64
+	cancel            context.CancelFunc
+	sessions          sync.WaitGroup
+}
+
+// window is how long transactions with tables that the target applies row by
+// row are written and left out, in turn: one such row makes its whole batch go
+// that way, and both ways are to be tested.
+const window = 2 * time.Second
+
+// start starts the sessions. They end by stop, or with the test.
+func (l *load) start(t testing.TB) {
+	ctx, cancel := context.WithCancel(t.Context())
+	l.cancel = cancel
+	t.Cleanup(l.stop)
+	for i := range l.writes {
+		rng := rand.New(rand.NewPCG(l.seed, uint64(i)))
+		l.sessions.Go(func() { l.session(ctx, l.pace, func() string { return l.transaction(rng) }) })
+	}
+	for range l.broad {
+		l.sessions.Go(func() { l.session(ctx, 4*l.pace, broadTransactions) })
+	}
+	if l.bulk > 0 {
+		turn := 0
+		l.sessions.Go(func() {
+			l.session(ctx, l.bulk, func() string { turn++; return l.bulkTransaction(turn) })
+		})
+	}
+}
+
+// stop ends the sessions and returns when they are gone.
+func (l *load) stop() {
+	l.cancel()
+	l.sessions.Wait()
+}
+
+// session runs transactions until ctx ends. One that is under way then is
+// finished, so that what it did is settled.
+func (l *load) session(ctx context.Context, pace time.Duration, next func() string) {
+	work := context.WithoutCancel(ctx)
+	var conn *pgconn.PgConn
+	defer func() {
+		if conn != nil {
+			conn.Close(work)
+		}
+	}()
+	for ; ctx.Err() == nil; wait(ctx, pace) {
+		if conn == nil || conn.IsClosed() {
+			var err error
+			if conn, err = pgconn.Connect(ctx, l.url); err != nil {
+				conn = nil
+				wait(ctx, 50*time.Millisecond)
+				continue
+			}
+		}
+		if _, err := conn.Exec(work, next()).ReadAll(); err != nil {
+			l.failed.Add(1)
+			_, _ = conn.Exec(work, "ROLLBACK").ReadAll() // a session that was cut has no transaction
+			continue
+		}
+		l.committed.Add(1)
+	}
+}
+
+// transaction returns the text of one transaction.
+func (l *load) transaction(r *rand.Rand) string {
+	bodies := []string{}
+	strict := time.Now().UnixNano()/int64(window)%2 == 0
+	switch k := r.IntN(20); {
+	case k < 5:
+		bodies = append(bodies, transfer(r))
+	case k < 7:
+		bodies = append(bodies, transfer(r), chainSteps(r))
+	case k < 11:
+		bodies = append(bodies, chainSteps(r))
+	case k < 12:
+		bodies = append(bodies, chainRenew(r))
+	case k < 13:
+		bodies = append(bodies, chainLeave(r), chainReturn(r))
+	case k < 14:
+		bodies = append(bodies, moveKeys(r))
+	case k < 15:
+		bodies = append(bodies, scratch(r, truncating(!l.keeps)))
+	case k < 16:
+		return "BEGIN;\n" + transfer(r) + chainSteps(r) + "ROLLBACK"
+	case k < 17:
+		bodies = append(bodies, chainSteps(r), "SAVEPOINT s;\n"+chainSteps(r)+moveKeys(r)+"ROLLBACK TO s;\n", moveKeys(r))
+	case strict && k < 18:
+		bodies = append(bodies, transfer(r), steps(r), ticks(r), chainSteps(r))
+	}
+	if strict {
+		bodies = append(bodies, ticks(r), steps(r))
+	}
+	if len(bodies) == 0 {
+		bodies = append(bodies, transfer(r))
+	}
+	return "BEGIN;\n" + strings.Join(bodies, "") + "COMMIT"
+}
+
+// transfer numbers the journal densely: the lock on the one row makes the
+// numbers' order that of the commits.
+func transfer(r *rand.Rand) string {
+	from, to, amount := r.IntN(accountTables), r.IntN(accountTables), 1+r.IntN(50)
+	giver, taker := 1+r.IntN(accountsPer), 1+r.IntN(accountsPer)
+	return fmt.Sprintf(`UPDATE ledger_seq SET n = n + 1;
+UPDATE %[1]s SET balance = balance - %[5]d WHERE id = %[2]d;
+UPDATE %[3]s SET balance = balance + %[5]d WHERE id = %[4]d;
+INSERT INTO journal SELECT n, '%[1]s/%[2]d', '%[3]s/%[4]d', %[5]d FROM ledger_seq;
+`, account(from), giver, account(to), taker, amount)
+}
+
+// nextLink continues the hash chain of the rows of a statement.
+const nextLink = "n = n + 1, payload = '%[1]s' || id, h = sha256(h || convert_to('%[1]s' || id, 'UTF8'))"
+
+func payload(r *rand.Rand) string { return fmt.Sprintf("p%x ", r.Uint32()) }
+
+// chainSteps leaves the large column as it is, so that the log does not carry
+// it; now and then it changes, too.
+func chainSteps(r *rand.Rand) string {
+	first := 1 + r.IntN(chainKeys)
+	set := fmt.Sprintf(nextLink, payload(r))
+	if r.IntN(20) == 0 {
+		set += ", big = noise(4800)"
+	}
+	return fmt.Sprintf(`WITH done AS (UPDATE chain SET %s WHERE id BETWEEN %d AND %d RETURNING id, n, payload)
+INSERT INTO chain_log SELECT id, n, payload FROM done;
+`, set, first, first+r.IntN(8))
+}
+
+// chainRenew deletes a row and inserts its successor in one transaction.
+func chainRenew(r *rand.Rand) string {
+	return fmt.Sprintf(`WITH old AS (DELETE FROM chain WHERE id = %[2]d RETURNING *),
+new AS (INSERT INTO chain SELECT id, n + 1, sha256(h || convert_to('%[1]s', 'UTF8')), '%[1]s', big FROM old RETURNING id, n, payload)
+INSERT INTO chain_log SELECT id, n, payload FROM new;
+`, payload(r), 1+r.IntN(chainKeys))
+}
+
+// chainLeave and chainReturn move rows between two tables, so that keys are
+// gone for a while.
+func chainLeave(r *rand.Rand) string {
+	return fmt.Sprintf("WITH old AS (DELETE FROM chain WHERE id = %d RETURNING *) INSERT INTO chain_gone SELECT * FROM old;\n", 1+r.IntN(chainKeys))
+}
+
+func chainReturn(*rand.Rand) string {
+	return `WITH old AS (DELETE FROM chain_gone WHERE id IN (SELECT id FROM chain_gone ORDER BY random() LIMIT 1) RETURNING *)
+INSERT INTO chain SELECT * FROM old;
+`
+}
+
+// moveKeys gives rows new keys and leaves the large column as it is.
+func moveKeys(r *rand.Rand) string {
+	return fmt.Sprintf("UPDATE moved SET id = nextval('moved_seq'), tag = 'tag %x' WHERE id IN (SELECT id FROM moved ORDER BY random() LIMIT %d);\n",
+		r.Uint32(), 1+r.IntN(4))
+}
+
+// truncating says whether the scratch table is emptied now and then.
+type truncating bool
+
+func scratch(r *rand.Rand, truncates truncating) string {
+	fill := "INSERT INTO scratch SELECT nextval('scratch_seq'), 'x' FROM generate_series(1, 10);\n"
+	if truncates && r.IntN(3) == 0 {
+		return "TRUNCATE scratch;\n" + fill
+	}
+	return fill
+}
+
+const tickKeys = 500
+
+// ticks give each change of a row a number of its own.
+func ticks(r *rand.Rand) string {
+	first := 1 + r.IntN(tickKeys)
+	keys := fmt.Sprintf("BETWEEN %d AND %d", first, first+r.IntN(10))
+	switch r.IntN(4) {
+	case 0:
+		return "DELETE FROM tick WHERE id " + keys + ";\n"
+	case 1:
+		return "UPDATE tick SET change_id = nextval('change_seq'), v = md5(v) WHERE id " + keys + ";\n"
+	default:
+		return fmt.Sprintf("INSERT INTO tick SELECT nextval('change_seq'), i, 'v' FROM generate_series(1, %d) i WHERE i %s AND NOT EXISTS (SELECT 1 FROM tick WHERE id = i) ON CONFLICT DO NOTHING;\n",
+			tickKeys+10, keys)
+	}
+}
+
+func steps(r *rand.Rand) string {
+	first := 1 + r.IntN(stepKeys)
+	return fmt.Sprintf("UPDATE step SET change_id = nextval('change_seq'), "+nextLink+" WHERE id BETWEEN %[2]d AND %[3]d;\n",
+		payload(r), first, first+r.IntN(5))
+}
+
+// broadTransactions are many small ones.
+func broadTransactions() string {
+	return strings.Repeat("BEGIN; INSERT INTO bulk SELECT nextval('bulk_seq'), 'x', 0 FROM generate_series(1, 5); COMMIT;\n", 20)
+}
+
+// bulkTransaction inserts, updates and deletes many rows in turn.
+func (l *load) bulkTransaction(turn int) string {
+	switch turn % 3 {
+	case 1:
+		return fmt.Sprintf("INSERT INTO bulk SELECT nextval('bulk_seq'), md5(i::text), 0 FROM generate_series(1, %d) i", l.rows)
+	case 2:
+		return "UPDATE bulk SET n = n + 1, v = md5(v)"
+	}
+	return fmt.Sprintf("DELETE FROM bulk WHERE id IN (SELECT id FROM bulk ORDER BY id LIMIT %d)", l.rows*3/4)
+}
+
+// settle writes a last row at the source and waits until it is at the target:
+// everything before it is there, too (P9).
+func (s site) settle(ctx context.Context, within time.Duration) error {
+	rows, err := query(ctx, s.source, "INSERT INTO marker SELECT coalesce(max(id), 0) + 1 FROM marker RETURNING id")
+	if err != nil {
+		return err
+	}
+	deadline := time.NewTimer(within)
+	defer deadline.Stop()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		got, err := query(ctx, s.target, "SELECT count(*) FROM marker WHERE id = "+rows[0][0])
+		if err == nil && got[0][0] == "1" {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			return fmt.Errorf("the last row is not at the target %s after the faults ended", within)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,122 @@
+package campaign
+
+import (
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// Report is what a campaign says at its end. It is kept as JSON and as text.
+type Report struct {
+	// Name and IDs are those of the campaign.
+	Name string   `json:"name"`
+	IDs  []string `json:"ids"`
+	// About says what was done.
+	About string `json:"about"`
+	// Verdict is "passed", "failed" or "skipped".
+	Verdict string `json:"verdict"`
+	// Seed repeats the choices.
+	Seed uint64 `json:"seed"`
+	// Commit is what was built, with "+" behind it if files were changed.
+	Commit string `json:"commit"`
+	// PostgreSQL is the major version, Go that of the compiler and its platform.
+	PostgreSQL int    `json:"postgresql,omitempty"`
+	Go         string `json:"go"`
+	// Began is when, in UTC; Seconds how long it took.
+	Began   time.Time `json:"began"`
+	Seconds float64   `json:"seconds"`
+	// Outcome is what was counted.
+	Outcome Outcome `json:"outcome"`
+	// Findings are what was wrong, in words; empty if nothing was.
+	Findings []string `json:"findings,omitempty"`
+	// Skipped says why nothing was done.
+	Skipped string `json:"skipped,omitempty"`
+	// Notes are what the campaign counted besides.
+	Notes []string `json:"notes,omitempty"`
+	// Faults are what was done, in order.
+	Faults []Fault `json:"faults"`
+}
+
+// The verdicts.
+const (
+	Passed  = "passed"
+	Failed  = "failed"
+	Skipped = "skipped"
+)
+
+// report gathers what is known at the end.
+func (r *Trial) report(c Case, run *standalone, began time.Time) *Report {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := &Report{
+		Name: c.Name, IDs: c.IDs, About: c.About, Verdict: Passed, Seed: r.Seed, PostgreSQL: r.Major,
+		Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH, Began: began.UTC().Truncate(time.Second), Seconds: since(began).Seconds(),
+		Outcome: r.result, Findings: run.errors, Skipped: run.skipped, Notes: r.notes, Faults: r.faults,
+	}
+	switch {
+	case len(run.errors) > 0:
+		p.Verdict = Failed
+	case run.skipped != "":
+		p.Verdict = Skipped
+	}
+	return p
+}
+
+// JSON is the report for programs.
+func (p *Report) JSON() ([]byte, error) {
+	text, err := json.MarshalIndent(p, "", " ")
+	return append(text, '\n'), err
+}
+
+// Claim is the one line that says it all.
+func (p *Report) Claim() string {
+	switch o := p.Outcome; {
+	case p.Verdict == Skipped:
+		return "skipped: " + p.Skipped
+	case o.Changes == 0 && len(p.Notes) > 0:
+		return strings.Join(p.Notes, "; ")
+	default:
+		return fmt.Sprintf("%d lost, %d duplicated, %d reordered of %d under %d faults", o.Lost, o.Duplicated, o.Reordered, o.Changes, len(p.Faults))
+	}
+}
+
+// Markdown is the report for people.
+func (p *Report) Markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# %s: %s\n\n%s (%s): %s.\n\n", p.Name, p.Verdict, p.Claim(), strings.Join(p.IDs, ", "), p.About)
+	fmt.Fprintf(&b, "| | |\n|---|---|\n| commit | `%s` |\n| seed | %d |\n", p.Commit, p.Seed)
+	if p.PostgreSQL != 0 {
+		fmt.Fprintf(&b, "| PostgreSQL | %d |\n", p.PostgreSQL)
+	}
+	fmt.Fprintf(&b, "| Go | %s |\n| began | %s |\n| took | %s |\n", p.Go, p.Began.Format(time.RFC3339), time.Duration(p.Seconds)*time.Second)
+	if o := p.Outcome; o.Changes > 0 {
+		fmt.Fprintf(&b, "| changes, transactions | %d, %d |\n| counted one by one | %d |\n| reads of the ledger meanwhile | %d |\n", o.Changes, o.Transactions, o.Counted, o.Reads)
+	}
+	fmt.Fprintf(&b, "| faults | %d |\n", len(p.Faults))
+	for _, note := range p.Notes {
+		fmt.Fprintf(&b, "\n- %s\n", note)
+	}
+	if len(p.Faults) > 0 {
+		fmt.Fprintf(&b, "\nFaults: %s. The file beside this one has each with its time.\n", inWords(p.Faults))
+	}
+	for _, f := range p.Findings {
+		fmt.Fprintf(&b, "\n```\n%s\n```\n", f)
+	}
+	fmt.Fprintf(&b, "\nAgain: `go run ./campaign %s --seed %d", p.Name, p.Seed)
+	if p.PostgreSQL != 0 {
+		fmt.Fprintf(&b, " --pg %d", p.PostgreSQL)
+	}
+	b.WriteString("`\n")
+	return b.String()
+}
+
+// Parse reads a report that was kept.
+func Parse(text []byte) (*Report, error) {
+	p := new(Report)
+	if err := json.Unmarshal(text, p); err != nil {
+		return nil, fmt.Errorf("read a report: %w", err)
+	}
+	return p, nil
+}

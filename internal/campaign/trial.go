@@ -1,0 +1,161 @@
+package campaign
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
+)
+
+// Options are what a campaign is to do. A test asks for less than the command.
+type Options struct {
+	// Seed is where all random choices come from. What two processes do at the same
+	// time is up to the machine all the same.
+	Seed uint64
+	// Major is the version of PostgreSQL.
+	Major int
+	// Faults is how many faults there are to be.
+	Faults int
+	// Changes is how many changes there have to be, at least, for the run to count.
+	Changes int64
+	// Length is how long faults go on in campaigns that are measured by time.
+	Length time.Duration
+}
+
+// Trial is one run of a campaign: what it is to do, and what comes out of it.
+type Trial struct {
+	Options
+
+	mu     sync.Mutex
+	began  time.Time
+	faults []Fault
+	result Outcome
+	notes  []string
+}
+
+// Fault is something that was done to a running campaign.
+type Fault struct {
+	// At is how long after the campaign's beginning it happened, in seconds.
+	At float64 `json:"at"`
+	// Kind says what it was.
+	Kind string `json:"kind"`
+}
+
+// Outcome is what was counted.
+type Outcome struct {
+	// Changes and Transactions are those of the source, as its own decoder tells.
+	Changes      int64 `json:"changes"`
+	Transactions int64 `json:"transactions"`
+	// Counted are the changes that a sink without any unique key has to have once and
+	// in their order.
+	Counted int64 `json:"counted_one_by_one"`
+	// Reads is how often the ledger was read at the target meanwhile.
+	Reads int64 `json:"reads_of_the_ledger"`
+	// Lost, Duplicated and Reordered are those among what was compared.
+	Lost       int64 `json:"lost"`
+	Duplicated int64 `json:"duplicated"`
+	Reordered  int64 `json:"reordered"`
+}
+
+// sampled is a trial of a test: the seed comes from ENTRAIN_TEST_SEED if that is set.
+func sampled(t testing.TB, faults int, changes int64) *Trial {
+	t.Helper()
+	r := &Trial{Options: Options{Seed: seedOr(t, rand.Uint64()), Major: pgtest.Majors(t)[0], Faults: faults, Changes: changes}}
+	t.Logf("ENTRAIN_TEST_SEED=%d", r.Seed)
+	return r
+}
+
+// on is the same trial on another version of PostgreSQL.
+func (r *Trial) on(major int) *Trial {
+	o := r.Options
+	o.Major = major
+	return &Trial{Options: o}
+}
+
+// happened notes a fault.
+func (r *Trial) happened(kind string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.began.IsZero() {
+		r.began = time.Now()
+	}
+	r.faults = append(r.faults, Fault{At: time.Since(r.began).Seconds(), Kind: kind})
+}
+
+// count is how many faults of a kind there were.
+func (r *Trial) count(kind string) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, f := range r.faults {
+		if f.Kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// kinds are the faults so far, and how often each happened, in words.
+func (r *Trial) kinds() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return inWords(r.faults)
+}
+
+func inWords(faults []Fault) string {
+	counts := map[string]int{}
+	for _, f := range faults {
+		counts[f.Kind]++
+	}
+	var words []string
+	for _, kind := range slices.Sorted(maps.Keys(counts)) {
+		words = append(words, fmt.Sprintf("%s %d", kind, counts[kind]))
+	}
+	return strings.Join(words, ", ")
+}
+
+// note keeps a figure that the report has besides the usual ones.
+func (r *Trial) note(t testing.TB, format string, args ...any) {
+	t.Helper()
+	text := fmt.Sprintf(format, args...)
+	t.Log(text)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.notes = append(r.notes, text)
+}
+
+// counted keeps what the source did and how much of it was looked at.
+func (r *Trial) counted(h *history, reads int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.result.Changes, r.result.Transactions, r.result.Reads = h.changes, h.transactions, reads
+	r.result.Counted = int64(len(h.numbered)) + h.counts["chain_log"]["INSERT"]
+}
+
+// differ adds what a comparison of orders found.
+func (r *Trial) differ(t tally) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.result.Lost += int64(t.lost)
+	r.result.Duplicated += int64(t.duplicated + t.invented)
+	r.result.Reordered += int64(t.reordered)
+}
+
+// conclude says what came out, which is what people read.
+func (r *Trial) conclude(t testing.TB) {
+	t.Helper()
+	if r.result.Changes < r.Changes {
+		t.Errorf("only %d changes; want %d", r.result.Changes, r.Changes)
+	}
+	verdict := fmt.Sprintf("%d lost, %d duplicated, %d reordered", r.result.Lost, r.result.Duplicated, r.result.Reordered)
+	if t.Failed() {
+		verdict = "NOT as promised: " + verdict
+	}
+	t.Logf("%s of %d changes in %d transactions under %d faults (%s); %d of them counted one by one, %d reads of the ledger",
+		verdict, r.result.Changes, r.result.Transactions, len(r.faults), r.kinds(), r.result.Counted, r.result.Reads)
+}
