@@ -28,6 +28,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -92,13 +94,19 @@ type settings struct {
 	folder string
 	budget time.Duration
 	commit string
+	asked  string // the flags that make the campaign another one
 }
 
 // minutes is a flag in minutes.
 type minutes struct{ d *time.Duration }
 
 // String implements flag.Value.
-func (m minutes) String() string { return "" }
+func (m minutes) String() string {
+	if m.d == nil {
+		return ""
+	}
+	return strconv.FormatFloat(m.d.Minutes(), 'f', -1, 64)
+}
 
 // Set implements flag.Value.
 func (m minutes) Set(text string) (err error) {
@@ -120,6 +128,11 @@ func parse(name string, args []string, log io.Writer) (settings, error) {
 	if err := flags.Parse(args); err != nil {
 		return s, fmt.Errorf("%w\n%w", errUsage, err)
 	}
+	flags.Visit(func(f *flag.Flag) {
+		if slices.Contains([]string{"faults", "changes", "minutes"}, f.Name) {
+			s.asked += " --" + f.Name + " " + f.Value.String()
+		}
+	})
 	switch {
 	case flags.NArg() > 0:
 		return s, fmt.Errorf("%w\n%q is too much", errUsage, flags.Arg(0))
@@ -173,7 +186,7 @@ func (s settings) one(c campaign.Case, out, log io.Writer) (int, error) {
 	fmt.Fprintf(log, "==> %s: seed %d, PostgreSQL %d, commit %s\n", c.Name, o.Seed, o.Major, s.commit)
 	began := time.Now()
 	report := c.Run(o, func(line string) { fmt.Fprintf(log, "%6.0f s  %s\n", time.Since(began).Seconds(), line) })
-	report.Commit = s.commit
+	report.Commit, report.Asked = s.commit, s.asked
 	if err := s.keep(report); err != nil {
 		return 0, err
 	}

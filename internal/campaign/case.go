@@ -56,6 +56,26 @@ func Cases() []Case {
 			About: "the Kafka broker is killed and started again",
 			run:   brokerCampaign,
 		},
+		{
+			Name: "postmaster", IDs: []string{"CR-02"}, Minutes: 25, Full: Options{Faults: 100, Changes: 200_000},
+			About: "source and target server are killed a hundred times each",
+			run:   postmasterCampaign,
+		},
+		{
+			Name: "flood", IDs: []string{"CR-03"}, Minutes: 25, Full: Options{Faults: 10, Changes: 10_000_000},
+			About: "ten million changes, one transaction of a million, some kills",
+			run:   floodCampaign,
+		},
+		{
+			Name: "promotion", IDs: []string{"PG-26"}, Minutes: 15, Full: Options{Faults: 20}, Oldest: 17,
+			About: "the primary is killed under load and its standby promoted, on new servers each time",
+			run:   promotionCampaign,
+		},
+		{
+			Name: "copy", IDs: []string{"PG-29"}, Minutes: 20, Full: Options{Faults: 300},
+			About: "existing rows are copied while 16 writers change them and the program is killed behind each part",
+			run:   copyCampaign,
+		},
 	}
 }
 

@@ -24,7 +24,20 @@ func failoverMajors(t testing.TB) []int {
 	return able[len(able)-1:]
 }
 
-func promotion(t testing.TB, major int) {
+// promotionCampaign: again and again, on new servers, the source's primary is killed
+// under load and its standby promoted. The one process goes on there by itself (P9),
+// and the target has what the new primary has: nothing lost (P1), doubled (P2),
+// reordered (P3) or torn (P4).
+func promotionCampaign(t testing.TB, r *Trial) {
+	for round := 0; round < r.Faults && !t.Failed(); round++ {
+		within(t, func(t testing.TB) { promotion(t, r) })
+	}
+}
+
+const promoted = "primary killed, standby promoted"
+
+func promotion(t testing.TB, r *Trial) {
+	major := r.Major
 	primary := pgtest.Start(t, major, map[string]string{"synchronized_standby_slots": pgtest.StandbySlot})
 	target := pgtest.Start(t, major, nil)
 	s := newSite(t, primary, target)
@@ -34,7 +47,7 @@ func promotion(t testing.TB, major int) {
 		"SELECT pg_create_logical_replication_slot('"+s.oracle+"', 'test_decoding', failover => true)")
 	host := fmt.Sprintf("127.0.0.1:%d", primary.Port())
 	s.source = strings.Replace(s.source, host, fmt.Sprintf("%s,127.0.0.1:%d", host, standby.Port()), 1) + "?target_session_attrs=read-write"
-	tr := &trouble{t: t, site: s, file: writePipeline(t, s.name, fromPostgres(s.source), intoPostgres(s.target))}
+	tr := &trouble{t: t, trial: r, site: s, file: writePipeline(t, s.name, fromPostgres(s.source), intoPostgres(s.target))}
 	taken := func(slots string) {
 		pgtest.Eventually(t, patience, "the standby has slots: "+slots, func() bool {
 			pgtest.Exec(t, s.source, "SELECT pg_log_standby_snapshot()") // or it takes until the next checkpoint or so
@@ -45,7 +58,7 @@ func promotion(t testing.TB, major int) {
 	tr.program = launch(t, "run", tr.file.path)
 	tr.file.until(t, "streaming", streaming)
 	tr.watcher = watch(t, s.target, 2)
-	tr.load = &load{url: s.source, seed: uint64(major), writes: 2, pace: 5 * time.Millisecond, bulk: time.Second, rows: 2000}
+	tr.load = &load{url: s.source, seed: r.Seed + uint64(r.count(promoted)), writes: 2, pace: 5 * time.Millisecond, bulk: time.Second, rows: 2000}
 	tr.load.start(t)
 	taken("2")
 	tr.file.until(t, "changes flow", func(r admin.Report) bool { return r.Status.Applied >= 5000 })
@@ -53,6 +66,7 @@ func promotion(t testing.TB, major int) {
 		t.Fatal(err)
 	}
 	pgtest.Promote(t, standby)
+	r.happened(promoted)
 	before := tr.load.committed.Load()
 	pgtest.Eventually(t, patience, "the load goes on", func() bool { return tr.load.committed.Load() >= before+200 })
 	tr.finish()

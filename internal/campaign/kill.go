@@ -76,17 +76,8 @@ func killCampaign(t testing.TB, r *Trial, m manner) {
 	c.killing()
 	severalAtWork(t, s.target, m.parallel)
 	l.stop()
-	if err := s.settle(t.Context(), livenessLimit); err != nil {
-		t.Errorf("after %s: %v", r.kinds(), err)
-	}
-	w.stop()
-	checkRest(t, s, file)
-	checkEnd(t, s, file, c.program)
-	if text := c.program.surprises(); text != "" {
-		t.Errorf("the program ended by itself: %s", text)
-	}
 	t.Logf("%d transactions were refused at the source", l.failed.Load())
-	c.judge(w)
+	c.settleAndJudge(file, w)
 }
 
 // judge asks all checkers and says what came out.

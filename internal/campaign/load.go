@@ -26,7 +26,7 @@ type load struct {
 	keeps  bool          // no table is truncated
 	broad  int           // sessions more, whose transactions touch nothing in common
 
-	committed, failed atomic.Int64
+	committed, failed atomic.Int64 // transactions, and texts that were refused
 	cancel            context.CancelFunc
 	sessions          sync.WaitGroup
 }
@@ -81,12 +81,13 @@ func (l *load) session(ctx context.Context, pace time.Duration, next func() stri
 				continue
 			}
 		}
-		if _, err := conn.Exec(work, next()).ReadAll(); err != nil {
+		sql := next()
+		if _, err := conn.Exec(work, sql).ReadAll(); err != nil {
 			l.failed.Add(1)
 			_, _ = conn.Exec(work, "ROLLBACK").ReadAll() // a session that was cut has no transaction
 			continue
 		}
-		l.committed.Add(1)
+		l.committed.Add(int64(max(1, strings.Count(sql, "COMMIT"))))
 	}
 }
 

@@ -27,6 +27,8 @@ type Report struct {
 	// Began is when, in UTC; Seconds how long it took.
 	Began   time.Time `json:"began"`
 	Seconds float64   `json:"seconds"`
+	// Asked are the other flags that were given.
+	Asked string `json:"asked,omitempty"`
 	// Outcome is what was counted.
 	Outcome Outcome `json:"outcome"`
 	// Findings are what was wrong, in words; empty if nothing was.
@@ -104,11 +106,7 @@ func (p *Report) Markdown() string {
 	for _, f := range p.Findings {
 		fmt.Fprintf(&b, "\n```\n%s\n```\n", f)
 	}
-	fmt.Fprintf(&b, "\nAgain: `go run ./campaign %s --seed %d", p.Name, p.Seed)
-	if p.PostgreSQL != 0 {
-		fmt.Fprintf(&b, " --pg %d", p.PostgreSQL)
-	}
-	b.WriteString("`\n")
+	fmt.Fprintf(&b, "\nAgain: `go run ./campaign %s --seed %d --pg %d%s`\n", p.Name, p.Seed, p.PostgreSQL, p.Asked)
 	return b.String()
 }
 

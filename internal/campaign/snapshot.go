@@ -99,13 +99,55 @@ func stored(r admin.Report) int {
 	return n
 }
 
-// killDuringCopy is killAfter with 5 parts, or 1 in the wide run.
-func killDuringCopy(t testing.TB, file pipelineFile) (kills int) {
-	t.Helper()
-	if wide() {
-		return killAfter(t, file, 1)
+// copyCampaign copies existing rows again and again, into a new target each time,
+// until the program was killed as often as the trial says, behind each part of a table.
+func copyCampaign(t testing.TB, r *Trial) {
+	for len(r.faults) < r.Faults && !t.Failed() {
+		within(t, func(t testing.TB) { copiedUnderKills(t, r, 1) })
 	}
-	return killAfter(t, file, 5)
+}
+
+// copiedUnderKills proves P1 and P2 for the copying of existing rows: 16 writers
+// change and delete what is being copied, the process is killed once after every few
+// parts, in both the copy and the hand-over, and in the end both sides are equal.
+func copiedUnderKills(t testing.TB, r *Trial, step int) {
+	srv := pgtest.Start(t, r.Major, nil)
+	source, target := pgtest.CreateDatabase(t, srv), pgtest.CreateDatabase(t, srv)
+	pgtest.Exec(t, source, fullSQL)
+	file := writeSnapshotPipeline(t, pgtest.Name(t), fromPostgres(source), strings.Replace(intoPostgres(target), "}", ", create_tables: true}", 1))
+	stop := hustle(t, source, 3*time.Millisecond)
+	kills := killAfter(t, file, step)
+	stop()
+	for range kills {
+		r.happened("SIGKILL of the program in a copy")
+	}
+	launch(t, "run", "--until", "now", file.path).exitWithin(t, 2*patience, exitOK)
+	want, err := query(t.Context(), source, rowsSQL29)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := query(t.Context(), target, rowsSQL29)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("source %v\ntarget %v", want, got)
+	}
+	if left := pgtest.QueryOne(t, target, "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = 'entrain' AND relname LIKE 'stage%'"); left != "0" {
+		t.Errorf("%s stage tables are left", left)
+	}
+	if slots := pgtest.QueryOne(t, source, "SELECT count(*) FROM pg_replication_slots WHERE temporary"); slots != "0" {
+		t.Errorf("%s temporary slots are left", slots)
+	}
+	r.note(t, "source and target are equal after %d kills while %d writers changed what was copied: rows and sums of hashes %v", kills, writers, want)
+}
+
+// stepOfTests is how many parts there are between two kills in tests.
+func stepOfTests() int {
+	if wide() {
+		return 1
+	}
+	return 5
 }
 
 // killAfter starts the pipeline again and again and kills it, some parts of tables

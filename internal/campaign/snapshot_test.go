@@ -12,40 +12,11 @@ import (
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
 
-// TestPG29SnapshotHandoff proves P1 and P2 for the copying of existing rows:
-// 16 writers change and delete what is being copied, the process is killed once
-// after every few parts, in both the copy and the hand-over, and in the end both
-// sides are equal.
+// TestPG29SnapshotHandoff is copyCampaign, sampled: a kill after every five parts.
 func TestPG29SnapshotHandoff(t *testing.T) {
+	r := sampled(t, 1, 0)
 	for _, major := range newestMajors(t) {
-		t.Run(fmt.Sprint(major), func(t *testing.T) {
-			srv := pgtest.Start(t, major, nil)
-			source, target := pgtest.CreateDatabase(t, srv), pgtest.CreateDatabase(t, srv)
-			pgtest.Exec(t, source, fullSQL)
-			file := writeSnapshotPipeline(t, pgtest.Name(t), fromPostgres(source), strings.Replace(intoPostgres(target), "}", ", create_tables: true}", 1))
-			stop := hustle(t, source, 3*time.Millisecond)
-			kills := killDuringCopy(t, file)
-			stop()
-			launch(t, "run", "--until", "now", file.path).exitWithin(t, 2*patience, exitOK)
-			want, err := query(t.Context(), source, rowsSQL29)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, err := query(t.Context(), target, rowsSQL29)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if fmt.Sprint(got) != fmt.Sprint(want) {
-				t.Errorf("source %v\ntarget %v", want, got)
-			}
-			if left := pgtest.QueryOne(t, target, "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = 'entrain' AND relname LIKE 'stage%'"); left != "0" {
-				t.Errorf("%s stage tables are left", left)
-			}
-			if slots := pgtest.QueryOne(t, source, "SELECT count(*) FROM pg_replication_slots WHERE temporary"); slots != "0" {
-				t.Errorf("%s temporary slots are left", slots)
-			}
-			t.Logf("0 lost, 0 duplicated of %v under %d kills and %d writers", want, kills, writers)
-		})
+		t.Run(fmt.Sprint(major), func(t *testing.T) { copiedUnderKills(t, r.on(major), stepOfTests()) })
 	}
 }
 
@@ -80,7 +51,7 @@ func TestPG29IntoFile(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out.jsonl")
 	file := writeSnapshotPipeline(t, pgtest.Name(t), fromPostgres(source), intoFile(out))
 	stop := hustle(t, source, 3*time.Millisecond)
-	killDuringCopy(t, file)
+	killAfter(t, file, stepOfTests())
 	stop()
 	launch(t, "run", "--until", "now", file.path).exitWithin(t, 2*patience, exitOK)
 	wantFolded(t, source, readText(t, out))

@@ -129,12 +129,14 @@ func (r *Trial) note(t testing.TB, format string, args ...any) {
 	r.notes = append(r.notes, text)
 }
 
-// counted keeps what the source did and how much of it was looked at.
+// counted adds what the source did and how much of it was looked at.
 func (r *Trial) counted(h *history, reads int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.result.Changes, r.result.Transactions, r.result.Reads = h.changes, h.transactions, reads
-	r.result.Counted = int64(len(h.numbered)) + h.counts["chain_log"]["INSERT"]
+	r.result.Changes += h.changes
+	r.result.Transactions += h.transactions
+	r.result.Reads += reads
+	r.result.Counted += int64(len(h.numbered)) + h.counts["chain_log"]["INSERT"]
 }
 
 // differ adds what a comparison of orders found.

@@ -15,6 +15,7 @@ import (
 // trouble is a pipeline of the binary under load, whose target gives trouble.
 type trouble struct {
 	t              testing.TB
+	trial          *Trial
 	site           site
 	source, target *pgserver.Server
 	file           pipelineFile
@@ -23,12 +24,12 @@ type trouble struct {
 	watcher        *watcher
 }
 
-func newTrouble(t testing.TB, readers int) *trouble {
+func newTrouble(t testing.TB, r *Trial, readers int) *trouble {
 	t.Helper()
 	durable := func(settings map[string]string) *pgserver.Server {
-		return pgtest.StartConfig(t, pgserver.Config{Install: pgtest.Install(t, someMajor(t)), Durable: true, Settings: settings})
+		return pgtest.StartConfig(t, pgserver.Config{Install: pgtest.Install(t, r.Major), Durable: true, Settings: settings})
 	}
-	tr := &trouble{t: t, source: durable(nil), target: durable(map[string]string{"deadlock_timeout": "100ms"})}
+	tr := &trouble{t: t, trial: r, source: durable(nil), target: durable(map[string]string{"deadlock_timeout": "100ms"})}
 	tr.site = newSite(t, tr.source, tr.target)
 	tr.file = writePipeline(t, tr.site.name, fromPostgres(tr.site.source), intoPostgres(tr.site.target))
 	tr.program = launch(t, "run", tr.file.path)
@@ -68,8 +69,14 @@ func (tr *trouble) finish() {
 	for _, f := range append(found, tr.watcher.findings()...) {
 		t.Error(f)
 	}
+	order, err := appliedOrder(t.Context(), tr.site, h)
+	if err != nil {
+		t.Fatal(err)
+	}
 	reads, _ := tr.watcher.looked()
-	t.Logf("%d changes in %d transactions, %d reads of the ledger", h.changes, h.transactions, reads)
+	tr.trial.differ(order)
+	tr.trial.counted(h, reads)
+	tr.trial.conclude(t)
 }
 
 // blocked waits until the sink waits for a session, and reports whether it did.

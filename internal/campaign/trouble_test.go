@@ -12,7 +12,7 @@ import (
 // one process tries again by itself; nothing is skipped and the order is kept
 // (P1, P3, P9).
 func TestCO03SinkRetryable(t *testing.T) {
-	tr := newTrouble(t, 2)
+	tr := newTrouble(t, sampled(t, 0, 0), 2)
 	for _, fault := range []struct {
 		name, sign string // the sign is in the program's log
 		do         func(tr *trouble)
@@ -41,7 +41,7 @@ func TestCO03SinkRetryable(t *testing.T) {
 // transaction (P4).
 func TestCO04LedgerAtomicity(t *testing.T) {
 	r := sampled(t, 12, 0)
-	tr := newTrouble(t, 10)
+	tr := newTrouble(t, r, 10)
 	tr.program.kill()
 	c := &chaos{t: t, trial: r, rng: rand.New(rand.NewPCG(r.Seed, 1)), site: tr.site, source: tr.source, target: tr.target}
 	c.program = supervise(t, tr.file)
@@ -58,5 +58,4 @@ func TestCO04LedgerAtomicity(t *testing.T) {
 	if reads, _ := tr.watcher.looked(); reads < 500 {
 		t.Errorf("only %d reads", reads)
 	}
-	t.Log(r.kinds())
 }
