@@ -27,10 +27,12 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/entrainsync/entrain/internal/campaign"
@@ -48,44 +50,52 @@ const (
 // errUsage marks mistakes of the command line.
 var errUsage = errors.New("usage: go run ./campaign list|all|NAME [flags]; go run ./campaign list says which there are")
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], output{os.Stdout, os.Stderr})
+	stop()
+	os.Exit(code)
+}
 
-func run(args []string, out, log io.Writer) int {
-	code, err := command(args, out, log)
+// output is where results go, and what goes on.
+type output struct{ result, log io.Writer }
+
+func run(ctx context.Context, args []string, to output) int {
+	code, err := command(ctx, args, to)
 	if removed := campaign.Remove(); removed != nil {
 		err = errors.Join(err, fmt.Errorf("remove the servers: %w", removed))
 	}
 	switch {
 	case errors.Is(err, errUsage):
-		fmt.Fprintln(log, err)
+		fmt.Fprintln(to.log, err)
 		return exitUsage
 	case err != nil:
-		fmt.Fprintln(log, "campaign:", err)
+		fmt.Fprintln(to.log, "campaign:", err)
 		return exitRuntime
 	}
 	return code
 }
 
-func command(args []string, out, log io.Writer) (int, error) {
+func command(ctx context.Context, args []string, to output) (int, error) {
 	if len(args) == 0 {
 		return 0, errUsage
 	}
 	name := args[0]
-	s, err := parse(name, args[1:], log)
+	s, err := parse(name, args[1:], to.log)
 	if err != nil {
 		return 0, err
 	}
 	switch name {
 	case "list":
-		return exitOK, list(out)
+		return exitOK, list(to.result)
 	case "all":
-		return s.all(out, log)
+		return s.all(ctx, to)
 	}
 	c, found := campaign.Find(name)
 	if !found {
 		return 0, fmt.Errorf("%w\nthere is no campaign %q", errUsage, name)
 	}
-	return s.one(c, out, log)
+	return s.one(ctx, c, to)
 }
 
 // settings are what the command line says.
@@ -167,7 +177,7 @@ func list(out io.Writer) error {
 }
 
 // one runs a campaign and keeps its report.
-func (s settings) one(c campaign.Case, out, log io.Writer) (int, error) {
+func (s settings) one(ctx context.Context, c campaign.Case, to output) (int, error) {
 	o := c.Full
 	o.Seed, o.Major = s.Seed, max(s.Major, c.Oldest)
 	if s.Faults > 0 {
@@ -180,17 +190,20 @@ func (s settings) one(c campaign.Case, out, log io.Writer) (int, error) {
 	if s.Length > 0 {
 		o.Length = s.Length
 	}
-	if _, err := pgserver.Obtain(context.Background(), o.Major); err != nil {
+	if _, err := pgserver.Obtain(ctx, o.Major); err != nil {
 		return 0, err
 	}
-	fmt.Fprintf(log, "==> %s: seed %d, PostgreSQL %d, commit %s\n", c.Name, o.Seed, o.Major, s.commit)
+	fmt.Fprintf(to.log, "==> %s: seed %d, PostgreSQL %d, commit %s\n", c.Name, o.Seed, o.Major, s.commit)
 	began := time.Now()
-	report := c.Run(o, func(line string) { fmt.Fprintf(log, "%6.0f s  %s\n", time.Since(began).Seconds(), line) })
+	report := c.Run(ctx, o, func(line string) { fmt.Fprintf(to.log, "%6.0f s  %s\n", time.Since(began).Seconds(), line) })
+	if ctx.Err() != nil {
+		return 0, fmt.Errorf("%s was broken off; no report is kept", c.Name)
+	}
 	report.Commit, report.Asked = s.commit, s.asked
 	if err := s.keep(report); err != nil {
 		return 0, err
 	}
-	if _, err := fmt.Fprintf(out, "%s: %s: %s\n", c.Name, report.Verdict, report.Claim()); err != nil {
+	if _, err := fmt.Fprintf(to.result, "%s: %s: %s\n", c.Name, report.Verdict, report.Claim()); err != nil {
 		return 0, err
 	}
 	if report.Verdict != campaign.Passed {
@@ -213,27 +226,27 @@ func (s settings) keep(r *campaign.Report) error {
 }
 
 // all runs what has not passed at this commit, as far as the budget reaches.
-func (s settings) all(out, log io.Writer) (int, error) {
+func (s settings) all(ctx context.Context, to output) (int, error) {
 	end := time.Now().Add(s.budget)
 	worst, left := exitOK, 0
 	for _, c := range campaign.Cases() {
 		switch {
 		case s.passed(c):
-			fmt.Fprintf(log, "==> %s has passed already\n", c.Name)
+			fmt.Fprintf(to.log, "==> %s has passed already\n", c.Name)
 			continue
 		case time.Now().Add(time.Duration(c.Minutes) * time.Minute).After(end):
-			fmt.Fprintf(log, "==> %s does not end within the budget\n", c.Name)
+			fmt.Fprintf(to.log, "==> %s does not end within the budget\n", c.Name)
 			left++
 			continue
 		}
-		code, err := s.one(c, out, log)
+		code, err := s.one(ctx, c, to)
 		if err != nil {
 			return 0, err
 		}
 		worst = max(worst, code)
 	}
 	if left > 0 {
-		fmt.Fprintf(log, "==> %d campaigns are left: the same command again goes on\n", left)
+		fmt.Fprintf(to.log, "==> %d campaigns are left: the same command again goes on\n", left)
 	}
 	return worst, nil
 }

@@ -1,6 +1,7 @@
 package campaign
 
 import (
+	"context"
 	"testing"
 	"time"
 )
@@ -91,10 +92,11 @@ func Find(name string) (Case, bool) {
 
 // Run runs a campaign and returns its report, which lacks the commit. What it is doing
 // is written to log. Only one campaign runs at a time: they share the throw-away
-// servers of the process, which Remove ends.
-func (c Case) Run(o Options, log Log) *Report {
+// servers of the process, which Remove ends. When ctx ends, the campaign fails soon,
+// and its report says nothing.
+func (c Case) Run(ctx context.Context, o Options, log Log) *Report {
 	began := time.Now()
-	run, trial := newStandalone(c.Name, log), &Trial{Options: o}
+	run, trial := newStandalone(ctx, c.Name, log), &Trial{Options: o}
 	run.do(func() { c.run(run, trial) })
 	return trial.report(c, run, began)
 }

@@ -32,8 +32,8 @@ type standalone struct {
 	skipped  string
 }
 
-func newStandalone(name string, log Log) *standalone {
-	ctx, cancel := context.WithCancel(context.Background())
+func newStandalone(ctx context.Context, name string, log Log) *standalone {
+	ctx, cancel := context.WithCancel(ctx)
 	return &standalone{name: name, log: log, ctx: ctx, end: cancel}
 }
 
