@@ -8,7 +8,7 @@ ALL_PG      := 14 15 16 17 18
 empty       :=
 comma       := ,
 
-.PHONY: build test test-race test-all lint fuzz bench demo postgres servers verify clean
+.PHONY: build test test-race test-all lint fuzz bench campaign proof demo postgres servers verify clean
 
 build: ## bin/entrain, static
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/entrain ./cmd/entrain
@@ -33,6 +33,12 @@ fuzz: postgres ## every fuzz target for FUZZTIME each, five at a time
 
 bench: build ## against the real peers; needs pg_recvlogical (postgresql-15, postgresql-client-15) and Java 21
 	$(GO) run ./bench $(BENCH)
+
+campaign: servers ## the whole campaigns as far as 100 minutes reach; again goes on with the rest at the same commit
+	$(GO) run ./campaign all --budget 100; code=$$?; $(GO) run ./campaign proof; exit $$code
+
+proof: servers ## what the tests come to, into docs/proof, and docs/proof.md anew: long. ENTRAIN_TEST_WIDE=1 for all of it
+	$(GO) test -json -timeout 120m ./internal/campaign ./... | $(GO) run ./campaign record; code=$$?; $(GO) run ./campaign proof; exit $$code
 
 demo: build ## two private servers, a shop, changes flowing; DEMO="--for 20s" ends it
 	$(GO) run ./internal/pgserver/fetch any

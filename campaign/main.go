@@ -4,6 +4,8 @@
 //	go run ./campaign list
 //	go run ./campaign NAME [--seed N] [--minutes M] [--pg 14..18] [--faults N] [--changes N] [--out DIR]
 //	go run ./campaign all [--budget MINUTES] [...]
+//	go test -json ./... | go run ./campaign record [--out DIR]
+//	go run ./campaign proof [--out DIR]
 //
 // A campaign is a load, faults from outside and checkers that trust none of
 // entrain's code; package internal/campaign has them, and its tests run the same
@@ -13,6 +15,10 @@
 // this commit already, so that it can be broken off and resumed; --budget begins
 // none that would not end within so many minutes. --minutes shortens campaigns that
 // are measured by time.
+//
+// record keeps what a run of the tests came to in DIR/tests.json; proof writes the
+// page beside DIR (docs/proof.md), which says what shows each case: from the rows of
+// this package, the reports, that record and DIR/found.txt.
 //
 // It exits with 0 if everything passed, 2 for a wrong command line, 4 if something
 // was found. The servers run as an unprivileged user if this runs as root.
@@ -47,8 +53,11 @@ const (
 	exitFindings = 4
 )
 
+// reportsFolder is the folder of the reports unless --out names another one.
+var reportsFolder = filepath.Join("docs", "proof")
+
 // errUsage marks mistakes of the command line.
-var errUsage = errors.New("usage: go run ./campaign list|all|NAME [flags]; go run ./campaign list says which there are")
+var errUsage = errors.New("usage: go run ./campaign list|all|record|proof|NAME [flags]; go run ./campaign list says which there are")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -81,6 +90,9 @@ func command(ctx context.Context, args []string, to output) (int, error) {
 		return 0, errUsage
 	}
 	name := args[0]
+	if name == "record" || name == "proof" {
+		return paper(name, args[1:], to.log)
+	}
 	s, err := parse(name, args[1:], to.log)
 	if err != nil {
 		return 0, err
@@ -96,6 +108,23 @@ func command(ctx context.Context, args []string, to output) (int, error) {
 		return 0, fmt.Errorf("%w\nthere is no campaign %q", errUsage, name)
 	}
 	return s.one(ctx, c, to)
+}
+
+// paper does what is about reports and runs nothing.
+func paper(name string, args []string, log io.Writer) (int, error) {
+	flags := flag.NewFlagSet("campaign "+name, flag.ContinueOnError)
+	flags.SetOutput(log)
+	folder := flags.String("out", reportsFolder, "folder of the reports")
+	if err := flags.Parse(args); err != nil {
+		return 0, fmt.Errorf("%w\n%w", errUsage, err)
+	}
+	if flags.NArg() > 0 {
+		return 0, fmt.Errorf("%w\n%q is too much", errUsage, flags.Arg(0))
+	}
+	if name == "record" {
+		return keepTests(*folder, os.Stdin, log)
+	}
+	return keepPage(*folder)
 }
 
 // settings are what the command line says.
@@ -125,7 +154,7 @@ func (m minutes) Set(text string) (err error) {
 }
 
 func parse(name string, args []string, log io.Writer) (settings, error) {
-	s := settings{folder: filepath.Join("docs", "proof"), budget: 24 * time.Hour, commit: commit()}
+	s := settings{folder: reportsFolder, budget: 24 * time.Hour, commit: commit()}
 	flags := flag.NewFlagSet("campaign "+name, flag.ContinueOnError)
 	flags.SetOutput(log)
 	flags.Uint64Var(&s.Seed, "seed", rand.Uint64(), "where random choices come from")

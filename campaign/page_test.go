@@ -1,0 +1,99 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/entrainsync/entrain/internal/campaign"
+)
+
+// TestPageIsCurrent: docs/proof.md is what is written from its inputs, so that nobody
+// edits it, and it is not older than they are.
+func TestPageIsCurrent(t *testing.T) {
+	folder := filepath.Join("..", reportsFolder)
+	e, err := readEvidence(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(folder + ".md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(e.page(groups()), string(got)); diff != "" {
+		t.Errorf("go run ./campaign proof writes it anew (-written +there):\n%s", diff)
+	}
+}
+
+// TestPage: a page has what its inputs have, results that lack included.
+func TestPage(t *testing.T) {
+	dir := t.TempDir()
+	folder := filepath.Join(dir, "kept")
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, r := range []*campaign.Report{
+		{Name: "postmaster", Verdict: campaign.Passed, About: "a | b", Seed: 7, Commit: "abc", PostgreSQL: 15, Seconds: 65, Outcome: campaign.Outcome{Changes: 200}},
+		{Name: "mutants", Verdict: campaign.Failed, Commit: "def", PostgreSQL: 18, Notes: []string{"bug one: caught after 2 s"}},
+	} {
+		text, err := r.JSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(r.Name+"-pg15.json", string(text))
+	}
+	write(foundFile, "the kill campaign | it was <bad> | capture.TestCapture apply.TestAlter\n")
+	write(testsFile, `{"commit":"abc","date":"2001-02-03","go":"go1","postgresql":"15","passed":2,"failed":1,"failures":["a.TestB"],
+"tests":[{"package":"connector/postgres/capture","name":"TestCapture/toast","result":"pass","seconds":1.25,"claims":["7 values"]}]}`)
+	if code, err := keepPage(folder + string(filepath.Separator)); err != nil || code != exitOK {
+		t.Fatalf("code %d, %v", code, err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "kept.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{
+		"2 passed, 1 failed", "FAILED: `a.TestB`", "2 reports, at commit `def`, `abc`",
+		`| [postmaster](kept/postmaster-pg15.md) | a \| b | passed | 0 lost, 0 duplicated, 0 reordered of 200 under 0 faults | 7 | ` + "`abc` | 15 | 1m5s |",
+		"| kill | the program is killed at random while servers crash and sessions are cut | no result kept |",
+		"- bug one: caught after 2 s", "`connector/postgres/capture.TestCapture/toast`: passed, 1.2 s; 7 values<br>",
+		"`connector/postgres/capture.TestCopySharedLSN`: no result kept", "| CR-02 | the source's and the target's server are killed 100 times each | campaign [postmaster](kept/postmaster-pg15.md): passed, 0 lost",
+		"Not possible yet: there is no capture by polling.", "| it was &lt;bad> | `connector/postgres/capture.TestCapture`<br>`connector/postgres/apply.TestAlter` |",
+	} {
+		if !strings.Contains(string(text), part) {
+			t.Errorf("the page lacks %q", part)
+		}
+	}
+	if t.Failed() {
+		t.Logf("%s", text)
+	}
+}
+
+// TestFoundIsRead: a line of another form is an error, not left out.
+func TestFoundIsRead(t *testing.T) {
+	if _, err := readFound("a | b | c\nd | e\n"); err == nil {
+		t.Error("a line of two parts is a finding")
+	}
+	found, err := readFound("a | b | c\n")
+	if diff := cmp.Diff([]finding{{"a", "b", "c"}}, found, cmp.AllowUnexported(finding{})); err != nil || diff != "" {
+		t.Errorf("%v %s", err, diff)
+	}
+}
+
+// TestPaperUsage: what is no flag of record and proof is a wrong command line.
+func TestPaperUsage(t *testing.T) {
+	for _, args := range [][]string{{"record", "much"}, {"proof", "--seed", "1"}, {"proof", "--out", t.TempDir(), "more"}} {
+		if code := run(t.Context(), args, output{t.Output(), t.Output()}); code != exitUsage {
+			t.Errorf("%q: code %d", args, code)
+		}
+	}
+}

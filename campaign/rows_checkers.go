@@ -1,0 +1,41 @@
+package main
+
+const plantedFaults = "campaign.TestCheckersCatchPlantedFaults"
+
+var checkerRows = []row{
+	{id: "checker 1", title: "an oracle that is not ours: a second slot with test_decoding tells what was committed, in order", tests: plantedFaults + " campaign.TestCompareOrder"},
+	{id: "checker 2", title: "a chain of hashes a key: gaps, repeats and other orders show at the sink", tests: plantedFaults},
+	{id: "checker 3", title: "a ledger whose total never changes, read all the time at the sink", tests: plantedFaults + " campaign.TestWatcherSeesATornTransfer campaign.TestCO04LedgerAtomicity"},
+	{id: "checker 4", title: "a sink without unique keys that counts each change", tests: plantedFaults},
+	{
+		id: "checker 5", title: "the rows at a position are the model's, at any moment", tests: "entraintest.TestSinkMutants entraintest.TestRows apply.TestSinkConformance apply.TestSinkPositionRow",
+		short: "by the conformance suites of sinks; campaigns compare at rest, and the ledger meanwhile",
+	},
+	{id: "checker 6", title: "captured = applied + left out + filtered + parked", tests: "campaign.TestFanMetrics pipeline.TestDelivers"},
+	{id: "checker 7", title: "when the faults stop everything arrives", tests: "campaign.TestMutantsAreCaught campaign.TestKill60", short: "within three minutes, not one"},
+	{
+		id: "checker 8", title: "nothing is left: sessions, goroutines, files, memory", tests: "campaign.TestKill60 snapshot.TestReadEnds snapshot.TestNothingStays preflight.TestCheckChangesNothing",
+		short: "sessions after campaigns, goroutines by goleak in the packages that have it; the slope of memory is not measured",
+	},
+}
+
+const sampleCaught = "campaign.TestMutantsAreCaught"
+
+// The first twelve are those of the list of cases, the others came with the campaign.
+var mutantRows = []row{
+	{id: "bug 1", title: "acknowledge before the sink is durable", tests: sampleCaught + " entraintest.TestSinkMutants"},
+	{id: "bug 2", title: "confirm to the source before the position is saved", tests: "pipeline.TestSavedBeforeConfirmed", short: "the order is asserted; the bug itself is not planted"},
+	{id: "bug 3", title: "resume by the position of a row", tests: "capture.TestCopySharedLSN entraintest.TestSourceMutants", short: "not planted as such"},
+	{id: "bug 4", title: "skip the first change behind a reconnect", tests: sampleCaught},
+	{id: "bug 5", title: "drop one change of very many", tests: sampleCaught, short: "one in 5,000, not one in a million"},
+	{id: "bug 6", title: "swap two changes of a key", tests: sampleCaught},
+	{id: "bug 7", title: "take changes for doubles by a window of time", tests: "dedup.TestApart redis.TestDeduplication", short: "keys that are set too early are planted; a window that is too short is not"},
+	{id: "bug 8", title: "commit the position outside of the transaction", tests: sampleCaught},
+	{id: "bug 9", title: "delete and insert where a key changes", tests: sampleCaught},
+	{id: "bug 10", title: "an unchanged large value as NULL", tests: sampleCaught + " backfill.TestBugs"},
+	{id: "bug 11", title: "apply at PREPARE", missing: "two-phase decoding is not used; that a prepared transaction has no effect before its commit is case PG-19's"},
+	{id: "bug 12", title: "replay dead letters past the version gate", tests: "apply.TestGateReplays entrain.TestReplayIntoRows", short: "the property is asserted; the bug itself is not planted"},
+	{id: "bug 13", title: "skip truncates", tests: sampleCaught},
+	{id: "bug 14", title: "commit in the middle of a transaction", tests: sampleCaught + " entraintest.TestSinkMutants"},
+	{id: "bug 15", title: "write a batch twice", tests: sampleCaught},
+}
