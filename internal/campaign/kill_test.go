@@ -18,7 +18,7 @@ func TestKill60(t *testing.T) {
 
 // TestKillAside is TestKill60 with a sink that applies transactions side by side.
 func TestKillAside(t *testing.T) {
-	r := sampled(t, 14, 70_000)
+	r := sampled(t, 8, 40_000)
 	if wide() {
 		r.Faults, r.Changes = 100, 300_000
 	}

@@ -147,7 +147,7 @@ func stepOfTests() int {
 	if wide() {
 		return 1
 	}
-	return 5
+	return 12
 }
 
 // killAfter starts the pipeline again and again and kills it, some parts of tables

@@ -12,7 +12,7 @@ import (
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
 
-// TestPG29SnapshotHandoff is copyCampaign, sampled: a kill after every five parts.
+// TestPG29SnapshotHandoff is copyCampaign, sampled: a kill after every twelve parts.
 func TestPG29SnapshotHandoff(t *testing.T) {
 	r := sampled(t, 1, 0)
 	for _, major := range newestMajors(t) {
