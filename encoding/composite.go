@@ -2,6 +2,7 @@ package encoding
 
 import (
 	"bytes"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -18,14 +19,14 @@ func arrayOf(element valueFunc, delimiter byte) valueFunc {
 	return a.append
 }
 
-// delimiterOf is what stands between the elements of arrays of a type: a comma but
-// for boxes and for PostGIS's types. Of other types that have another one
-// (pg_type.typdelim) the log does not tell.
+// delimiterOf is what stands between the elements of arrays of a type, which is
+// qualified if it is none of the system's: a comma but for boxes and for PostGIS's
+// types. Of other types that have another one (pg_type.typdelim) the log does not tell.
 func delimiterOf(element string) byte {
-	switch element {
-	case "box":
+	switch {
+	case element == "box":
 		return ';'
-	case "geometry", "geography":
+	case strings.HasSuffix(element, ".geometry"), strings.HasSuffix(element, ".geography"):
 		return ':'
 	}
 	return ','
