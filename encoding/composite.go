@@ -2,6 +2,7 @@ package encoding
 
 import (
 	"bytes"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -11,15 +12,30 @@ import (
 type valueFunc func(dst, text []byte) (out []byte, ok bool)
 
 // arrayOf writes PostgreSQL arrays, of any number of dimensions, as JSON
-// arrays. Bounds ("[0:1]={7,8}") are not written.
-func arrayOf(element valueFunc) valueFunc {
-	a := &arrayWriter{element: element}
+// arrays. Bounds ("[0:1]={7,8}") are not written. The delimiter is what stands
+// between elements.
+func arrayOf(element valueFunc, delimiter byte) valueFunc {
+	a := &arrayWriter{element: element, delimiter: delimiter}
 	return a.append
 }
 
+// delimiterOf is what stands between the elements of arrays of a type, which is
+// qualified if it is none of the system's: a comma but for boxes and for PostGIS's
+// types. Of other types that have another one (pg_type.typdelim) the log does not tell.
+func delimiterOf(element string) byte {
+	switch {
+	case element == "box":
+		return ';'
+	case strings.HasSuffix(element, ".geometry"), strings.HasSuffix(element, ".geography"):
+		return ':'
+	}
+	return ','
+}
+
 type arrayWriter struct {
-	element valueFunc
-	scratch []byte // an element without its quotes
+	element   valueFunc
+	delimiter byte
+	scratch   []byte // an element without its quotes
 }
 
 func (a *arrayWriter) append(dst, text []byte) ([]byte, bool) {
@@ -27,7 +43,7 @@ func (a *arrayWriter) append(dst, text []byte) ([]byte, bool) {
 	depth := 0
 	before := byte(',') // what stands before text: one of { } , or 'e' for an element
 	for len(text) > 0 && (depth > 0 || before == ',') {
-		c := text[0]
+		c := a.read(text[0])
 		value := before == '{' || before == ',' // one can stand here
 		ok := true
 		switch {
@@ -51,6 +67,18 @@ func (a *arrayWriter) append(dst, text []byte) ([]byte, bool) {
 	return dst, depth == 0 && before == '}' && len(text) == 0
 }
 
+// read is what a byte between elements means: the delimiter is a comma, and a comma
+// that is none belongs to an element.
+func (a *arrayWriter) read(c byte) byte {
+	switch {
+	case c == a.delimiter:
+		return ','
+	case c == ',':
+		return 'e'
+	}
+	return c
+}
+
 // appendElement writes the element at the start of text and returns what
 // follows it.
 func (a *arrayWriter) appendElement(dst, text []byte) (out, rest []byte, ok bool) {
@@ -63,7 +91,7 @@ func (a *arrayWriter) appendElement(dst, text []byte) (out, rest []byte, ok bool
 		return dst, rest, ok
 	}
 	end := 0
-	for end < len(text) && text[end] != ',' && text[end] != '}' {
+	for end < len(text) && text[end] != a.delimiter && text[end] != '}' {
 		end++
 	}
 	if string(text[:end]) == "NULL" {

@@ -210,16 +210,29 @@ func appendMoment(dst []byte, m moment, digits int) []byte {
 
 // intervalMicros counts a month as a twelfth of 365.25 days.
 func intervalMicros(dst, v []byte) ([]byte, bool) {
-	const month = 2_629_800 * microsPerSecond
+	const month = 2_629_800 // seconds
 	if inf := infinity(v); inf != 0 {
 		return strconv.AppendInt(dst, saturated(inf), 10), true
 	}
 	i, ok := parseInterval(v)
-	total := float64(i.months)*month + float64(i.days)*microsPerDay + float64(i.micros)
-	if math.Abs(total) >= math.MaxInt64 {
-		return strconv.AppendInt(dst, saturated(int(math.Copysign(1, total))), 10), ok
+	seconds := i.months*month + i.days*86_400 + floorDiv(i.micros, microsPerSecond)
+	return strconv.AppendInt(dst, nearest(seconds, i.micros-floorDiv(i.micros, microsPerSecond)*microsPerSecond), 10), ok
+}
+
+// nearest is the number of microseconds that seconds and micros (below a second, not
+// negative) are, or the nearest that 64 bits hold.
+func nearest(seconds, micros int64) int64 {
+	const (
+		last, lastMicros   = math.MaxInt64 / microsPerSecond, math.MaxInt64 % microsPerSecond
+		first, firstMicros = -last - 1, microsPerSecond - 1 - lastMicros
+	)
+	switch {
+	case seconds > last || seconds == last && micros > lastMicros:
+		return math.MaxInt64
+	case seconds < first || seconds == first && micros < firstMicros:
+		return math.MinInt64
 	}
-	return strconv.AppendInt(dst, i.months*month+i.days*microsPerDay+i.micros, 10), ok
+	return seconds*microsPerSecond + micros // the product may wrap, and the sum wraps back
 }
 
 // intervalText writes all six parts as ISO 8601 has them, each with its sign.

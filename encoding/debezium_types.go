@@ -26,7 +26,7 @@ func (o *DebeziumOptions) typeOf(name string, modifier int32) debeziumType {
 			element = schema + "." + element
 		}
 		of := o.typeOf(element, modifier)
-		return debeziumType{write: arrayOf(of.write), absent: o.absentArray(element), unknown: of.unknown}
+		return debeziumType{write: arrayOf(of.write, delimiterOf(element)), absent: o.absentArray(element), unknown: of.unknown}
 	}
 	if write := o.scalar(bare, int(modifier)); write != nil {
 		return debeziumType{write: write, absent: o.absentScalar(bare)}

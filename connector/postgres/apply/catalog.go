@@ -33,6 +33,16 @@ type sinkColumn struct {
 	bytewise bool
 }
 
+// ofText is the value of an expression of type text. The cast from text to regclass
+// is a lookup of names, which refuses 0 ("-") and numbers; that from bpchar reads
+// what the type prints.
+func (c *sinkColumn) ofText(expression string) string {
+	if c.cast == "regclass" {
+		expression += "::bpchar"
+	}
+	return expression + "::" + c.cast
+}
+
 // targetTable is what the sink knows of the table that a source table's events
 // go to. It is immutable.
 type targetTable struct {

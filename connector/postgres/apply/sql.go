@@ -281,7 +281,7 @@ func updateSet(t *targetTable, row entrain.Row) setSQL {
 		if t.settable(i) && row.State(i) != entrain.Unchanged {
 			name := s.add(i, rowImage)
 			names = append(names, name)
-			set = append(set, col.name+" = s."+name+"::"+col.cast)
+			set = append(set, col.name+" = "+col.ofText("s."+name))
 		}
 	}
 	if len(set) > 0 {
@@ -313,7 +313,7 @@ func (s *setSQL) matchSet(t *targetTable) (where string, names []string) {
 		col := t.columns[c]
 		name := s.add(c, keyImage)
 		names = append(names, name)
-		parts[i] = "t." + col.name + " " + col.equal + " s." + name + "::" + col.cast
+		parts[i] = "t." + col.name + " " + col.equal + " " + col.ofText("s."+name)
 	}
 	return strings.Join(parts, " AND "), names
 }

@@ -64,7 +64,7 @@ var valueCases = []struct {
 	{"int4range", []string{`'empty'`, `'(,5)'`, `'[1,)'`}}, {"tstzrange", []string{`'["2026-01-01 00:00:00+00",infinity)'`}},
 	{"int4multirange", []string{`'{[1,3),[5,7)}'`}},
 	{"tsvector", []string{`'''it''''s'':1A fat:2,3'`}}, {"tsquery", []string{`'a & !(b | c:*)'`}},
-	{"money", []string{`-1234.56`}}, {"oid", []string{`4294967295`}}, {"pg_lsn", []string{`'FF/10'`}}, {"regclass", []string{`'pg_class'`}},
+	{"money", []string{`-1234.56`}}, {"oid", []string{`4294967295`}}, {"pg_lsn", []string{`'FF/10'`}}, {"regclass", []string{`'pg_class'`, `0`, `4294967295::oid`}},
 	{"xid8", []string{`'18446744073709551615'`}}, {"jsonpath", []string{`'$."a"[*] ? (@ > 1)'`}},
 }
 

@@ -1,0 +1,20 @@
+-- The types of the corpus that a database has to make itself. Run at both ends.
+CREATE SCHEMA ext;
+GRANT USAGE ON SCHEMA ext TO PUBLIC;
+CREATE EXTENSION hstore SCHEMA ext;
+CREATE EXTENSION citext;
+CREATE EXTENSION ltree;
+CREATE TYPE mood AS ENUM ('', 'sad', 'ok "quoted"', 'a,b', '{c}', 'back\slash', 'NULL', 'ünï 🎉');
+CREATE DOMAIN posint AS int CHECK (VALUE > 0);
+CREATE DOMAIN lucky AS posint CHECK (VALUE % 7 = 0);
+CREATE DOMAIN label AS varchar(20);
+CREATE DOMAIN amount AS numeric(12,3);
+CREATE DOMAIN day AS date;
+CREATE DOMAIN feeling AS mood;
+CREATE DOMAIN words AS text[];
+CREATE TYPE pair AS (x int, "y z" text);
+CREATE TYPE nest AS (p pair, ps pair[], m mood, d date, f float8);
+CREATE TYPE hollow AS (nothing text);
+CREATE DOMAIN checked_pair AS pair CHECK ((VALUE).x IS NULL OR (VALUE).x <> 13);
+CREATE TYPE floats AS RANGE (subtype = float8);
+CREATE TYPE letters AS RANGE (subtype = text, collation = "C");
