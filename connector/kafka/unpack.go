@@ -10,7 +10,6 @@ import (
 	"math"
 	"slices"
 	"sync"
-	"time"
 	"unsafe"
 
 	"github.com/klauspost/compress/gzip"
@@ -61,8 +60,8 @@ type unpacker struct {
 }
 
 var (
-	_ kgo.Decompressor   = (*unpacker)(nil)
-	_ kgo.HookBrokerRead = (*unpacker)(nil)
+	_ kgo.Decompressor  = (*unpacker)(nil)
+	_ kgo.HookBrokerE2E = (*unpacker)(nil)
 )
 
 // errLater ends what is taken of an answer: kgo asks for the rest again.
@@ -73,8 +72,8 @@ func newUnpacker(most int, pool kgo.PoolDecompressBytes) (*unpacker, error) {
 	return &unpacker{most: most, pool: pool, lz4: lz4.NewReader(nil), zstd: dec}, err
 }
 
-// OnBrokerRead implements [kgo.HookBrokerRead]: another answer is there.
-func (u *unpacker) OnBrokerRead(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, _ error) {
+// OnBrokerE2E implements [kgo.HookBrokerE2E]: another answer is there.
+func (u *unpacker) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, _ kgo.BrokerE2E) {
 	if key == fetchKey {
 		u.mu.Lock()
 		u.fetched = 0

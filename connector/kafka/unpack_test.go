@@ -57,26 +57,29 @@ func testUnpacker(t testing.TB, most int) *unpacker {
 	return u
 }
 
+func letters(rng *rand.Rand, n int) []byte {
+	text := make([]byte, n)
+	for i := range text {
+		text[i] = "abcdef\x00"[rng.IntN(7)]
+	}
+	return text
+}
+
 // TestUnpack: what any client packs is unpacked as it was, whatever was unpacked before.
 func TestUnpack(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	u := testUnpacker(t, leastUnpacked)
 	for name, pack := range packers(t) {
 		for _, size := range []int{1, 15, 16, 17, 511, 4096, 100_000, 3 << 20} {
-			text := make([]byte, size)
-			for i := range text {
-				text[i] = "abcdef\x00"[rng.IntN(7)]
-			}
+			text := letters(rng, size)
 			src, typ := pack(text)
-			u.OnBrokerRead(kgo.BrokerMetadata{}, fetchKey, 0, 0, 0, nil)
+			u.OnBrokerE2E(kgo.BrokerMetadata{}, fetchKey, kgo.BrokerE2E{})
 			got, err := u.Decompress(src, typ)
 			if err != nil || !bytes.Equal(got, text) {
 				t.Fatalf("%s, %d bytes: %d bytes, %v", name, size, len(got), err)
 			}
-			if size > 100 && typ != kgo.CodecNone {
-				if got, err := u.Decompress(src[:len(src)/2], typ); err == nil && bytes.Equal(got, text) {
-					t.Errorf("%s: half of it is the whole", name)
-				}
+			if half, err := u.Decompress(src[:len(src)/2], typ); err == nil && bytes.Equal(half, text) {
+				t.Errorf("%s: half of it is the whole", name)
 			}
 			u.pool.PutDecompressBytes(got)
 		}
@@ -124,14 +127,14 @@ func TestUnpackAnswer(t *testing.T) {
 	text[0] = 0xff
 	src, typ := packers(t)["zstd"](text)
 	for range 3 {
-		u.OnBrokerRead(kgo.BrokerMetadata{}, fetchKey, len(src), 0, 0, nil)
+		u.OnBrokerE2E(kgo.BrokerMetadata{}, fetchKey, kgo.BrokerE2E{})
 		n, err := 0, error(nil)
 		for ; err == nil && n < 100; n++ {
 			var got []byte
 			if got, err = u.Decompress(src, typ); err == nil {
 				u.pool.PutDecompressBytes(got)
 			}
-			u.OnBrokerRead(kgo.BrokerMetadata{}, fetchKey+1, 0, 0, 0, nil) // another kind of answer
+			u.OnBrokerE2E(kgo.BrokerMetadata{}, fetchKey+1, kgo.BrokerE2E{}) // another kind of answer
 		}
 		if !errors.Is(err, errLater) || n-1 != answerUnpacked/len(text) {
 			t.Errorf("%d batches, then %v", n-1, err)
@@ -147,18 +150,18 @@ func TestUnpackAnswer(t *testing.T) {
 func TestBombs(t *testing.T) {
 	address := broker(t)
 	for _, c := range []struct {
-		batches, size int
-		code          string
+		bombs
+		code string
 	}{
-		{40, 15 << 20, "stream_foreign"}, // each may be, all of them in one answer may not
-		{1, 24 << 20, "batch_too_large"},
+		{bombs{40, 15 << 20}, "stream_foreign"}, // each may be, all of them in one answer may not
+		{bombs{1, 24 << 20}, "batch_too_large"},
 	} {
 		t.Run(fmt.Sprint(c.batches, " of ", c.size), func(t *testing.T) {
 			l := newTestLog(t, address, unique(), nil)
 			if _, err := l.Partitions(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			plant(t, address, l.name, c.batches, c.size)
+			c.plant(t, address, l.name)
 			r, err := l.Read("cursor", l.partition(0)).Open(t.Context(), entrain.Position{})
 			if err != nil {
 				t.Fatal(err)
@@ -181,17 +184,19 @@ func TestBombs(t *testing.T) {
 	}
 }
 
-// plant writes batches of one record each, of zeros.
-func plant(t *testing.T, address, topic string, batches, size int) {
+// bombs are batches of one record each, of zeros.
+type bombs struct{ batches, size int }
+
+func (b bombs) plant(t *testing.T, address, topic string) {
 	t.Helper()
 	c, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.DisableClientMetrics(), kgo.ProducerBatchCompression(kgo.ZstdCompression()),
-		kgo.ProducerBatchMaxBytes(int32(size)+1<<20), kgo.BrokerMaxWriteBytes(int32(size)+2<<20))
+		kgo.ProducerBatchMaxBytes(int32(b.size)+1<<20), kgo.BrokerMaxWriteBytes(int32(b.size)+2<<20))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	for range batches {
-		if err := c.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Value: make([]byte, size)}).FirstErr(); err != nil {
+	for range b.batches {
+		if err := c.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Value: make([]byte, b.size)}).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
 	}
