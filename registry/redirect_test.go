@@ -1,10 +1,13 @@
 package registry
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -115,5 +118,42 @@ func TestSchemasAreNotFetched(t *testing.T) {
 	}
 	if asked.Load() > 0 {
 		t.Errorf("another server was asked %d times", asked.Load())
+	}
+}
+
+// TestAnswersEnd: SE-10. An answer that never ends, packed or not, is an error, and does not
+// fill the memory.
+func TestAnswersEnd(t *testing.T) {
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	for range 256 {
+		_, _ = z.Write(make([]byte, 1<<20))
+	}
+	_ = z.Close()
+	for name, answer := range map[string]http.HandlerFunc{
+		"packed": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			_, _ = w.Write(packed.Bytes())
+		},
+		"plain": func(w http.ResponseWriter, _ *http.Request) {
+			for err := error(nil); err == nil; {
+				_, err = w.Write(bytes.Repeat([]byte("["), 1<<20))
+			}
+		},
+	} {
+		server := httptest.NewServer(answer)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := client(t, server.URL, nil).Register(t.Context(), request("a-value", record("id int")))
+		runtime.ReadMemStats(&after)
+		server.CloseClientConnections()
+		server.Close()
+		asked := after.TotalAlloc - before.TotalAlloc
+		if name == "plain" {
+			asked /= 2 // its server is in this process
+		}
+		if err == nil || asked > 8*maxAnswer {
+			t.Errorf("%s: %v, and %d bytes were asked for", name, err, asked)
+		}
 	}
 }

@@ -209,6 +209,10 @@ func TestOrdersHaveNoAddress(t *testing.T) {
 			}
 		}
 	}
+	large := json.RawMessage(`{"do":"resync","table":"` + strings.Repeat("x", maxOrder) + `"}`)
+	if err := call(t.Context(), folder, request{method: http.MethodPost, path: ordersPath, body: large}); err == nil {
+		t.Error("an order of any size is read")
+	}
 	if len(f.orders) > 0 {
 		t.Errorf("carried out: %v", f.orders)
 	}
