@@ -2,7 +2,7 @@ module github.com/entrainsync/entrain
 
 go 1.26.0
 
-toolchain go1.26.11
+toolchain go1.26.10
 
 require (
 	cel.dev/cel-go v0.33.2
