@@ -4,11 +4,12 @@ GO          ?= go
 FUZZTIME    ?= 60s
 BENCH       ?= all
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+VULNDB      ?= v0.0.0-20261105234957-e22db6528018
 ALL_PG      := 14 15 16 17 18
 empty       :=
 comma       := ,
 
-.PHONY: build test test-race test-all lint fuzz bench campaign proof demo postgres servers verify clean
+.PHONY: build test test-race test-all lint supply fuzz bench campaign proof demo postgres servers verify clean
 
 build: ## bin/entrain, static
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/entrain ./cmd/entrain
@@ -27,6 +28,14 @@ lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt -w these:" $$unformatted >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
+
+supply: export VULNDB := $(VULNDB)
+supply: export GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+supply: export GOSEC := github.com/securego/gosec/v2/cmd/gosec@v2.30.0
+supply: export GITLEAKS := github.com/zricethezav/gitleaks/v8@v8.30.1
+supply: export CYCLONEDX := github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+supply: ## known holes, unsafe code, secrets in the history, the list of parts, the same bytes twice
+	.ci/supply
 
 fuzz: postgres ## every fuzz target for FUZZTIME each, five at a time
 	.ci/fuzz $(FUZZTIME)

@@ -44,7 +44,9 @@ func New(cfg Config) (*Client, error) {
 		IdleConnTimeout: idle}
 	c := &Client{settings: s, known: map[Request]int{}}
 	opts := []sr.ClientOpt{
-		sr.URLs(s.urls...), sr.UserAgent("entrain"), sr.HTTPClient(&http.Client{Transport: limited{transport}, Timeout: s.timeout}),
+		sr.URLs(s.urls...), sr.UserAgent("entrain"), sr.HTTPClient(&http.Client{
+			Transport: limited{transport}, Timeout: s.timeout, CheckRedirect: stay,
+		}),
 	}
 	switch {
 	case s.token != "":
@@ -108,7 +110,7 @@ type Request struct {
 
 // Register returns the id of a schema, which is registered if it is not there.
 // The errors: a [*entrain.Stop] schema_incompatible, schema_type,
-// schema_missing, schema_refused or registry_denied; a retryable one if the registry does not
+// schema_missing, schema_refused, registry_denied or registry_redirect; a retryable one if the registry does not
 // answer or says that it cannot now. It takes a few requests, each bounded by the
 // configured time.
 func (c *Client) Register(ctx context.Context, r Request) (int, error) {

@@ -18,6 +18,10 @@ func (c *Client) explain(r *Request, err error) error {
 	if errors.As(err, &stop) || errors.Is(err, context.Canceled) {
 		return err
 	}
+	var to *elsewhere
+	if errors.As(err, &to) {
+		return c.stopElsewhere(r, to)
+	}
 	err = fmt.Errorf("schema registry %s, subject %s: %w", c.address(), r.Subject, err)
 	code, answer := status(err)
 	switch {

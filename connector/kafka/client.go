@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -34,6 +35,7 @@ func (s *server) options() ([]kgo.Opt, error) {
 		kgo.DialTimeout(10 * time.Second),
 		kgo.MetadataMinAge(250 * time.Millisecond),
 		kgo.DisableClientMetrics(),
+		kgo.MaxDecompressBatchBytes(cmp.Or(s.unpacked, leastUnpacked)),
 	}
 	if s.tls != nil {
 		cfg, err := s.tls.config()

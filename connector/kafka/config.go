@@ -135,6 +135,8 @@ type server struct {
 	brokers []string
 	tls     *TLSConfig
 	sasl    *SASLConfig
+	// unpacked is what a batch may take once it is unpacked; 0: leastUnpacked.
+	unpacked int
 }
 
 // parse reads what both configurations say of the brokers.
@@ -230,6 +232,7 @@ func (p *production) check() error {
 	}
 	p.transactionTimout = cmp.Or(p.transactionTimout, 15*time.Minute)
 	p.maxMessage = cmp.Or(p.maxMessage, defaultMessage)
+	p.unpacked = unpackedLimit(p.maxMessage)
 	if !isTopic(p.transactionalID) || len(p.transactionalID) > topicLimit-len(stateSuffix) {
 		return fmt.Errorf("transactional_id %q cannot be part of a topic's name: letters, digits, . _ and - can, up to %d",
 			p.transactionalID, topicLimit-len(stateSuffix))

@@ -80,6 +80,7 @@ func newLetterBox(p production, in entrain.LetterPlace) (*letterBox, error) {
 	if in.Name == p.transactionalID+stateSuffix {
 		return nil, fmt.Errorf("topic %s has the pipeline's position", in.Name)
 	}
+	p.unpacked = max(p.unpacked, lettersUnpacked)
 	return &letterBox{p: p, in: in}, nil
 }
 

@@ -85,7 +85,7 @@ func (r *reader) poll(ctx context.Context) error {
 		if isOverrun(err) {
 			err = r.lookAgain(ctx, err)
 		}
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !errors.Is(err, errLater) {
 			failed = errors.Join(failed, err)
 		}
 	})

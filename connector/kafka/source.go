@@ -128,12 +128,17 @@ func (s *source) Open(ctx context.Context, from entrain.Position) (entrain.Reade
 	if err != nil {
 		return nil, err
 	}
+	pool := newRecordPool()
+	unpack, err := newUnpacker(s.log.sink.unpacked, pool)
+	if err != nil {
+		return nil, err
+	}
 	r.client, err = kgo.NewClient(append(opts,
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{s.log.name: {number: kgo.NewOffset().At(r.next)}}),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
 		kgo.FetchMaxBytes(fetchBytes), kgo.FetchMaxPartitionBytes(fetchBytes), kgo.MaxConcurrentFetches(1),
-		kgo.FetchMaxWait(time.Second), kgo.WithPools(newRecordPool()),
+		kgo.FetchMaxWait(time.Second), kgo.WithPools(pool), kgo.WithDecompressor(unpack), kgo.WithHooks(unpack),
 	)...)
 	if err != nil {
 		return nil, err

@@ -49,6 +49,8 @@ func (s *server) failure(err error) error {
 		return s.insecure(err)
 	case errors.Is(err, kerr.InvalidTransactionTimeout):
 		return stopTimeoutLimit(err)
+	case errors.Is(err, kgo.ErrMaxDecompress):
+		return s.stopUnpacked(err)
 	}
 	return s.passing(err)
 }

@@ -138,9 +138,10 @@ func (c Config) log(b packed.Backend) (*packed.Log, error) {
 }
 
 // options are those of connections to the server. Files are read again by each
-// connection, except the authority's.
+// connection, except the authority's. Servers that a server tells of get no
+// credentials: those that the file names are all there are.
 func (c *ServerConfig) options() ([]natsgo.Option, error) {
-	var options []natsgo.Option
+	options := []natsgo.Option{natsgo.IgnoreDiscoveredServers()}
 	if c.Credentials != "" {
 		options = append(options, natsgo.UserCredentials(c.Credentials))
 	}

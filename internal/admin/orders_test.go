@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -177,5 +179,41 @@ func TestNoOrder(t *testing.T) {
 	}
 	if f.begun() != 0 {
 		t.Errorf("the engine got %v", f.orders)
+	}
+}
+
+// addressNames are what a field would be called that takes an address or a path.
+var addressNames = regexp.MustCompile(`(?i)ur[li]|host|addr|path|file|folder|server|broker|endpoint|target|dsn|port$|command|program`)
+
+// TestOrdersHaveNoAddress: SE-06. What is sent over the socket names tables, sinks, letters
+// and moments of this pipeline: it has no field for an address, and one that is added is an
+// error, not overlooked.
+func TestOrdersHaveNoAddress(t *testing.T) {
+	for _, of := range []reflect.Type{reflect.TypeFor[pipeline.Order](), reflect.TypeFor[pipeline.Edit](), reflect.TypeFor[Replay]()} {
+		for i := range of.NumField() {
+			if f := of.Field(i); addressNames.MatchString(f.Name) || addressNames.MatchString(f.Tag.Get("json")) {
+				t.Errorf("%s.%s may take an address: see docs/security.md", of, f.Name)
+			}
+		}
+	}
+	f := &fake{}
+	folder := serve(t, f)
+	for _, path := range []string{ordersPath, replaysPath} {
+		for _, text := range []string{
+			`{"do":"resync","table":"a.b","url":"http://127.0.0.1:1/"}`, `{"sink":"a","from":"now","source":{"url":"postgres://h/x"}}`,
+			`{"do":"resync","table":"a.b","edits":[{"file":"/etc/passwd"}]}`,
+		} {
+			err := call(t.Context(), folder, request{method: http.MethodPost, path: path, body: json.RawMessage(text)})
+			if err == nil || !strings.Contains(err.Error(), "unknown field") {
+				t.Errorf("%s %s: %v", path, text, err)
+			}
+		}
+	}
+	large := json.RawMessage(`{"do":"resync","table":"` + strings.Repeat("x", maxOrder) + `"}`)
+	if err := call(t.Context(), folder, request{method: http.MethodPost, path: ordersPath, body: large}); err == nil {
+		t.Error("an order of any size is read")
+	}
+	if len(f.orders) > 0 {
+		t.Errorf("carried out: %v", f.orders)
 	}
 }

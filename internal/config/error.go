@@ -100,7 +100,9 @@ var (
 	// credential.
 	connectionKey = regexp.MustCompile(`(?i)^(url|dsn|uri)$`)
 
-	keyValue = regexp.MustCompile(`(["']?)([\w.-]+)(["']?\s*:\s+)([^\s#].*)$`)
+	// keyValue is a key and what is behind it; behind a key in quotes no blank is needed,
+	// as in JSON.
+	keyValue = regexp.MustCompile(`(["']?)([\w.-]+)(["']\s*:\s*|\s*:\s+)([^\s#].*)$`)
 	// misplaced is a credential in a value that should hold none.
 	misplaced = regexp.MustCompile(`(?i)(://[^:@]*:).*@|(passw(?:or)?d\s*=\s*)\S`)
 	// flowValue is a value inside { } in a line that was parsed.

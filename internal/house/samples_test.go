@@ -81,6 +81,8 @@ func badPlaces() []sample {
 		in("Makefile", "machine paths", "Makefile:2", "all:\n\tcd /wo"+"rk/main\n"),
 		in("docs/a.md", "machine paths", "docs/a.md:1", "see /ro"+"ot/x"),
 		in("a_test.go", "unwanted imports", "testify", imported("github.com/stretchr/testify/require")),
+		in("encoding/a.go", "doors", "encoding may not import net/http", imported("net/http")),
+		in("internal/letters/a.go", "doors", "may not import os/exec", imported("os/exec")),
 		in("a.go", "import direction", ". may not", imported(module+"/pipeline")),
 		in("a.go", "import direction", ". may not", imported("github.com/jackc/pgx/v5")),
 		in("pipeline/a.go", "import direction", "connector/file", imported(module+"/connector/file")),

@@ -26,6 +26,9 @@ const parallel = 4
 // fetchTries is how often a download is begun before its error counts.
 const fetchTries = 3
 
+// mostRedirects is how often a server may lead elsewhere.
+const mostRedirects = 5
+
 // mavenCentral is where artifacts come from, unless ENTRAIN_MAVEN names a
 // mirror: a URL, or file:// and the path of a local Maven repository.
 const mavenCentral = "https://repo1.maven.org/maven2"
@@ -142,7 +145,8 @@ func (a Artifact) Temporary(ctx context.Context, use func(f *os.File, size int64
 	return use(f, size)
 }
 
-// fetchClient also reads file:// addresses, for local mirrors.
+// fetchClient also reads file:// addresses, for local mirrors; nobody else can lead to
+// one.
 func fetchClient() *http.Client {
 	transport := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
@@ -151,7 +155,12 @@ func fetchClient() *http.Client {
 		ResponseHeaderTimeout: 60 * time.Second,
 	}
 	transport.RegisterProtocol("file", http.NewFileTransport(http.Dir("/")))
-	return &http.Client{Transport: transport, Timeout: 10 * time.Minute}
+	return &http.Client{Transport: transport, Timeout: 10 * time.Minute, CheckRedirect: func(next *http.Request, before []*http.Request) error {
+		if next.URL.Scheme == "file" || len(before) > mostRedirects {
+			return fmt.Errorf("the server leads to %s", next.URL.Redacted())
+		}
+		return nil
+	}}
 }
 
 // get replaces the content of w by what url has, and returns its SHA-256.

@@ -3,6 +3,8 @@ package throwaway
 import (
 	"crypto/sha256"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,5 +54,40 @@ func TestDownloadAllChecksEach(t *testing.T) {
 	all[5].SHA256 = all[4].SHA256
 	if err := DownloadAll(t.Context(), all, t.TempDir()); err == nil || !strings.Contains(err.Error(), "/5.jar: sha256") {
 		t.Errorf("a wrong checksum gives %v", err)
+	}
+}
+
+// TestServersLeadToNoFile: SE-06. A mirror can lead to another server, whose content has to
+// have the checksum all the same, and to no file of this machine.
+func TestServersLeadToNoFile(t *testing.T) {
+	const text = "content"
+	kept := filepath.Join(t.TempDir(), "kept")
+	if err := os.WriteFile(kept, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	content := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, text) }))
+	defer content.Close()
+	leads := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		to := content.URL
+		if r.URL.Path == "/file" {
+			to = "file://" + kept
+		}
+		w.Header().Set("Location", to)
+		w.WriteHeader(http.StatusFound)
+	}))
+	defer leads.Close()
+	client := fetchClient()
+	defer client.CloseIdleConnections()
+	for path, leadsThere := range map[string]bool{"/other": true, "/file": false} {
+		f, err := os.CreateTemp(t.TempDir(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = get(t.Context(), client, leads.URL+path, f)
+		got, _ := os.ReadFile(f.Name())
+		f.Close()
+		if (err == nil) != leadsThere || (string(got) == text) != leadsThere {
+			t.Errorf("%s: %q, %v", path, got, err)
+		}
 	}
 }
