@@ -37,6 +37,8 @@ type Trial struct {
 	faults []Fault
 	result Outcome
 	notes  []string
+	claim  string
+	table  [][]string
 }
 
 // Fault is something that was done to a running campaign.
@@ -127,6 +129,26 @@ func (r *Trial) note(t testing.TB, format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.notes = append(r.notes, text)
+}
+
+// summed adds what the source did in one of several runs.
+func (r *Trial) summed(h *history, reads int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.result.Changes += h.changes
+	r.result.Transactions += h.transactions
+	r.result.Reads += reads
+	r.result.Counted += int64(len(h.numbered)) + h.counts["chain_log"]["INSERT"]
+}
+
+// claims says what came out where the usual figures do not, with a table of it whose
+// first line names the columns.
+func (r *Trial) claims(t testing.TB, claim string, table [][]string) {
+	t.Helper()
+	t.Log(claim)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.claim, r.table = claim, table
 }
 
 // counted keeps what the source did and how much of it was looked at.
