@@ -75,6 +75,9 @@ func failpointsCampaign(t testing.TB, r *Trial) {
 	points, places, hits := map[pipeline.Point]bool{}, map[string]bool{}, 0
 	for _, b := range pairs {
 		v := &victim{boundary: b, nth: 2 + rng.IntN(6)}
+		if b.point == pipeline.PointParked {
+			v.nth = 1 + rng.IntN(2) // a batch is sifted for all that is refused in it
+		}
 		changes := v.run(t, r, srv)
 		hits += v.hits
 		points[b.point], places[b.through+b.place+string(b.point)] = true, true
@@ -136,7 +139,7 @@ func (v *victim) run(t testing.TB, r *Trial, srv *pgserver.Server) int64 {
 	l := &load{url: s.source, seed: r.Seed, writes: 2, pace: 4 * time.Millisecond, bulk: 500 * time.Millisecond, rows: 1000}
 	l.start(sc)
 	if v.point == pipeline.PointParked {
-		refusals.write(sc)
+		refusals.write(sc, v.spent)
 	} else {
 		wait(sc.Context(), failpointLoad)
 	}
@@ -275,12 +278,13 @@ func (f *refusals) create(t testing.TB) {
 	pgtest.Exec(t, f.s.target, refusalsSQL, "ALTER TABLE refusal ADD CONSTRAINT unlucky CHECK (n <> 13)")
 }
 
-// write writes them while the load goes on.
-func (f *refusals) write(t testing.TB) {
+// write writes them while the load goes on, until enough is done, and not for ever.
+func (f *refusals) write(t testing.TB, done func() bool) {
 	t.Helper()
-	for ; f.written < 40; f.written++ {
-		pgtest.Exec(t, f.s.source, fmt.Sprintf("INSERT INTO refusal VALUES (%d, %d)", f.written, 12+f.written%2))
-		wait(t.Context(), failpointLoad/40)
+	const least, most = 40, 200
+	for ; f.written < least || f.written < most && !done(); f.written += 2 {
+		pgtest.Exec(t, f.s.source, fmt.Sprintf("INSERT INTO refusal VALUES (%d, 12)", f.written), fmt.Sprintf("INSERT INTO refusal VALUES (%d, 13)", f.written+1))
+		wait(t.Context(), 2*failpointLoad/least)
 	}
 }
 

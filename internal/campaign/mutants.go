@@ -69,6 +69,7 @@ const (
 var (
 	direct   = &play{name: "under load, sessions cut", run: (*attempt).direct, most: 6, sampled: true}
 	many     = &play{name: "more than a million rows", run: (*attempt).many, most: 1}
+	unsaved  = &play{name: "sessions cut where the sink is durable", run: (*attempt).unsaved, most: 6, sampled: true}
 	torn     = &play{name: "large transactions, sessions cut in them", run: (*attempt).torn, most: 4, sampled: true}
 	idle     = &play{name: "a source that is idle", run: (*attempt).idle, most: 2}
 	lines    = &play{name: "into a file, a store that fails now and then", run: (*attempt).lines, most: 4, sampled: true}
@@ -93,7 +94,7 @@ var mutants = []mutant{
 	{name: "drop one in 1000000", where: aroundSource, play: many, alter: func(o *pipeline.Options) { tampering(dropOneIn(1_000_000))(o) }},
 	{name: "swap two changes of one key", where: aroundSource, play: direct, alter: tampering(swapUpdates)},
 	{name: "deduplication that forgets after two minutes", where: "the KeyStore", play: keyed},
-	{name: "position outside of the transaction", where: aroundSink, play: direct,
+	{name: "position outside of the transaction", where: aroundSink, play: unsaved,
 		alter: func(o *pipeline.Options) { o.Sink, o.Store = &tamperedSink{Sink: o.Sink, outside: true}, &memory{} }},
 	{name: "delete and insert on key change", where: aroundSource, play: direct, alter: tampering(splitKeyChanges)},
 	{name: "unchanged TOAST as NULL", where: aroundSource, play: direct, alter: tampering(nullToast)},

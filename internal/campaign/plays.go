@@ -29,6 +29,14 @@ func (a *attempt) direct() []string {
 	return f.run()
 }
 
+// unsaved has cuts only where a sink that does not keep the position has not saved it yet.
+func (a *attempt) unsaved() []string {
+	f := a.flight()
+	a.alter(&f.o)
+	f.cuts = newCutter(a.seed, 10, pipeline.PointDurable)
+	return f.run()
+}
+
 // manyRows is more than the rarest bug needs.
 const manyRows = 1_100_000
 
