@@ -27,6 +27,7 @@ test-all: servers ## the wide run: large cases, every supported PostgreSQL, pipe
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt -w these:" $$unformatted >&2; exit 1; }
 	$(GO) vet ./...
+	$(GO) vet -tags failpoint ./cmd/entrain
 	$(GO) run $(STATICCHECK) ./...
 
 supply: export VULNDB := $(VULNDB)

@@ -72,8 +72,9 @@ type Options struct {
 	// ShutdownTimeout bounds the drain after the context of Run ended.
 	// Default 20 s.
 	ShutdownTimeout time.Duration
-	// Failpoint, if set, is called at every durable boundary; its error is
-	// treated as if the step after it had failed. For tests.
+	// Failpoint, if set, is called at every durable boundary, by any goroutine; its
+	// error is treated as if the step after it had failed, but for [ErrReturn]. For
+	// tests.
 	Failpoint func(Point) error
 }
 
@@ -100,6 +101,17 @@ const (
 	PointSaved    Point = "saved"    // the position is saved, the source is not told
 	PointAcked    Point = "acked"    // the source is told
 )
+
+// ErrReturn, from a failpoint at [PointDurable], [PointSaved] or [PointAcked], leaves
+// out what follows there, as if the function had returned: the next batch makes up for
+// it, as long as no table is being copied. At the other points, where what follows is
+// the delivery itself, it is an error like others.
+var ErrReturn = errors.New("return early")
+
+// Points are all boundaries, in order.
+func Points() []Point {
+	return []Point{PointReceived, PointWriting, PointParked, PointDurable, PointSaved, PointAcked}
+}
 
 // Pipeline moves the changes of one source to one sink. Run may be called
 // once; Status at any time from any goroutine.
@@ -242,6 +254,14 @@ func (p *Pipeline) point(at Point) error {
 		return nil
 	}
 	return p.opt.Failpoint(at)
+}
+
+// early is how a step ends at a failpoint behind which it may return.
+func early(err error) error {
+	if errors.Is(err, ErrReturn) {
+		return nil
+	}
+	return err
 }
 
 // workContext returns a context for the work after reading has to stop: it

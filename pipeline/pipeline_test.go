@@ -103,13 +103,44 @@ func TestEveryFailpoint(t *testing.T) {
 	for _, point := range points {
 		for visit := range 6 {
 			t.Run(fmt.Sprintf("%s/%d", point, visit), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) { failAt(t, point, visit) })
+				synctest.Test(t, func(t *testing.T) { failAt(t, point, visit, entrain.Retryable(errors.New("injected"))) })
 			})
 		}
 	}
 }
 
-func failAt(t *testing.T, point pipeline.Point, visit int) {
+// TestReturnEarly has what follows of a step left out once, where the next batch makes
+// up for it: nothing is read again, and at the other points it is an error.
+func TestReturnEarly(t *testing.T) {
+	for _, point := range []pipeline.Point{pipeline.PointDurable, pipeline.PointSaved, pipeline.PointAcked} {
+		for visit := range 5 { // the last batch has none behind it
+			t.Run(fmt.Sprintf("%s/%d", point, visit), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					if st := failAt(t, point, visit, pipeline.ErrReturn); st.Reread != 0 {
+						t.Errorf("%d events were read again", st.Reread)
+					}
+				})
+			})
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		src := entraintest.NewMemorySource(entraintest.MemorySourceConfig{Bounded: true})
+		history(src, 3)
+		sink := entraintest.NewMemorySink(entraintest.MemorySinkConfig{Keeps: entraintest.KeepsPosition})
+		_, err := run(t, pipeline.Options{Source: src, Sink: sink, Failpoint: func(at pipeline.Point) error {
+			if at == pipeline.PointWriting {
+				return pipeline.ErrReturn
+			}
+			return nil
+		}})
+		if !errors.Is(err, pipeline.ErrReturn) || len(sink.IDs()) != 0 {
+			t.Errorf("%v, delivered %v", err, sink.IDs())
+		}
+	})
+}
+
+func failAt(t *testing.T, point pipeline.Point, visit int, injected error) pipeline.Status {
+	t.Helper()
 	src := entraintest.NewMemorySource(entraintest.MemorySourceConfig{Bounded: true, BatchEvents: 2})
 	want := history(src, 12)
 	sink := entraintest.NewMemorySink(entraintest.MemorySinkConfig{Keeps: entraintest.KeepsPosition})
@@ -122,7 +153,7 @@ func failAt(t *testing.T, point pipeline.Point, visit int) {
 			visits++
 			if visits == visit+1 {
 				failed = true
-				return entrain.Retryable(errors.New("injected"))
+				return injected
 			}
 			return nil
 		}})
@@ -135,12 +166,14 @@ func failAt(t *testing.T, point pipeline.Point, visit int) {
 	if got := sink.IDs(); !slices.Equal(got, want) {
 		t.Errorf("delivered %v, want %v", got, want)
 	}
-	if st := p.Status(); st.Captured != st.Applied+st.Reread || st.Applied < int64(len(want))-3 {
+	st := p.Status()
+	if st.Captured != st.Applied+st.Reread || st.Applied < int64(len(want))-3 {
 		t.Errorf("captured %d ≠ applied %d + reread %d", st.Captured, st.Applied, st.Reread)
 	}
 	if src.Outstanding() != 0 {
 		t.Errorf("%d batches were not freed", src.Outstanding())
 	}
+	return st
 }
 
 // TestUnknownOutcome proves P2: the sink committed, but the answer was lost.

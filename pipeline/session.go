@@ -367,7 +367,7 @@ func (s *session) durable(work context.Context, b *entrain.Batch) error {
 	s.p.letters.durable()
 	forgotten := s.p.seen.durable(work)
 	if err := s.p.point(PointDurable); err != nil {
-		return err
+		return early(err)
 	}
 	drops, err := s.p.tables.durable(work, s.parts, func() *Checkpoint { return s.checkpoint(b.Through) })
 	if err != nil {
@@ -398,7 +398,7 @@ func (s *session) settle(work context.Context) error {
 	}
 	s.owed, s.saved = entrain.Position{}, time.Now()
 	if err := s.p.point(PointSaved); err != nil {
-		return err
+		return early(err)
 	}
 	if err := s.reader.Ack(work, at); err != nil {
 		return fmt.Errorf("confirm %s to the source: %w", at, err)
@@ -410,7 +410,7 @@ func (s *session) settle(work context.Context) error {
 	}
 	s.p.mu.Unlock()
 	s.delays.reset()
-	return s.p.point(PointAcked)
+	return early(s.p.point(PointAcked))
 }
 
 // save stores the position unless the sink has it.

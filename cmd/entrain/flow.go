@@ -159,7 +159,7 @@ func (p *program) delivery(l *loaded, end sinkEnd, at stream.Partition, from del
 		return nil, err
 	}
 	o := l.options(p, sink, nil)
-	o.Dedup, o.Circuit = dedup, from.circuit
+	o.Dedup, o.Circuit, o.Failpoint = dedup, from.circuit, failpoint("delivery")
 	o.Source, o.Transform, o.Contracts, o.Snapshot, o.OnTableError = from.source, nil, l.deliveryHolds(), pipeline.Snapshot{}, pipeline.TableErrorStop
 	o.Store, o.Log, o.Relayed = positions{state}, env.Log, true
 	l.keepLetters(&o, letterOwner{sink, env.Pipeline, state.Folder()})
@@ -327,6 +327,7 @@ func (l *loaded) options(p *program, sink entrain.Sink, state *store.Store) pipe
 		Source: l.source, Transform: l.transform, Sink: sink, Snapshot: l.snapshot, Log: p.log,
 		BufferBytes: int(l.file.Pipeline.Buffer), BatchBytes: int(l.file.Pipeline.Batch),
 		Contracts: l.captureHolds(), OnTableError: l.onTableError(), ShutdownTimeout: l.file.Pipeline.ShutdownTimeout, Retry: l.retry(),
+		Failpoint: failpoint("main"),
 	}
 	if state != nil {
 		o.Store = state

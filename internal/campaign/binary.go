@@ -67,7 +67,13 @@ func start(args ...string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
+	return startProgram(path, nil, args...)
+}
+
+// startProgram starts a program with these settings besides the environment's.
+func startProgram(path string, env []string, args ...string) (*process, error) {
 	p := &process{cmd: exec.Command(path, args...), ended: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %v: %w", args, err)

@@ -77,6 +77,16 @@ func Cases() []Case {
 			About: "existing rows are copied while 16 writers change them and the program is killed behind each part",
 			run:   copyCampaign,
 		},
+		{
+			Name: "mutants", IDs: []string{"CR-07"}, Minutes: 10,
+			About: "bugs are planted in the data path, one by one, and must be caught by the checkers",
+			run:   mutantsCampaign,
+		},
+		{
+			Name: "failpoints", IDs: []string{"CO-01"}, Minutes: 10,
+			About: "at every durable boundary the program panics, fails, sleeps for 5 s or returns early, directly and through the embedded stream",
+			run:   failpointsCampaign,
+		},
 	}
 }
 

@@ -30,7 +30,7 @@ func failoverMajors(t testing.TB) []int {
 // reordered (P3) or torn (P4).
 func promotionCampaign(t testing.TB, r *Trial) {
 	for round := 0; round < r.Faults && !t.Failed(); round++ {
-		within(t, func(t testing.TB) { promotion(t, r) })
+		within(t, fmt.Sprintf("round %d", round+1), func(t testing.TB) { promotion(t, r) })
 	}
 }
 

@@ -1,155 +1,203 @@
 package campaign
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
-	"sync"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
-	"github.com/entrainsync/entrain"
-	"github.com/entrainsync/entrain/connector"
-	"github.com/entrainsync/entrain/connector/postgres"
+	"github.com/entrainsync/entrain/internal/pgserver"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 	"github.com/entrainsync/entrain/pipeline"
 )
 
-// mutants are bugs in the data path. Each is made around the real source or
-// sink, and must be caught by the same checkers that the campaigns rely on.
-var mutants = []struct {
-	name  string
+// mutant is a bug in the data path. It is made around the real source, sink or store,
+// or in the model that a pure core is played with, and must be caught by the same
+// checkers that the campaigns and the tests rely on.
+type mutant struct {
+	name string
+	// where says in what it is planted.
+	where string
+	// play is what it is tried in.
+	play *play
+	// alter plants it, in plays that take this.
 	alter func(o *pipeline.Options)
-}{
-	{"none", func(*pipeline.Options) {}},
-	{"acknowledge before it is durable", func(o *pipeline.Options) { o.Source = &tamperedSource{Source: o.Source, early: true} }},
-	{"position outside of the transaction", func(o *pipeline.Options) {
-		o.Sink, o.Store = &tamperedSink{Sink: o.Sink, outside: true}, &memory{}
-	}},
-	{"drop one in 5000", func(o *pipeline.Options) { o.Source = &tamperedSource{Source: o.Source, tamper: dropOneIn(5000)} }},
-	{"skip the first change after a reconnect", func(o *pipeline.Options) { o.Source = &tamperedSource{Source: o.Source, tamper: dropFirst} }},
-	{"skip truncates", func(o *pipeline.Options) { o.Source = &tamperedSource{Source: o.Source, tamper: dropTruncates} }},
-	{"swap two changes of one key", func(o *pipeline.Options) { o.Source = &tamperedSource{Source: o.Source, tamper: swapUpdates} }},
-	{"unchanged TOAST as NULL", func(o *pipeline.Options) { o.Source = &tamperedSource{Source: o.Source, tamper: nullToast} }},
-	{"delete and insert on key change", func(o *pipeline.Options) { o.Source = &tamperedSource{Source: o.Source, tamper: splitKeyChanges} }},
-	{"commit in the middle of a transaction", func(o *pipeline.Options) { o.Sink = &tamperedSink{Sink: o.Sink, write: inHalves} }},
-	{"write a batch twice", func(o *pipeline.Options) { o.Sink = &tamperedSink{Sink: o.Sink, write: again()} }},
+	// test is what plays it, in plays of a test.
+	test test
 }
 
-// mutantRuns is how often a campaign of seconds is tried until it shows a bug: a
-// transaction that is torn for a moment has to be met by a reader then.
-const mutantRuns = 4
+// play is a short campaign that returns all that is wrong.
+type play struct {
+	name string
+	run  func(a *attempt) []string
+	// most is how often it is tried until it shows a bug: a transaction that is torn for
+	// a moment has to be met by a reader then.
+	most int
+	// sampled: it takes seconds.
+	sampled bool
+	// oldest is the first version of PostgreSQL that can do it.
+	oldest int
+}
 
-// shortCampaign runs a pipeline in this process while its sessions are cut at
-// every boundary, and returns all that is wrong.
-func shortCampaign(t testing.TB, s site, alter func(*pipeline.Options)) []string {
-	t.Helper()
-	cuts := newCutter()
-	o := options(t, s)
-	o.Failpoint = cuts.point
-	alter(&o)
-	p, err := pipeline.New(o)
-	if err != nil {
-		t.Fatal(err)
+// attempt is one run of a play.
+type attempt struct {
+	testing.TB
+	seed   uint64
+	srv    *pgserver.Server
+	mutant *mutant // nil: nothing is planted, and nothing may be found
+}
+
+func (a *attempt) planted() bool { return a.mutant != nil }
+
+// alter plants a bug that is made around the ends.
+func (a *attempt) alter(o *pipeline.Options) {
+	if a.planted() && a.mutant.alter != nil {
+		a.mutant.alter(o)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	result := make(chan error, 1)
-	go func() { result <- p.Run(ctx) }()
-	pgtest.Eventually(t, patience, "streaming", func() bool { return p.Status().Phase == "streaming" })
-	w := watch(t, s.target, 2)
-	l := &load{url: s.source, seed: 3, writes: 3, pace: 4 * time.Millisecond, bulk: time.Second, rows: 2000}
-	l.start(t)
-	wait(t.Context(), 3*time.Second)
-	l.stop()
-	cuts.stop()
-	var found []string
-	if err := s.settleOr(t.Context(), result, 15*time.Second); err != nil {
-		found = append(found, "liveness: "+err.Error())
-	} else {
-		cancel()
-		if err := <-result; err != nil {
-			found = append(found, "end: "+err.Error())
+}
+
+const (
+	aroundSource = "a Source around the real one"
+	aroundSink   = "a Sink around the real one"
+	aroundStore  = "a Store around the real one"
+)
+
+var (
+	direct   = &play{name: "under load, sessions cut", run: (*attempt).direct, most: 6, sampled: true}
+	many     = &play{name: "more than a million rows", run: (*attempt).many, most: 1}
+	unsaved  = &play{name: "sessions cut where the sink is durable", run: (*attempt).unsaved, most: 6, sampled: true}
+	torn     = &play{name: "large transactions, sessions cut in them", run: (*attempt).torn, most: 4, sampled: true}
+	idle     = &play{name: "a source that is idle", run: (*attempt).idle, most: 2}
+	lines    = &play{name: "into a file, a store that fails now and then", run: (*attempt).lines, most: 4, sampled: true}
+	keyed    = &play{name: "deduplication into a sink that doubles", run: (*attempt).keyed, most: 4, sampled: true}
+	gated    = &play{name: "older changes delivered again through the gate", run: (*attempt).gated, most: 4, sampled: true}
+	prepared = &play{name: "prepared transactions", run: (*attempt).prepared, most: 4, sampled: true, oldest: 15}
+	cores    = &play{name: "histories of a pure core", run: (*attempt).tested, most: 1}
+)
+
+func tampering(f tampered) func(*pipeline.Options) {
+	return func(o *pipeline.Options) { o.Source = &tamperedSource{Source: o.Source, tamper: f} }
+}
+
+// mutants are all bugs.
+var mutants = []mutant{
+	{name: "acknowledge before the sink is durable", where: aroundSource, play: direct,
+		alter: func(o *pipeline.Options) { o.Source = &tamperedSource{Source: o.Source, early: always} }},
+	{name: "feedback before the position is saved", where: aroundStore, play: lines},
+	{name: "resume by row", where: aroundSource, play: torn},
+	{name: "skip the first change after a reconnect", where: aroundSource, play: direct, alter: tampering(dropFirst)},
+	{name: "drop one in 5000", where: aroundSource, play: direct, alter: func(o *pipeline.Options) { tampering(dropOneIn(5000))(o) }},
+	{name: "drop one in 1000000", where: aroundSource, play: many, alter: func(o *pipeline.Options) { tampering(dropOneIn(1_000_000))(o) }},
+	{name: "swap two changes of one key", where: aroundSource, play: direct, alter: tampering(swapUpdates)},
+	{name: "deduplication that forgets after two minutes", where: "the KeyStore", play: keyed},
+	{name: "position outside of the transaction", where: aroundSink, play: unsaved,
+		alter: func(o *pipeline.Options) { o.Sink, o.Store = &tamperedSink{Sink: o.Sink, outside: true}, &memory{} }},
+	{name: "delete and insert on key change", where: aroundSource, play: direct, alter: tampering(splitKeyChanges)},
+	{name: "unchanged TOAST as NULL", where: aroundSource, play: direct, alter: tampering(nullToast)},
+	{name: "apply at PREPARE", where: "the wire from the server, by a proxy", play: prepared},
+	{name: "replay past the version gate", where: aroundSink, play: gated},
+	{name: "replay past the version gate, its core", where: "the division into runs", play: cores,
+		test: test{"connector/postgres/versiongate", "late changes go in order"}},
+	{name: "idle position confirmed before it is saved", where: aroundSource, play: idle},
+	{name: "visibility decided by LSN", where: "the view of a chunk, in the model of a source", play: cores,
+		test: test{"pipeline/backfill", "visibility decided by LSN"}},
+	{name: "delivered but invisible ignored", where: "the copy of a table, in the model of an engine", play: cores,
+		test: test{"pipeline/backfill", "no look at what was delivered before"}},
+	{name: "skip truncates", where: aroundSource, play: direct, alter: tampering(dropTruncates)},
+	{name: "commit in the middle of a transaction", where: aroundSink, play: direct,
+		alter: func(o *pipeline.Options) { o.Sink = &tamperedSink{Sink: o.Sink, write: inHalves} }},
+	{name: "write a batch twice", where: aroundSink, play: direct,
+		alter: func(o *pipeline.Options) { o.Sink = &tamperedSink{Sink: o.Sink, write: again()} }},
+}
+
+// mutantsCampaign is CR-07: each bug is planted once and must be caught; without one
+// nothing may be. A trial with a number of faults takes that many of the bugs that
+// show within seconds, by chance; ENTRAIN_MUTANT names a single one.
+func mutantsCampaign(t testing.TB, r *Trial) {
+	chosen := slices.DeleteFunc(slices.Clone(mutants), func(m mutant) bool { return m.play.oldest > r.Major })
+	if left := len(mutants) - len(chosen); left > 0 {
+		r.note(t, "%d left out, which PostgreSQL %d cannot show", left, r.Major)
+	}
+	if only := os.Getenv("ENTRAIN_MUTANT"); only != "" {
+		chosen = slices.DeleteFunc(chosen, func(m mutant) bool { return m.name != only })
+		r.note(t, "only %q", only)
+	} else if r.Faults > 0 {
+		chosen = slices.DeleteFunc(chosen, func(m mutant) bool { return !m.play.sampled })
+		rand.New(rand.NewPCG(r.Seed, 3)).Shuffle(len(chosen), func(i, k int) { chosen[i], chosen[k] = chosen[k], chosen[i] })
+		chosen = chosen[:min(len(chosen), r.Faults)]
+	}
+	h := &hunt{TB: t, trial: r, srv: pgtest.Start(t, r.Major, map[string]string{"max_connections": "60", "max_prepared_transactions": "10"})}
+	table := [][]string{{"bug", "planted in", "tried", "first caught by", "after", "tries", "seed"}}
+	quiet := map[*play]bool{cores: true}
+	caught := 0
+	for i := range chosen {
+		m := &chosen[i]
+		if !quiet[m.play] {
+			quiet[m.play] = true
+			h.control(m.play)
 		}
+		line, found := h.catch(m, r.Seed+uint64(100*i))
+		if found {
+			caught++
+		}
+		table = append(table, line)
 	}
-	w.stop()
-	cancel()
-	h, err := readHistory(t.Context(), s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	wrong, err := verdict(t.Context(), s, h)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if cuts.made() == 0 && len(found) == 0 { // a bug can end the pipeline before the first cut
-		t.Error("no session was cut")
-	}
-	return append(append(found, w.findings()...), wrong...)
+	r.claims(t, fmt.Sprintf("%d of %d bugs caught, nothing found without a bug in %d controls", caught, len(chosen), h.controls), table)
 }
 
-// settleOr is settle, unless the pipeline ends before.
-func (s site) settleOr(ctx context.Context, result <-chan error, within time.Duration) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	settled := make(chan error, 1)
-	go func() { settled <- s.settle(ctx, within) }()
-	select {
-	case err := <-settled:
-		return err
-	case err := <-result:
-		cancel(err)
-		<-settled
-		return fmt.Errorf("the pipeline ended: %w", err)
+// hunt tries bugs at one server.
+type hunt struct {
+	testing.TB
+	trial    *Trial
+	srv      *pgserver.Server
+	controls int
+}
+
+// control plays without a bug.
+func (h *hunt) control(p *play) {
+	for _, f := range h.try(p, nil, h.trial.Seed) {
+		h.Errorf("%s, no bug planted: found %s", p.name, f)
 	}
+	h.controls++
 }
 
-// options is the pipeline of a site in this process.
-func options(t testing.TB, s site) pipeline.Options {
-	t.Helper()
-	source, err := postgres.NewSource(postgres.SourceConfig{URL: connector.Secret(pgtest.SourceURL(s.source)), Pipeline: s.name, Create: true})
-	if err != nil {
-		t.Fatal(err)
+// catch plants a bug and plays until it is found. It returns the bug's line of the table.
+func (h *hunt) catch(m *mutant, seed uint64) (line []string, caught bool) {
+	began := time.Now()
+	h.trial.happened("planted: " + m.name)
+	for n := range m.play.most {
+		found := h.try(m.play, m, seed+uint64(n))
+		if len(found) == 0 {
+			continue
+		}
+		took := time.Since(began).Round(100 * time.Millisecond)
+		h.Logf("%s: caught after %s, seed %d: %.200q", m.name, took, seed+uint64(n), found)
+		return []string{m.name, m.where, m.play.name, checkerOf(found[0]), took.String(), strconv.Itoa(n + 1), strconv.FormatUint(seed+uint64(n), 10)}, true
 	}
-	sink, err := postgres.NewSink(postgres.SinkConfig{URL: connector.Secret(pgtest.TargetURL(s.target)), Pipeline: s.name})
-	if err != nil {
-		t.Fatal(err)
+	h.Errorf("%s: not caught in %d tries, seed %d", m.name, m.play.most, seed)
+	return []string{m.name, m.where, m.play.name, "nobody", "", strconv.Itoa(m.play.most), strconv.FormatUint(seed, 10)}, false
+}
+
+// try plays once.
+func (h *hunt) try(p *play, m *mutant, seed uint64) []string {
+	name := p.name
+	if m != nil {
+		name = m.name
 	}
-	return pipeline.Options{Source: source, Sink: sink, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	sc := newScope(h.TB, name)
+	defer sc.end()
+	return p.run(&attempt{TB: sc, seed: seed, srv: h.srv, mutant: m})
 }
 
-// cutter ends sessions at random boundaries until it is stopped.
-type cutter struct {
-	mu      sync.Mutex
-	rng     *rand.Rand
-	cuts    int
-	stopped bool
-}
-
-func newCutter() *cutter { return &cutter{rng: rand.New(rand.NewPCG(1, 2))} }
-
-var errCut = errors.New("cut by the test")
-
-func (c *cutter) point(pipeline.Point) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.stopped || c.rng.IntN(120) != 0 {
-		return nil
+// checkerOf is who said a finding.
+func checkerOf(finding string) string {
+	name, _, _ := strings.Cut(finding, ": ")
+	if strings.HasPrefix(name, "read ") {
+		return "ledger, read meanwhile"
 	}
-	c.cuts++
-	return entrain.Retryable(errCut)
-}
-
-func (c *cutter) stop() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.stopped = true
-}
-
-func (c *cutter) made() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.cuts
+	return name
 }

@@ -37,6 +37,10 @@ type Report struct {
 	Skipped string `json:"skipped,omitempty"`
 	// Notes are what the campaign counted besides.
 	Notes []string `json:"notes,omitempty"`
+	// Said is what the campaign claims in place of the usual figures.
+	Said string `json:"said,omitempty"`
+	// Table has what it did, part by part, under a line of headings.
+	Table [][]string `json:"table,omitempty"`
 	// Faults are what was done, in order.
 	Faults []Fault `json:"faults"`
 }
@@ -55,7 +59,7 @@ func (r *Trial) report(c Case, run *standalone, began time.Time) *Report {
 	p := &Report{
 		Name: c.Name, IDs: c.IDs, About: c.About, Verdict: Passed, Seed: r.Seed, PostgreSQL: r.Major,
 		Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH, Began: began.UTC().Truncate(time.Second), Seconds: since(began).Seconds(),
-		Outcome: r.result, Findings: run.errors, Skipped: run.skipped, Notes: r.notes, Faults: r.faults,
+		Outcome: r.result, Findings: run.errors, Skipped: run.skipped, Notes: r.notes, Faults: r.faults, Said: r.claim, Table: r.table,
 	}
 	switch {
 	case len(run.errors) > 0:
@@ -77,6 +81,8 @@ func (p *Report) Claim() string {
 	switch o := p.Outcome; {
 	case p.Verdict == Skipped:
 		return "skipped: " + p.Skipped
+	case p.Said != "":
+		return p.Said
 	case o.Changes == 0 && len(p.Notes) > 0:
 		return strings.Join(p.Notes, "; ")
 	default:
@@ -100,6 +106,7 @@ func (p *Report) Markdown() string {
 	for _, note := range p.Notes {
 		fmt.Fprintf(&b, "\n- %s\n", note)
 	}
+	writeTable(&b, p.Table)
 	if len(p.Faults) > 0 {
 		fmt.Fprintf(&b, "\nFaults: %s. The file beside this one has each with its time.\n", inWords(p.Faults))
 	}
@@ -108,6 +115,23 @@ func (p *Report) Markdown() string {
 	}
 	fmt.Fprintf(&b, "\nAgain: `go run ./campaign %s --seed %d --pg %d%s`\n", p.Name, p.Seed, p.PostgreSQL, p.Asked)
 	return b.String()
+}
+
+// writeTable writes lines of cells, the first of which is the headings.
+func writeTable(b *strings.Builder, lines [][]string) {
+	cell := strings.NewReplacer("|", `\|`, "\n", " ")
+	for i, line := range lines {
+		if i == 0 {
+			b.WriteString("\n")
+		}
+		for _, text := range line {
+			b.WriteString("| " + cell.Replace(text) + " ")
+		}
+		b.WriteString("|\n")
+		if i == 0 {
+			b.WriteString(strings.Repeat("|---", len(line)) + "|\n")
+		}
+	}
 }
 
 // Parse reads a report that was kept.

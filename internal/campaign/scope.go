@@ -2,30 +2,43 @@ package campaign
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 )
 
-// scope is a part of a campaign that leaves nothing behind: what it left for the
-// end is done when it is over.
+// scope is a part of a campaign that cleans up behind itself, and whose findings have
+// its name in front.
 type scope struct {
 	testing.TB
+	name     string
 	ctx      context.Context
+	cancel   context.CancelFunc
 	cleanups []func()
 }
 
-// within runs a part of a campaign.
-func within(t testing.TB, body func(t testing.TB)) {
-	t.Helper()
+// newScope begins a part; its end must be called.
+func newScope(t testing.TB, name string) *scope {
 	ctx, cancel := context.WithCancel(t.Context())
-	s := &scope{TB: t, ctx: ctx}
-	defer func() {
-		cancel()
-		for _, end := range slices.Backward(s.cleanups) {
-			end()
-		}
-	}()
+	return &scope{TB: t, name: name, ctx: ctx, cancel: cancel}
+}
+
+// within runs a part of a campaign.
+func within(t testing.TB, name string, body func(t testing.TB)) {
+	t.Helper()
+	s := newScope(t, name)
+	defer s.end()
 	body(s)
+}
+
+// end does what was left for the end, the last first.
+func (s *scope) end() {
+	s.cancel()
+	for len(s.cleanups) > 0 {
+		last := s.cleanups[len(s.cleanups)-1]
+		s.cleanups = slices.Delete(s.cleanups, len(s.cleanups)-1, len(s.cleanups))
+		last()
+	}
 }
 
 // Cleanup implements testing.TB.
@@ -33,3 +46,27 @@ func (s *scope) Cleanup(f func()) { s.cleanups = append(s.cleanups, f) }
 
 // Context implements testing.TB.
 func (s *scope) Context() context.Context { return s.ctx }
+
+// Error implements testing.TB.
+func (s *scope) Error(args ...any) {
+	s.TB.Helper()
+	s.TB.Errorf("%s: %s", s.name, fmt.Sprint(args...))
+}
+
+// Errorf implements testing.TB.
+func (s *scope) Errorf(format string, args ...any) {
+	s.TB.Helper()
+	s.TB.Errorf("%s: %s", s.name, fmt.Sprintf(format, args...))
+}
+
+// Fatal implements testing.TB.
+func (s *scope) Fatal(args ...any) {
+	s.TB.Helper()
+	s.TB.Fatalf("%s: %s", s.name, fmt.Sprint(args...))
+}
+
+// Fatalf implements testing.TB.
+func (s *scope) Fatalf(format string, args ...any) {
+	s.TB.Helper()
+	s.TB.Fatalf("%s: %s", s.name, fmt.Sprintf(format, args...))
+}

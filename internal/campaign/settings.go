@@ -15,24 +15,29 @@ import (
 	"github.com/entrainsync/entrain/internal/registryserver/registrytest"
 )
 
-// binaryFolder holds the program once it is built.
-var binaryFolder string
+var (
+	// binaryFolder holds the programs once they are built.
+	binaryFolder = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "entrain-campaign-") })
+	// binary is the program as it is shipped, built once for all tests.
+	binary = sync.OnceValues(func() (string, error) { return build("entrain") })
+	// failing is the same with failpoints that the environment sets off.
+	failing = sync.OnceValues(func() (string, error) { return build("entrain-failpoint", "-tags", "failpoint") })
+)
 
-// binary is the program as it is shipped, built once for all tests.
-var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "entrain-campaign-")
+// build builds the program under a name.
+func build(name string, flags ...string) (string, error) {
+	dir, err := binaryFolder()
 	if err != nil {
 		return "", err
 	}
-	binaryFolder = dir
-	path := filepath.Join(dir, "entrain")
-	cmd := exec.Command("go", "build", "-o", path, "github.com/entrainsync/entrain/cmd/entrain")
+	path := filepath.Join(dir, name)
+	cmd := exec.Command("go", append(append([]string{"build", "-o", path}, flags...), "github.com/entrainsync/entrain/cmd/entrain")...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
 	return path, nil
-})
+}
 
 // wide reports whether the large cases are to be run.
 func wide() bool { return os.Getenv("ENTRAIN_TEST_WIDE") != "" }
@@ -61,5 +66,6 @@ func newestMajors(t testing.TB) []int {
 // Remove ends what campaigns share in this process: servers and the built binary. It
 // is called once, behind the last one.
 func Remove() error {
-	return errors.Join(kafkatest.Remove(), redistest.Remove(), registrytest.Remove(), os.RemoveAll(binaryFolder))
+	dir, err := binaryFolder()
+	return errors.Join(kafkatest.Remove(), redistest.Remove(), registrytest.Remove(), err, os.RemoveAll(dir))
 }

@@ -103,7 +103,7 @@ func stored(r admin.Report) int {
 // until the program was killed as often as the trial says, behind each part of a table.
 func copyCampaign(t testing.TB, r *Trial) {
 	for len(r.faults) < r.Faults && !t.Failed() {
-		within(t, func(t testing.TB) { copiedUnderKills(t, r, 1) })
+		within(t, fmt.Sprintf("behind %d kills", len(r.faults)), func(t testing.TB) { copiedUnderKills(t, r, 1) })
 	}
 }
 

@@ -15,9 +15,47 @@ import (
 // is set for the first events of a session that resumed.
 type tamperedSource struct {
 	entrain.Source
-	tamper func(events []entrain.Event, first *atomic.Bool) []entrain.Event
-	// early acknowledges what is read at once.
-	early bool
+	tamper tampered
+	// early says which batches are acknowledged when they are read.
+	early func(b *entrain.Batch) bool
+	// byRow resumes behind a row instead of behind a transaction.
+	byRow *rowMark
+	// reader is the last that was opened.
+	reader atomic.Pointer[tamperedReader]
+}
+
+// tampered changes the events of a batch.
+type tampered func(events []entrain.Event, first *atomic.Bool) []entrain.Event
+
+func always(*entrain.Batch) bool { return true }
+
+// rowMark is behind the last row that the sink took of a transaction that has not ended.
+type rowMark struct {
+	mu   sync.Mutex
+	last rowPlace
+}
+
+type rowPlace struct{ version, ordinal uint64 }
+
+// note moves the mark behind what was written.
+func (m *rowMark) note(b *entrain.Batch) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.last = rowPlace{}
+	if n := len(b.Events); n > 0 && b.Through.IsZero() {
+		m.last = rowPlace{b.Events[n-1].Tx.Version, b.Events[n-1].Ordinal + 1}
+	}
+}
+
+func (m *rowMark) place() rowPlace {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.last
+}
+
+// skip leaves out what is before the place in its transaction.
+func (p rowPlace) skip(events []entrain.Event) []entrain.Event {
+	return slices.DeleteFunc(events, func(e entrain.Event) bool { return e.Tx.Version == p.version && e.Ordinal < p.ordinal })
 }
 
 // Open implements entrain.Source.
@@ -28,6 +66,10 @@ func (s *tamperedSource) Open(ctx context.Context, from entrain.Position) (entra
 	}
 	tr := &tamperedReader{Reader: r, source: s}
 	tr.first.Store(!from.IsZero())
+	if s.byRow != nil {
+		tr.behind = s.byRow.place()
+	}
+	s.reader.Store(tr)
 	return tr, nil
 }
 
@@ -35,6 +77,7 @@ type tamperedReader struct {
 	entrain.Reader
 	source *tamperedSource
 	first  atomic.Bool
+	behind rowPlace
 }
 
 // Read implements entrain.Reader.
@@ -43,15 +86,20 @@ func (r *tamperedReader) Read(ctx context.Context) (*entrain.Batch, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.source.early && !b.Through.IsZero() {
+	if r.source.early != nil && !b.Through.IsZero() && r.source.early(b) {
 		if err := r.Ack(ctx, b.Through); err != nil {
 			return nil, err
 		}
 	}
-	if r.source.tamper == nil {
+	events := slices.Clone(b.Events)
+	switch {
+	case r.source.byRow != nil:
+		events = r.behind.skip(events)
+	case r.source.tamper != nil:
+		events = r.source.tamper(events, &r.first)
+	default:
 		return b, nil
 	}
-	events := r.source.tamper(slices.Clone(b.Events), &r.first)
 	return &entrain.Batch{Events: events, Through: b.Through, Bytes: b.Bytes, Free: b.Free}, nil
 }
 

@@ -37,6 +37,8 @@ type Trial struct {
 	faults []Fault
 	result Outcome
 	notes  []string
+	claim  string
+	table  [][]string
 }
 
 // Fault is something that was done to a running campaign.
@@ -127,6 +129,16 @@ func (r *Trial) note(t testing.TB, format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.notes = append(r.notes, text)
+}
+
+// claims says what came out where the usual figures do not, with a table of it whose
+// first line names the columns.
+func (r *Trial) claims(t testing.TB, claim string, table [][]string) {
+	t.Helper()
+	t.Log(claim)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.claim, r.table = claim, table
 }
 
 // counted adds what the source did and how much of it was looked at.

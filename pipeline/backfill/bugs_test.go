@@ -19,6 +19,7 @@ type bug struct {
 	early     bool                             // Applied before the sink has the rows
 	unsettled bool                             // no wait for older transactions
 	written   bool                             // the chunk's position is the flushed one
+	logged    bool                             // what has committed in the log counts as visible
 }
 
 func (b *bug) saw(c *Copy, v entrain.View) {
@@ -139,6 +140,7 @@ var bugs = []bug{
 	{name: "progress saved before the rows", early: true},
 	keepPlace(bug{name: "another key keeps the place"}),
 	{name: "no wait for older transactions", unsettled: true},
+	{name: "visibility decided by LSN", logged: true},
 }
 
 // TestBugs makes sure that the histories find mistakes.

@@ -258,10 +258,18 @@ func (e *engine) next(tc *tableCopy) {
 	}
 }
 
+// view is what a chunk is read in.
+func (e *engine) view() entrain.View {
+	if e.bug.logged {
+		return e.src.logged()
+	}
+	return e.src.view()
+}
+
 // read takes the view and the rows; the position that the stream has to reach is
 // taken later.
 func (e *engine) read(t *sourceTable, q *entrain.ChunkQuery) *entrain.Chunk {
-	ch := &entrain.Chunk{Table: t.shape, View: e.src.view()}
+	ch := &entrain.Chunk{Table: t.shape, View: e.view()}
 	if t.shape.Version != q.Table.Version {
 		return ch
 	}

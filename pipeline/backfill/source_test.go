@@ -418,3 +418,16 @@ func (s *source) view() entrain.View {
 	}
 	return v
 }
+
+// logged is a view by the log: what has committed there by now counts as visible,
+// whether others see it yet or not.
+func (s *source) logged() entrain.View {
+	v := entrain.View{Min: s.xid, Max: s.xid}
+	for _, tx := range s.running {
+		if !tx.logged {
+			v.Min = min(v.Min, tx.xid)
+			v.Open = append(v.Open, tx.xid)
+		}
+	}
+	return v
+}

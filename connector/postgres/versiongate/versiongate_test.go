@@ -1,6 +1,7 @@
 package versiongate
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -14,41 +15,93 @@ import (
 var pair = &entrain.Table{Schema: "public", Name: "t", Columns: []entrain.Column{
 	{Name: "a", Type: "text", Key: true}, {Name: "b", Type: "text", Key: true}, {Name: "c", Type: "text"}}}
 
+// pass is what the gate is given.
+type pass struct {
+	mark     Version
+	events   []entrain.Event
+	versions []Version
+}
+
+var passes = rapid.Custom(func(t *rapid.T) (p pass) {
+	p.mark = Version{1, rapid.Uint64Range(0, 9).Draw(t, "mark"), rapid.Uint64Range(0, 2).Draw(t, "ordinal")}
+	p.events = make([]entrain.Event, rapid.IntRange(0, 12).Draw(t, "events"))
+	p.versions = make([]Version, len(p.events))
+	for i := range p.events {
+		p.events[i] = rapid.SampledFrom([]entrain.Event{{Op: entrain.OpUpdate, Table: pair}, {Op: entrain.OpUpdate, Table: pair},
+			{Op: entrain.OpTruncate, Truncate: &entrain.Truncate{Tables: []*entrain.Table{pair}}}, {Op: entrain.OpRead, Table: pair}, {Op: entrain.OpMessage}}).Draw(t, "event")
+		if Gated(&p.events[i]) {
+			p.versions[i] = Version{int32(rapid.IntRange(0, 2).Draw(t, "era")), rapid.Uint64Range(0, 9).Draw(t, "version"), rapid.Uint64Range(0, 2).Draw(t, "ordinal")}
+		}
+	}
+	return p
+})
+
+// wrong says what is wrong with how a pass was divided, or nothing.
+func (p pass) wrong(runs []Run, end Version) error {
+	greatest, next := p.mark, 0
+	for n, run := range runs {
+		if run.From != next || run.To <= run.From || n > 0 && runs[n-1].Way == run.Way {
+			return fmt.Errorf("runs %v do not fit", runs)
+		}
+		next = run.To
+		for i := run.From; i < run.To; i++ {
+			late := Gated(&p.events[i]) && p.versions[i].Compare(greatest) <= 0
+			if late != (run.Way == Late) {
+				return fmt.Errorf("event %d, %v, behind %v goes %v", i, p.versions[i], greatest, run.Way)
+			}
+			if Gated(&p.events[i]) && p.versions[i].Compare(greatest) > 0 {
+				greatest = p.versions[i]
+			}
+		}
+	}
+	if next != len(p.events) || end != greatest {
+		return fmt.Errorf("%d of %d events, mark %v, want %v", next, len(p.events), end, greatest)
+	}
+	return nil
+}
+
 // TestRuns: whatever the order of the events, each goes in order if and only if it is
 // above all before it; runs cover all events, and the mark is the greatest.
 func TestRuns(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		mark := Version{1, rapid.Uint64Range(0, 9).Draw(t, "mark"), rapid.Uint64Range(0, 2).Draw(t, "ordinal")}
-		events := make([]entrain.Event, rapid.IntRange(0, 12).Draw(t, "events"))
-		versions := make([]Version, len(events))
-		for i := range events {
-			events[i] = rapid.SampledFrom([]entrain.Event{{Op: entrain.OpUpdate, Table: pair}, {Op: entrain.OpUpdate, Table: pair},
-				{Op: entrain.OpTruncate, Truncate: &entrain.Truncate{Tables: []*entrain.Table{pair}}}, {Op: entrain.OpRead, Table: pair}, {Op: entrain.OpMessage}}).Draw(t, "event")
-			if Gated(&events[i]) {
-				versions[i] = Version{int32(rapid.IntRange(0, 2).Draw(t, "era")), rapid.Uint64Range(0, 9).Draw(t, "version"), rapid.Uint64Range(0, 2).Draw(t, "ordinal")}
-			}
-		}
-		runs, end := Runs(mark, events, versions)
-		greatest, next := mark, 0
-		for n, run := range runs {
-			if run.From != next || run.To <= run.From || n > 0 && runs[n-1].Way == run.Way {
-				t.Fatalf("runs %v do not fit", runs)
-			}
-			next = run.To
-			for i := run.From; i < run.To; i++ {
-				late := Gated(&events[i]) && versions[i].Compare(greatest) <= 0
-				if late != (run.Way == Late) {
-					t.Fatalf("event %d, %v, behind %v goes %v", i, versions[i], greatest, run.Way)
-				}
-				if Gated(&events[i]) && versions[i].Compare(greatest) > 0 {
-					greatest = versions[i]
-				}
-			}
-		}
-		if next != len(events) || end != greatest {
-			t.Fatalf("%d of %d events, mark %v, want %v", next, len(events), end, greatest)
+		p := passes.Draw(t, "pass")
+		if err := p.wrong(Runs(p.mark, p.events, p.versions)); err != nil {
+			t.Fatal(err)
 		}
 	})
+}
+
+// TestBugs makes sure that what checks the runs finds mistakes.
+func TestBugs(t *testing.T) {
+	for name, spoil := range map[string]func(p pass, runs []Run, end Version) ([]Run, Version){
+		"late changes go in order": func(p pass, runs []Run, end Version) ([]Run, Version) {
+			if len(p.events) == 0 {
+				return nil, end
+			}
+			return []Run{{InOrder, 0, len(p.events)}}, end
+		},
+		"late changes move the mark": func(p pass, runs []Run, end Version) ([]Run, Version) {
+			for i := range p.events {
+				if Gated(&p.events[i]) {
+					end = p.versions[i]
+				}
+			}
+			return runs, end
+		},
+		"the last run is lost": func(_ pass, runs []Run, end Version) ([]Run, Version) { return runs[:max(0, len(runs)-1)], end },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for seed := range 1000 {
+				p := passes.Example(seed)
+				runs, end := Runs(p.mark, p.events, p.versions)
+				if err := p.wrong(spoil(p, runs, end)); err != nil {
+					t.Logf("case %d: %v", seed, err)
+					return
+				}
+			}
+			t.Error("not found")
+		})
+	}
 }
 
 // TestKeys: two keys have one text if and only if they are equal.
