@@ -27,6 +27,7 @@ type history struct {
 	of     []int // the transaction of each event
 	ends   []int // ends[n] is the number of events after n transactions
 	txs    []entrain.Transaction
+	keys   int          // how many rows there can be: few, so that changes of one meet
 	lives  map[int]bool // keys that have a row
 
 	filters bool  // some events are left out
@@ -41,9 +42,6 @@ func newHistory() *history {
 		table:  entraintest.StandardTable(), ends: []int{0}, before: []int{0}, lives: map[int]bool{},
 	}
 }
-
-// keys is how many rows there can be: few, so that changes of one key meet.
-const keys = 9
 
 // commit adds a transaction with some changes that fit each other.
 func (h *history) commit(rng *rand.Rand, changes int, at time.Time) {
@@ -65,7 +63,7 @@ func (h *history) commit(rng *rand.Rand, changes int, at time.Time) {
 }
 
 func (h *history) change(rng *rand.Rand) entrain.Event {
-	key := rng.IntN(keys)
+	key := rng.IntN(h.keys)
 	id := entraintest.Text(strconv.Itoa(key))
 	value := entraintest.Text(strconv.Itoa(len(h.events)))
 	switch {

@@ -46,13 +46,15 @@ const (
 	PlantMissedWake
 	// PlantReuseMemory: the source reuses the memory of a batch that is not free yet.
 	PlantReuseMemory
+	// PlantLetterLost: the store of dead letters loses one now and then.
+	PlantLetterLost
 	plants
 )
 
 var plantNames = [...]string{
 	"none", "ack before durable", "feedback before saved", "skip after reconnect", "drop rarely", "swap key",
 	"write twice", "position apart", "forget keys", "no fence", "parts visible", "save later", "mark forgotten",
-	"stream forgets", "stream unfenced", "trim ahead", "missed wake", "reuse memory",
+	"stream forgets", "stream unfenced", "trim ahead", "missed wake", "reuse memory", "letter lost",
 }
 
 // Plants are all bugs that there are.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/fanout"
@@ -81,6 +82,9 @@ func (p *process) options(t *target) (pipeline.Options, error) {
 	o := p.w.shape.options()
 	o.Sink = &sinkEnd{p: p, t: t}
 	o.Store = &storeEnd{p: p, t: t}
+	if t.office != nil {
+		o.DeadLetters = &pipeline.DeadLetters{Store: &officeEnd{p: p, t: t}, Rules: t.office.rules}
+	}
 	if t.kind == kindKeys || t.kind == kindRecall {
 		pattern, err := dedup.Parse("{id}")
 		if err != nil {
@@ -158,6 +162,10 @@ func (p *process) explain(who string, err error) {
 	dead := p.dead
 	p.w.mu.Unlock()
 	var stop *entrain.Stop
+	var refused *entrain.BatchError
+	if p.w.refuses() && errors.As(err, &refused) {
+		return // in the last moments, in which nobody takes it out any more
+	}
 	if p.robbed && errors.As(err, &stop) && stop.Code == "fenced" {
 		return // as if there were two processes
 	}
@@ -166,6 +174,11 @@ func (p *process) explain(who string, err error) {
 		return
 	}
 	p.w.violate("P5", "%s stopped without a reason: %v", who, err)
+}
+
+// refuses reports whether a sink refuses events.
+func (w *world) refuses() bool {
+	return slices.ContainsFunc(w.targets, func(t *target) bool { return t.office != nil })
 }
 
 // drop forgets what a process waited for that has ended: nothing should have.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/entrainsync/entrain/pipeline"
+	"github.com/entrainsync/entrain/pipeline/parking"
 )
 
 // shape says which ends are joined how, and what goes wrong how often.
@@ -18,6 +19,7 @@ type shape struct {
 	attempt        time.Duration
 	circuit        bool
 	filters        bool
+	keys           int
 	messages, room int // bytes of a message of the stream, and of all; 0: no bound
 	retention      time.Duration
 }
@@ -50,7 +52,7 @@ func (w *world) build() {
 			fault: one(0, 5, 20, 60),
 		},
 		buffer: one(1, 700, 4000, 1<<20), batch: one(1, 500, 3000, 1<<20),
-		attempt: time.Duration(one(0, 0, 2)) * time.Second, circuit: rng.IntN(4) == 0, filters: rng.IntN(3) == 0,
+		attempt: time.Duration(one(0, 0, 2)) * time.Second, circuit: rng.IntN(4) == 0, filters: rng.IntN(3) == 0, keys: one(9, 9, 60),
 		messages: one(4<<10, 4<<10, 1<<20), room: one(0, 0, 96<<10),
 		retention: time.Duration(one(0, 0, 20)) * time.Second,
 	}
@@ -66,8 +68,14 @@ func (w *world) build() {
 			w: w, name: fmt.Sprintf("%s%d", kindNames[k], n), kind: k, last: -1,
 			kept: map[int]bool{}, store: store{keys: map[string]string{}},
 		})
+		if k == kindPosition && rng.IntN(2) == 0 {
+			w.targets[n].office = &office{
+				rules: parking.Rules{Unit: parking.Unit(rng.IntN(2)), Attempts: 1 + rng.IntN(2)}, sifts: rng.IntN(3) > 0,
+				letters: map[int]parking.Letter{}, first: map[string]int{}, txs: map[int]bool{},
+			}
+		}
 	}
-	w.history.filters = w.shape.filters
+	w.history.filters, w.history.keys = w.shape.filters, w.shape.keys
 	w.source = &source{}
 }
 

@@ -43,6 +43,8 @@ type target struct {
 	kept  map[int]bool // events whose keys are set
 	firm  firm         // of a sink with a planted bug: what a crash leaves
 	place map[entrain.Position]int
+
+	office *office // of a sink that refuses some events; nil: it takes all
 }
 
 // firm is what a crash leaves of a sink that reports too much as durable.
@@ -89,8 +91,8 @@ func (t *target) eventsAt(p entrain.Position) (int, bool) {
 func (t *target) put(events []int) {
 	for _, i := range events {
 		switch {
-		case i > t.next:
-			t.w.violate("P1", "sink %s gets event %d, and lacks those from %d on", t.name, i, t.next)
+		case i > t.next && !t.allParked(t.next, i):
+			t.w.violate("P1", "sink %s gets event %d, and lacks some from %d on", t.name, i, t.next)
 		case t.kind == kindPosition || t.kind == kindMark:
 			if i < t.next {
 				t.w.violate("P2", "sink %s gets event %d again, after %d", t.name, i, t.next-1)
@@ -98,6 +100,7 @@ func (t *target) put(events []int) {
 		default:
 			t.judgeAgain(i)
 		}
+		t.judgeParked(i)
 		t.last, t.next = i, max(t.next, i+1)
 		if t.kind != kindPosition {
 			t.ids = append(t.ids, i)
@@ -145,8 +148,13 @@ func (t *target) commit(events []int, through entrain.Position) {
 
 func (t *target) moved(through entrain.Position) {
 	n, known := t.eventsAt(through)
+	if n > t.next && t.allParked(t.next, n) {
+		t.next = n
+	}
 	switch {
-	case !known || n != t.next:
+	case !known || n > t.next:
+		t.w.violate("P1", "sink %s has %d events and the position behind %d", t.name, t.next, n)
+	case n < t.next:
 		t.w.violate("P2", "sink %s has %d events and the position behind %d", t.name, t.next, n)
 	case !t.w.history.whole(t.next):
 		t.w.violate("P4", "sink %s shows a part of a transaction: %d events", t.name, t.next)
@@ -175,7 +183,10 @@ func (s *sinkEnd) Open(ctx context.Context) (entrain.Writer, error) {
 	}
 	switch s.t.kind {
 	case kindPosition:
-		return &positionWriter{wr}, nil
+		if s.t.office != nil && s.t.office.sifts {
+			return &siftWriter{&positionWriter{writer: wr}}, nil
+		}
+		return &positionWriter{writer: wr}, nil
 	case kindMark:
 		return &markWriter{wr}, nil
 	case kindRecall:
@@ -247,7 +258,10 @@ func (wr *writer) Close() error {
 }
 
 // positionWriter is a session with a sink that keeps the position.
-type positionWriter struct{ *writer }
+type positionWriter struct {
+	*writer
+	refused bool // it is over because of an event, and all before the batch is durable
+}
 
 // Position implements [entrain.Positioner].
 func (wr *positionWriter) Position(ctx context.Context) (at entrain.Position, err error) {
@@ -275,6 +289,10 @@ func (wr *positionWriter) Write(ctx context.Context, b *entrain.Batch) error {
 	if err == nil {
 		err = wr.send(ctx, append(wr.open[:len(wr.open):len(wr.open)], events...), b.Through)
 	}
+	var bad *entrain.BatchError
+	if errors.As(err, &bad) {
+		wr.refused = len(wr.open) == 0
+	}
 	if err != nil {
 		wr.over = fmt.Errorf("the session is over: %w", err)
 		return fmt.Errorf("write to simulated sink: %w", err)
@@ -290,6 +308,8 @@ func (wr *positionWriter) send(ctx context.Context, events []int, through entrai
 		switch {
 		case wr.fence != t.fence && plant != PlantNoFence:
 			return &entrain.Stop{Code: "fenced", What: "another session has taken the position over"}
+		case t.refused(events) != nil:
+			return t.refused(events)
 		case through.IsZero() && plant == PlantPartsVisible:
 			t.put(events)
 			events = nil
@@ -312,7 +332,11 @@ func (wr *positionWriter) send(ctx context.Context, events []int, through entrai
 	if err == nil && !through.IsZero() && plant == PlantPositionApart {
 		err = wr.p.do(ctx, &operation{key: t.name + " write position", act: func() error { t.moved(through); return nil }})
 	}
-	if wr.open = events; !through.IsZero() {
+	switch {
+	case err != nil: // what was accepted before is rolled back, or the batch alone
+	case through.IsZero():
+		wr.open = events
+	default:
 		wr.open = nil
 	}
 	return err

@@ -145,6 +145,12 @@ func (w *world) judge() {
 		return
 	}
 	first := slices.MinFunc(w.broken, func(a, b Violation) int {
+		if stops := a.Promise == "P5"; stops != (b.Promise == "P5") { // a stop is what came of the other
+			if stops {
+				return 1
+			}
+			return -1
+		}
 		return cmp.Or(cmp.Compare(a.Promise, b.Promise), cmp.Compare(a.What, b.What))
 	})
 	w.report.Violation = &first
