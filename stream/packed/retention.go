@@ -17,6 +17,7 @@ type room struct {
 	mu     sync.Mutex
 	used   int64         // as measured, plus what was appended since
 	freed  chan struct{} // is closed when messages were removed; then replaced
+	wanted chan struct{} // has a token when somebody waits: the retention is to look at once
 	since  time.Time     // when waiting began; zero: nobody waits
 	logged time.Time
 }
@@ -27,7 +28,9 @@ const logEvery = 30 * time.Second
 // overhead is about what a back end needs for a message besides its bytes.
 const overhead = 128
 
-func newRoom(l *Log, seq *Sequence) *room { return &room{log: l, seq: seq, freed: make(chan struct{})} }
+func newRoom(l *Log, seq *Sequence) *room {
+	return &room{log: l, seq: seq, freed: make(chan struct{}), wanted: make(chan struct{}, 1)}
+}
 
 // reserve is kept for markers: a writer that takes over a full log needs room for
 // one before it can remove anything.
@@ -78,6 +81,10 @@ func (r *room) wait(ctx context.Context, err error) error {
 		return err
 	}
 	freed := r.noteFull(err)
+	select {
+	case r.wanted <- struct{}{}:
+	default: // it is about to look
+	}
 	t := time.NewTimer(r.log.cfg.Every)
 	defer t.Stop()
 	select {
@@ -121,7 +128,9 @@ func (r *room) found() error {
 	return nil
 }
 
-// retain removes, until the session ends, what nobody needs any more.
+// retain removes, until the session ends, what nobody needs any more. It looks at once
+// when the writer waits for room: a session may be given up before the next tick, and so
+// may each one behind it.
 func (w *writer) retain() {
 	t := trimmer{w: w}
 	tick := time.NewTicker(w.log.cfg.Every)
@@ -132,6 +141,7 @@ func (w *writer) retain() {
 		case <-w.ctx.Done():
 			return
 		case <-tick.C:
+		case <-w.room.wanted:
 		}
 		err := t.trim(w.ctx)
 		if err != nil && w.ctx.Err() == nil && !failed {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -181,7 +182,7 @@ func (w *writer) forget(ctx context.Context) error {
 		return err
 	}
 	cursors, known := w.log.readers()
-	for name := range values {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
 		cursor, isCursor := strings.CutPrefix(name, cursorPrefix)
 		gone := isCursor && known && !slices.Contains(cursors, cursor)
 		if gone || strings.HasPrefix(name, idlePrefix) && name != idleName(w.marker) {
