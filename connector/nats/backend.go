@@ -28,6 +28,8 @@ type backend struct {
 	// nothing, if not nil, reports that nothing was ever written, so that it need not be
 	// opened, and made, to look for it.
 	nothing func() bool
+	// embedded: nobody else can write to it.
+	embedded bool
 	// withoutBatches: messages are appended one by one, as on a server before 2.12.
 	withoutBatches bool
 }
@@ -80,13 +82,18 @@ func (b *backend) Open(ctx context.Context, producer string) (*packed.Sequence, 
 		nc.Close()
 		return nil, err
 	}
-	return &packed.Sequence{
+	q := &packed.Sequence{
 		ID: s.id, MessageBytes: min(messageBytes, int(nc.MaxPayload())-headerBytes), Tail: s, History: s, State: s,
 		Close: func() error {
 			nc.Close()
 			return nil
 		},
-	}, nil
+	}
+	if name := b.name + "_" + token(producer); !b.embedded {
+		q.Look = func(number uint64) string { return fmt.Sprintf("nats stream get %s %d", name, number) }
+		q.Remove = func(number uint64) string { return fmt.Sprintf("nats stream rmm --force %s %d", name, number) }
+	}
+	return q, nil
 }
 
 func (s *sequence) open(ctx context.Context, b *backend, producer string) error {

@@ -39,6 +39,9 @@ type Sequence struct {
 	Tail         Tail
 	History      History
 	State        State
+	// Look and Remove are the commands by which people see the message of a number, and
+	// take it away; nil where others can write nothing.
+	Look, Remove func(number uint64) string
 	// Close ends the session. It may be called twice.
 	Close func() error
 }
