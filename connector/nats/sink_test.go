@@ -26,11 +26,13 @@ func TestSink(t *testing.T) { testSink(t, func(*backend) {}) }
 // killed.
 func TestSinkOneByOne(t *testing.T) { testSink(t, func(b *backend) { b.withoutBatches = true }) }
 
-func testSink(t *testing.T, set func(*backend)) {
+func testSink(t *testing.T, set func(*backend)) { testSinkAt(t, newElsewhere, set) }
+
+func testSinkAt(t *testing.T, start func(testing.TB) *elsewhere, set func(*backend)) {
 	var at *elsewhere
 	entraintest.TestSink(t, entraintest.SinkHarness{
 		New: func(t testing.TB) entrain.Sink {
-			at = newElsewhere(t)
+			at = start(t)
 			s := newSink(t, at, SinkConfig{})
 			set(s.backend)
 			return s
