@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/encoding"
 	"github.com/entrainsync/entrain/entraintest"
 )
 
@@ -396,7 +397,10 @@ func TestTooLarge(t *testing.T) {
 // TestSinkSettings: what makes no sink is refused.
 func TestSinkSettings(t *testing.T) {
 	for _, cfg := range []SinkConfig{
-		{Subject: "a..b"}, {Subject: "a.*"}, {Subject: "$JS.{table}"}, {Subject: "{source}.{table}"}, {Subject: "{schema"}, {MessageSubject: "{table}"}, {Format: "debezium"},
+		{Subject: "a..b"}, {Subject: "a.*"}, {Subject: "$JS.{table}"}, {Subject: "{source}.{table}"}, {Subject: "{schema"}, {MessageSubject: "{table}"}, {Format: "xml"},
+		{Format: debezium}, {Format: debezium, Debezium: &encoding.DebeziumOptions{}}, {Format: debezium, Debezium: &encoding.DebeziumOptions{TopicPrefix: "a b"}},
+		{Format: debezium, Debezium: &encoding.DebeziumOptions{TopicPrefix: "a."}}, {Debezium: &encoding.DebeziumOptions{TopicPrefix: "a"}},
+		{Format: debezium, Subject: "a", Debezium: &encoding.DebeziumOptions{TopicPrefix: "a"}},
 	} {
 		cfg.Server.URL, cfg.Pipeline = "nats://localhost", "shop"
 		if _, err := NewSink(cfg); err == nil {
