@@ -140,6 +140,9 @@ func TestTwoSourcesNATS(t *testing.T) {
 // TestTwoSourcesKafka: the same in one topic of Kafka (P1, P2).
 func TestTwoSourcesKafka(t *testing.T) {
 	t.Parallel()
+	if !wide() {
+		t.Skip("with ENTRAIN_TEST_WIDE=1: each process waits for the partitions of the one before")
+	}
 	stream := fmt.Sprintf("stream: {type: kafka, brokers: [%q], topic: %s, session_timeout: %s}", kafkatest.Start(t).Addr(), pgtest.Name(t), sessionTimeout)
 	join(t, "", stream).run(t)
 }
