@@ -146,6 +146,14 @@ type Lagger interface {
 	Lag() Lag
 }
 
+// Watcher is a Writer that notices, while nothing is written, that its session is over:
+// that its server is gone, say.
+type Watcher interface {
+	// Lost returns a channel that gets the error with which the session ended by itself, at
+	// most one. It is never closed. It may be called from any goroutine.
+	Lost() <-chan error
+}
+
 // Counter is a Reader or Writer that counts its work. Counts may be called from
 // any goroutine, during and after the session; the names are lower case, the
 // values only grow.

@@ -123,6 +123,14 @@ func (d *NativeDecoder) Add(line []byte) (*entrain.Event, error) {
 	return &m.events[len(m.events)-1], nil
 }
 
+// Len is the number of events that were added since the last call of Batch.
+func (d *NativeDecoder) Len() int {
+	if d.m == nil {
+		return 0
+	}
+	return len(d.m.events)
+}
+
 // Batch returns the events that were added since the last call. Its Through is
 // left zero.
 func (d *NativeDecoder) Batch() *entrain.Batch {

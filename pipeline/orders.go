@@ -53,7 +53,8 @@ func (p *Pipeline) Do(ctx context.Context, o Order) error {
 		return err
 	}
 	if o.Sink != "" {
-		return fmt.Errorf("sink %s: without a stream no sink begins by itself", o.Sink)
+		return fmt.Errorf("sink %s: without a stream no sink begins by itself; the rows of a table are delivered once more by "+
+			"entrain snapshot start FILE --table SCHEMA.TABLE", o.Sink)
 	}
 	if o.Table == "" {
 		return p.doAll(ctx, o)

@@ -186,7 +186,7 @@ func (s *session) run(ctx, work context.Context) error {
 			stopReading()
 		}
 	})
-	writeErr := s.write(work)
+	writeErr := s.writeWatched(work)
 	stopReading()
 	s.queue.close()
 	if writeErr != nil {

@@ -18,7 +18,6 @@ import (
 	"github.com/entrainsync/entrain/connector"
 	"github.com/entrainsync/entrain/fanout"
 	"github.com/entrainsync/entrain/internal/admin"
-	"github.com/entrainsync/entrain/internal/config"
 	"github.com/entrainsync/entrain/pipeline"
 )
 
@@ -27,7 +26,7 @@ func (p *program) replayCommand() *cobra.Command {
 	var wish admin.Replay
 	var partition string
 	cmd := &cobra.Command{
-		Use:   "replay FILE|NAME --sink NAME --from MOMENT",
+		Use:   "replay FILE|NAME --from MOMENT [--sink NAME]",
 		Short: "Deliver a stretch of the stream once more into a sink of a running pipeline",
 		Long: `Deliver a stretch of the stream once more into a sink of a running pipeline.
 
@@ -57,7 +56,7 @@ old takes the place of what is newer.`,
 	}
 	f.addDir(cmd)
 	f.addOutput(cmd)
-	cmd.Flags().StringVar(&wish.Sink, "sink", config.DefaultSink, "the sink, by its `name`")
+	cmd.Flags().StringVar(&wish.Sink, "sink", "", "the sink, by its `name`; not needed if the pipeline has one")
 	cmd.Flags().StringVar(&partition, "partition", "", "only this `partition` of the stream")
 	cmd.Flags().StringVar(&wish.From, "from", "", "the first `moment`")
 	cmd.Flags().StringVar(&wish.To, "to", "", "the last `moment`")
@@ -123,8 +122,26 @@ func writeReplayed(out io.Writer, wish admin.Replay, done []fanout.Replayed) err
 	return w.Flush()
 }
 
+// theSink names the pipeline's only sink in a replay that names none, and refuses one
+// that is not there.
+func (f *flow) theSink(r *admin.Replay) error {
+	names := slices.Sorted(maps.Keys(f.cursors))
+	switch {
+	case r.Sink == "" && len(names) == 1:
+		r.Sink = names[0]
+	case r.Sink == "":
+		return fmt.Errorf("into which sink? the pipeline has several: --sink NAME, one of %q", names)
+	case !f.knows(r.Sink):
+		return fmt.Errorf("the pipeline has no sink %q, only %q", r.Sink, names)
+	}
+	return nil
+}
+
 // replay delivers a stretch once more.
 func (f *flow) replay(ctx context.Context, r admin.Replay) ([]fanout.Replayed, error) {
+	if err := f.theSink(&r); err != nil {
+		return nil, err
+	}
 	now := time.Now()
 	from, err := fanout.ParseMark(r.From, now)
 	wish := fanout.Replay{Sink: r.Sink, Partition: r.Partition, From: from, DryRun: r.DryRun}
@@ -136,9 +153,6 @@ func (f *flow) replay(ctx context.Context, r admin.Replay) ([]fanout.Replayed, e
 	}
 	if err != nil {
 		return nil, err
-	}
-	if !f.knows(r.Sink) {
-		return nil, usageError{fmt.Errorf("the pipeline has no sink %q, only %q", r.Sink, slices.Sorted(maps.Keys(f.cursors)))}
 	}
 	if keeper := f.keepers[sinkOf(r.Sink)]; keeper != nil && !keeper.Gated() && !r.DryRun {
 		return nil, stopNotGated(r.Sink)

@@ -87,11 +87,28 @@ func TestReplayStretch(t *testing.T) {
 	if lines(t, file, "b") != 80 {
 		t.Errorf("replayed: %s", all.stdout)
 	}
+	invoke(t, anySource, "replay", file, "--from", "1h").want(t, exitRuntime, `--sink NAME, one of ["a" "b"]`)
 	invoke(t, anySource, "replay", file, "--sink", "a").want(t, exitUsage, "--from")
 	invoke(t, anySource, "replay", file, "--sink", "a", "--from", "soon").want(t, exitUsage, "no moment")
 	invoke(t, anySource, "replay", file, "--sink", "c", "--from", "1h").want(t, exitRuntime, `no sink "c"`)
 	order(t, url, 41, 45)
 	p.until(t, file, "45 rows", at(45, 45))
+}
+
+// TestReplayOnlySink: the sink need not be named if the pipeline has one, whatever its
+// name is; of several it has to be.
+func TestReplayOnlySink(t *testing.T) {
+	url := shop(t)
+	only := strings.Replace(rewindable, "  - {name: b, type: file, path: DIR/b.jsonl}\n", "", 1)
+	file := writeFile(t, fmt.Sprintf(only, "1h"))
+	p := launch(t, url, "run", file)
+	p.until(t, file, "streaming", streams)
+	order(t, url, 1, 5)
+	p.until(t, file, "5 rows", func(r admin.Report) bool { return len(r.Sinks) == 1 && r.Sinks[0].Status.Applied >= 5 })
+	done := invoke(t, anySource, "replay", file, "--from", "1h")
+	if done.want(t, exitOK); lines(t, file, "a") != 10 {
+		t.Errorf("replayed: %s", done.stdout)
+	}
 }
 
 // TestReplayQuietTable: a table that the source captures and the stream has nothing of is
@@ -126,6 +143,12 @@ func TestReplayWithoutStream(t *testing.T) {
 	p := launch(t, url, "run", direct)
 	p.until(t, direct, "streaming", streams)
 	invoke(t, anySource, "replay", direct, "--from", "1h").want(t, exitEnvironment, "no_stream")
+	order(t, url, 1, 3)
+	pgtest.Eventually(t, patience, "3 lines", func() bool { return lines(t, direct, "out") == 3 })
+	refused := invoke(t, anySource, "snapshot", "start", direct, "--sink", "sink")
+	refused.want(t, exitRuntime, "sink sink: without a stream no sink begins by itself", "entrain snapshot start "+direct+" --table SCHEMA.TABLE")
+	invoke(t, anySource, "snapshot", "start", direct, "--table", "public.orders").want(t, exitOK)
+	pgtest.Eventually(t, patience, "its rows come once more", func() bool { return lines(t, direct, "out") >= 6 })
 	invoke(t, anySource, "sink", "pause", direct, "sink").want(t, exitRuntime, "without a stream")
 }
 

@@ -11,7 +11,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/entrainsync/entrain"
 	"github.com/entrainsync/entrain/entraintest"
@@ -348,32 +347,6 @@ func TestShapeComesLate(t *testing.T) {
 	write(t, w, batchOf(3, late))
 	if n, m := read(t.Context()), read(t.Context()); n != 2 || m != 1 {
 		t.Errorf("%d and %d events, want 2 and 1", n, m)
-	}
-}
-
-// TestLogForeignRecord: what is no event of ours is named, not passed over.
-func TestLogForeignRecord(t *testing.T) {
-	address, id := broker(t), unique()
-	l := newTestLog(t, address, id, nil)
-	if _, err := l.Partitions(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	c := consumer(t, address, l.name)
-	defer c.Close()
-	if err := c.ProduceSync(t.Context(), &kgo.Record{Topic: l.name, Value: []byte("hello")}).FirstErr(); err != nil {
-		t.Fatal(err)
-	}
-	r, err := l.Read("cursor", l.partition(0)).Open(t.Context(), entrain.Position{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-	defer cancel()
-	_, err = r.Read(ctx)
-	stop := wantStop(t, err, "stream_foreign")
-	if !strings.Contains(stop.Next, "--partition 0 --offset 0 --max-messages 1") {
-		t.Errorf("the advice is %s", stop.Next)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,6 +34,7 @@ type reader struct {
 	end     int64            // where a bounded session ends; -1: nowhere
 	until   int64            // if not 0, nothing from this offset on is handed out
 	queue   []*kgo.Record    // that were got and not delivered
+	open    txRecords        // of which a part was delivered, its end was not
 	shapes  *shapes
 	stream  *entrain.Stream // of the last event
 	shadows map[*entrain.Table]*entrain.Table
@@ -124,61 +126,87 @@ func transactionOf(rec *kgo.Record) []byte {
 	return nil
 }
 
+// txRecords is what the records of one of the source's transactions have in common.
+type txRecords struct {
+	id       []byte // what the ids of its events begin with; nil: there is none
+	producer int64  // of Kafka's, whose marker ends it
+}
+
 // batch makes a batch of the queue: whole transactions up to a marker, or a part of
-// one where it is too large; nil if the queue has no end of one yet.
+// one where it is too large; nil if the queue has no end of one yet. What comes before a
+// record that cannot be read is delivered first.
 func (r *reader) batch(ctx context.Context) (*entrain.Batch, error) {
-	taken, through, size := 0, int64(-1), 0
-	for taken < len(r.queue) && size < batchBytes {
-		n, whole := r.run(taken, batchBytes-size)
-		if !whole && taken > 0 && through >= 0 {
+	var upTo handOver
+	for size := 0; upTo.records < len(r.queue) && size < batchBytes; {
+		n, whole := r.run(upTo.records, batchBytes-size)
+		if !whole && upTo.records > 0 {
 			break // it begins the next batch
 		}
 		if !whole && !r.full(n) {
 			return nil, nil
 		}
-		for _, rec := range r.queue[taken : taken+n] {
-			size += len(rec.Value)
-			if err := r.add(ctx, rec); err != nil {
-				r.decoder.Batch().Free() // the records stay: a later Read decodes them anew
-				return nil, err
-			}
+		added, err := r.addAll(ctx, r.queue[upTo.records:upTo.records+n])
+		if err != nil && (upTo.records == 0 || ctx.Err() != nil) {
+			r.decoder.Batch().Free() // the records stay: a later Read decodes them anew
+			return nil, err
 		}
-		taken += n
-		if !whole {
+		if err != nil {
 			break
 		}
-		last := r.queue[taken-1]
-		through = last.Offset + 1
-		if last.Attrs.IsControl() {
+		size += added
+		upTo = handOver{records: upTo.records + n, events: r.decoder.Len(), whole: whole}
+		if last := r.queue[upTo.records-1]; !whole || last.Attrs.IsControl() {
 			break
 		}
 	}
-	if taken == 0 {
+	if upTo.records == 0 {
 		return nil, nil
 	}
-	return r.deliver(taken, through), nil
+	return r.deliver(upTo), nil
+}
+
+// handOver is what the next batch consists of.
+type handOver struct {
+	records, events int  // of the queue, of the decoder
+	whole           bool // the last transaction's end is among them
+}
+
+// addAll decodes records, and returns their size.
+func (r *reader) addAll(ctx context.Context, records []*kgo.Record) (size int, err error) {
+	for _, rec := range records {
+		size += len(rec.Value)
+		if err := r.add(ctx, rec); err != nil {
+			return 0, err
+		}
+	}
+	return size, nil
 }
 
 // run returns how many records from the one at from on are of one transaction, up
-// to about limit bytes, and whether that is its end. A marker behind it belongs to
-// it.
+// to about limit bytes, and whether that is its end. Its producer's marker behind it
+// belongs to it. What others put in its middle, records and markers, ends no transaction
+// of ours and goes with it.
 func (r *reader) run(from, limit int) (n int, whole bool) {
-	first := r.queue[from]
-	if first.Attrs.IsControl() {
-		return 1, true
+	var tx txRecords
+	if from == 0 {
+		tx = r.open
 	}
-	tx, size := transactionOf(first), 0
-	if tx == nil {
-		return 1, true // it is none of ours
-	}
-	for n = 1; from+n < len(r.queue); n++ {
+	size, begun := 0, false
+	for ; from+n < len(r.queue); n++ {
 		rec := r.queue[from+n]
+		id := transactionOf(rec)
 		switch {
-		case rec.Attrs.IsControl():
+		case rec.Attrs.IsControl() && (tx.id == nil || rec.ProducerID == tx.producer):
 			return n + 1, true
-		case !bytes.Equal(transactionOf(rec), tx):
+		case id == nil && tx.id == nil:
+			return 1, true // it is none of ours
+		case id == nil || bytes.Equal(id, tx.id):
+		case begun:
 			return n, true
+		default: // with it the open one has ended
+			tx = txRecords{id, rec.ProducerID}
 		}
+		begun = begun || id != nil
 		if size += len(rec.Value); size >= limit && from == 0 {
 			return n + 1, false // full looks at no more than these
 		}
@@ -197,24 +225,39 @@ func (r *reader) full(n int) bool {
 }
 
 // deliver hands out what was decoded. The records are not needed any more.
-func (r *reader) deliver(taken int, through int64) *entrain.Batch {
+func (r *reader) deliver(upTo handOver) *entrain.Batch {
 	b := r.decoder.Batch()
+	b.Events = b.Events[:upTo.events]
 	if len(b.Events) > 0 {
 		r.mu.Lock()
 		r.committed = b.Events[len(b.Events)-1].Tx.CommitTime
 		r.mu.Unlock()
 	}
-	if through >= 0 {
-		b.Through = entrain.Position{Incarnation: r.topicID, Offset: offsetText(r.number, through)}
+	taken := r.queue[:upTo.records]
+	r.next = taken[len(taken)-1].Offset + 1
+	if upTo.whole {
+		r.open = txRecords{}
+		b.Through = entrain.Position{Incarnation: r.topicID, Offset: offsetText(r.number, r.next)}
+	} else if tx := openIn(taken); tx.id != nil {
+		r.open = tx
 	}
-	r.next = r.queue[taken-1].Offset + 1
-	for _, rec := range r.queue[:taken] {
+	for _, rec := range taken {
 		rec.Recycle()
 	}
-	rest := copy(r.queue, r.queue[taken:])
+	rest := copy(r.queue, r.queue[len(taken):])
 	clear(r.queue[rest:])
 	r.queue = r.queue[:rest]
 	return b
+}
+
+// openIn is the transaction that the last one of ours among records is of.
+func openIn(records []*kgo.Record) txRecords {
+	for _, rec := range slices.Backward(records) {
+		if id := transactionOf(rec); id != nil {
+			return txRecords{bytes.Clone(id), rec.ProducerID} // the record's memory goes
+		}
+	}
+	return txRecords{}
 }
 
 // add decodes a record, and adds what its JSON does not have.
@@ -283,12 +326,16 @@ func (r *reader) foreign(rec *kgo.Record, err error) error {
 	if errors.As(err, &lacks) || errors.As(err, &stop) {
 		return r.log.explain(err)
 	}
+	then := "it stands in the middle of a transaction, which cannot be passed over: " + anew
+	if r.open.id == nil && rec == r.queue[0] {
+		then = fmt.Sprintf("to pass it over, end the process and set this sink's position to '%s' (docs/kafka.md, Delivering again)", offsetText(r.number, rec.Offset+1))
+	}
 	return &entrain.Stop{
 		Code: "stream_foreign",
 		What: fmt.Sprintf("the record at offset %d of partition %d of the topic %s is no event of ours", rec.Offset, r.number, r.log.name),
 		Why:  "another program, or a newer version of entrain, wrote it",
-		Next: fmt.Sprintf("look at it: kafka-console-consumer.sh %s --topic %s --partition %d --offset %d --max-messages 1 --property print.headers=true",
-			r.log.sink.bootstrap(), quote(r.log.name), r.number, rec.Offset),
+		Next: fmt.Sprintf("look at it: kafka-console-consumer.sh %s --topic %s --partition %d --offset %d --max-messages 1 --property print.headers=true; "+
+			"%s; see that nobody else writes there", r.log.sink.bootstrap(), quote(r.log.name), r.number, rec.Offset, then),
 		Data: true,
 		Err:  err,
 	}

@@ -21,6 +21,7 @@ type backend struct {
 	name     string // what the names of streams and subjects begin with
 	replicas int
 	maxBytes int64
+	grants   grants // what the user has to be allowed
 	url      string // for people
 	dial     func(ctx context.Context, more ...natsgo.Option) (*natsgo.Conn, error)
 	// room, if not nil, is asked before anything is written, whether there is so much.
@@ -28,6 +29,8 @@ type backend struct {
 	// nothing, if not nil, reports that nothing was ever written, so that it need not be
 	// opened, and made, to look for it.
 	nothing func() bool
+	// embedded: nobody else can write to it.
+	embedded bool
 	// withoutBatches: messages are appended one by one, as on a server before 2.12.
 	withoutBatches bool
 }
@@ -43,9 +46,14 @@ const (
 	dialTimeout = 10 * time.Second
 )
 
-// connect opens a connection that lives as long as a session: when it breaks, the
+// session opens a connection that lives as long as a session: when it breaks, the
 // session is over, and the engine's next one begins with what is durable.
-func (b *backend) connect(ctx context.Context) (*natsgo.Conn, jetstream.JetStream, error) {
+func (b *backend) session(ctx context.Context) (*natsgo.Conn, jetstream.JetStream, error) {
+	return b.connect(ctx, natsgo.ErrorHandler(closeIfDenied))
+}
+
+// connect opens a connection to ask something.
+func (b *backend) connect(ctx context.Context, more ...natsgo.Option) (*natsgo.Conn, jetstream.JetStream, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}
@@ -53,7 +61,9 @@ func (b *backend) connect(ctx context.Context) (*natsgo.Conn, jetstream.JetStrea
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(deadline))
 	}
-	nc, err := b.dial(ctx, natsgo.Name("entrain"), natsgo.NoReconnect(), natsgo.Timeout(timeout))
+	nobody := func(*natsgo.Conn, *natsgo.Subscription, error) {} // the client would print what is denied
+	options := []natsgo.Option{natsgo.Name("entrain"), natsgo.NoReconnect(), natsgo.Timeout(timeout), natsgo.ErrorHandler(nobody)}
+	nc, err := b.dial(ctx, append(options, more...)...)
 	if err != nil {
 		var stop *entrain.Stop
 		if errors.As(err, &stop) || ctx.Err() != nil {
@@ -71,22 +81,28 @@ func (b *backend) connect(ctx context.Context) (*natsgo.Conn, jetstream.JetStrea
 
 // Open implements [packed.Backend].
 func (b *backend) Open(ctx context.Context, producer string) (*packed.Sequence, error) {
-	nc, js, err := b.connect(ctx)
+	nc, js, err := b.session(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s := &sequence{nc: nc, js: js, room: b.room}
+	s := &sequence{nc: nc, js: js, room: b.room, backend: b}
 	if err := s.open(ctx, b, token(producer)); err != nil {
+		err = b.denied(ctx, nc, err)
 		nc.Close()
 		return nil, err
 	}
-	return &packed.Sequence{
-		ID: s.id, MessageBytes: min(messageBytes, int(nc.MaxPayload())-headerBytes), Tail: s, History: s, State: s,
+	q := &packed.Sequence{
+		ID: s.id, MessageBytes: min(messageBytes, int(nc.MaxPayload())-headerBytes), Tail: s, History: s, State: s, Watch: s.watch,
 		Close: func() error {
 			nc.Close()
 			return nil
 		},
-	}, nil
+	}
+	if name := b.name + "_" + token(producer); !b.embedded {
+		q.Look = func(number uint64) string { return fmt.Sprintf("nats stream get %s %d", name, number) }
+		q.Remove = func(number uint64) string { return fmt.Sprintf("nats stream rmm --force %s %d", name, number) }
+	}
+	return q, nil
 }
 
 func (s *sequence) open(ctx context.Context, b *backend, producer string) error {
@@ -108,6 +124,7 @@ func (s *sequence) open(ctx context.Context, b *backend, producer string) error 
 	if err := b.suits(s.stream, b.judgeChanges); err != nil {
 		return err
 	}
+	s.grow(ctx, b)
 	s.values, err = b.stream(ctx, s.js, jetstream.StreamConfig{
 		Name: b.name + "=values_" + producer, Subjects: []string{s.beside + ">"}, Description: "positions and cursors of entrain",
 		Storage: jetstream.FileStorage, MaxMsgsPerSubject: 1, Replicas: b.replicas,
@@ -125,6 +142,19 @@ func (s *sequence) open(ctx context.Context, b *backend, producer string) error 
 		s.id = info.Created.UTC().Format(time.RFC3339Nano)
 	}
 	return nil
+}
+
+// grow lets a stream that an older server made take batches, if the server does now. One
+// that cannot be changed takes single messages on.
+func (s *sequence) grow(ctx context.Context, b *backend) {
+	is := s.stream.CachedInfo().Config
+	if is.AllowAtomicPublish || b.withoutBatches || before(s.nc.ConnectedServerVersion(), batching) {
+		return
+	}
+	is.AllowAtomicPublish = true
+	if grown, err := s.js.UpdateStream(ctx, is); err == nil {
+		s.stream = grown
+	}
 }
 
 // stream returns a JetStream stream and makes it if it is missing. Its limit

@@ -20,6 +20,11 @@ import (
 // look returns what is not well.
 func look(t *testing.T, l *Log) []entrain.Finding {
 	t.Helper()
+	return lookAt(t, l, "stream.md#")
+}
+
+func lookAt(t *testing.T, l entrain.Checker, page string) []entrain.Finding {
+	t.Helper()
 	report, err := l.Check(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -27,7 +32,7 @@ func look(t *testing.T, l *Log) []entrain.Finding {
 	codes := map[string]bool{}
 	for _, f := range report.Findings {
 		codes[f.Code] = true
-		if f.Object == "" || f.Doc != "stream.md#"+f.Code {
+		if f.Object == "" || f.Doc != page+f.Code {
 			t.Errorf("%+v lacks its object or page", f)
 		}
 	}
@@ -79,7 +84,7 @@ func TestCheckFindsNothing(t *testing.T) {
 	}
 }
 
-var editCommand = regexp.MustCompile(`^nats stream edit --force (\S+) --([a-z-]+)=(\S+)(?: --max-msgs=-1)?$`)
+var editCommand = regexp.MustCompile(`^nats stream edit --force (\S+) --([a-z-]+)(?:=(\S+))?(?: --max-msgs=-1)?$`)
 
 // obey does what a command of the client nats says.
 func obey(t *testing.T, js jetstream.JetStream, command string) {
@@ -96,7 +101,13 @@ func obey(t *testing.T, js jetstream.JetStream, command string) {
 	n, _ := strconv.Atoi(m[3])
 	switch m[2] {
 	case "discard":
-		cfg.Discard = jetstream.DiscardNew
+		cfg.Discard = map[string]jetstream.DiscardPolicy{"new": jetstream.DiscardNew, "old": jetstream.DiscardOld}[m[3]]
+	case "dupe-window":
+		cfg.Duplicates, _ = time.ParseDuration(m[3])
+	case "ack":
+		cfg.NoAck = false
+	case "max-msgs":
+		cfg.MaxMsgs = int64(n)
 	case "max-age":
 		cfg.MaxAge = 0
 	case "max-msgs-per-subject":
@@ -138,6 +149,10 @@ func TestCheckStreams(t *testing.T) {
 		"per subject":   {set: func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 5 }, says: "5 messages", fixed: true},
 		"size":          {set: func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1000 }, says: "1000 bytes", fixed: true},
 		"memory":        {set: func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, says: "memory"},
+		"no answers":    {set: func(c *jetstream.StreamConfig) { c.NoAck = true }, says: "no_ack", fixed: true},
+		"no purge":      {set: func(c *jetstream.StreamConfig) { c.DenyPurge = true }, says: "deny_purge"},
+		"no removal":    {set: func(c *jetstream.StreamConfig) { c.DenyDelete = true }, says: "deny_delete"},
+		"sources":       {set: func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "other"}} }, says: "sources"},
 		"work queue":    {set: func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy }, says: "retention"},
 		"age of values": {values: true, set: func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }, says: "1h0m0s", fixed: true},
 		"room of values": {values: true, set: func(c *jetstream.StreamConfig) { c.MaxBytes, c.Discard = 1<<20, jetstream.DiscardOld },
@@ -196,6 +211,16 @@ func TestCheckServer(t *testing.T) {
 	}
 }
 
+// startWith starts a server by lines of its configuration file.
+func startWith(t *testing.T, lines string) *elsewhere {
+	t.Helper()
+	o, err := server.ProcessConfigFile(writeFile(t, lines))
+	if err != nil {
+		t.Fatalf("%s: %v", lines, err)
+	}
+	return startServer(t, *o)
+}
+
 func withoutJetStream(o *server.Options) { o.JetStream = false }
 
 // Subjects that a user may not use are named; with what the finding says it may.
@@ -204,21 +229,20 @@ func TestCheckRights(t *testing.T) {
 		Publish: &server.SubjectPermission{Allow: []string{"other.>"}}, Subscribe: &server.SubjectPermission{Allow: []string{"other.>"}}}}
 	at := startServer(t, server.Options{Users: []*server.User{user}})
 	url := strings.Replace(at.url, "nats://", "nats://entrain:secret@", 1)
-	objects := map[string]bool{}
+	objects, fix := map[string]bool{}, ""
 	for _, f := range look(t, newServerLog(t, ServerConfig{URL: url})) {
 		if f.Code != codeRights || f.Status != entrain.FindingError || f.Why == "" || strings.Contains(f.Object+f.Why, "secret") {
 			t.Errorf("found %+v", f)
 		}
 		objects[f.Object] = true
+		fix = f.Fix[0].Config
 	}
 	for _, want := range []string{"$JS.API.STREAM.INFO.entrain_shop", "$JS.API.STREAM.CREATE.entrain_shop", "entrain.log.shop", "entrain.values.shop.check", "_INBOX.>"} {
 		if !objects["subject "+want] {
 			t.Errorf("nothing is said of %s: %v", want, objects)
 		}
 	}
-	user.Permissions = &server.Permissions{Publish: &server.SubjectPermission{Allow: []string{"$JS.API.>", "$JS.ACK.>", "entrain.>"}},
-		Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>"}}}
-	at = startServer(t, server.Options{Users: []*server.User{user}})
+	at = startWith(t, "authorization { users: [ { user: entrain, password: secret, "+fix+" } ] }")
 	l := newServerLog(t, ServerConfig{URL: strings.Replace(at.url, "nats://", "nats://entrain:secret@", 1)})
 	if bad := look(t, l); len(bad) > 0 {
 		t.Errorf("with the rights: %+v", bad)

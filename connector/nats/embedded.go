@@ -70,7 +70,7 @@ func newEmbedded(cfg EmbeddedConfig) *embedded {
 func (e *embedded) backend(cfg Config) *backend {
 	return &backend{
 		name: "entrain", replicas: 1, maxBytes: cfg.MaxBytes, url: "(embedded in " + e.dir + ")", dial: e.dial, room: e.room,
-		nothing: e.nothing,
+		nothing: e.nothing, embedded: true,
 	}
 }
 

@@ -111,7 +111,7 @@ func (c ServerConfig) backend() (*backend, error) {
 		return nil, err
 	}
 	return &backend{
-		name: c.Stream, replicas: max(c.Replicas, 1), maxBytes: c.MaxBytes, url: redacted(c.URL),
+		name: c.Stream, grants: grants{c.Stream + ".>", jetStreamAPI, "$JS.ACK.>"}, replicas: max(c.Replicas, 1), maxBytes: c.MaxBytes, url: redacted(c.URL),
 		dial: func(_ context.Context, more ...natsgo.Option) (*natsgo.Conn, error) {
 			return natsgo.Connect(c.URL, append(more, options...)...)
 		},

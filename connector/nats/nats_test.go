@@ -115,7 +115,10 @@ func newFolder(t testing.TB) *folder {
 func (f *folder) backend(c Config) *backend { return f.e.backend(c) }
 
 // elsewhere is a server that listens.
-type elsewhere struct{ url string }
+type elsewhere struct {
+	url string
+	end func() // nil: it is another one's
+}
 
 func newElsewhere(t testing.TB) *elsewhere {
 	t.Helper()
@@ -134,14 +137,15 @@ func startServer(t testing.TB, o server.Options, more ...func(*server.Options)) 
 		t.Fatal(err)
 	}
 	s.Start()
-	t.Cleanup(func() {
+	end := func() {
 		s.Shutdown()
 		s.WaitForShutdown()
-	})
+	}
+	t.Cleanup(end)
 	if !s.ReadyForConnections(20 * time.Second) {
 		t.Fatal("the server does not start")
 	}
-	return &elsewhere{fmt.Sprintf("nats://127.0.0.1:%d", port)}
+	return &elsewhere{fmt.Sprintf("nats://127.0.0.1:%d", port), end}
 }
 
 func freePort(t testing.TB) int {

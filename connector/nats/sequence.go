@@ -21,14 +21,16 @@ import (
 // sequence is one session with the messages of a producer, over a connection of
 // its own.
 type sequence struct {
+	backend        *backend
 	nc             *natsgo.Conn
 	js             jetstream.JetStream
 	stream, values jetstream.Stream
 	subject        string // of the messages
 	beside         string // what subjects of values begin with
 	id             string
-	atomic         bool        // batches are
-	begun          atomic.Bool // something was appended
+	atomic         bool         // batches are
+	begun          atomic.Bool  // something was appended
+	busy           atomic.Int32 // how many appends are under way
 	room           func(least int64) error
 }
 
@@ -74,6 +76,13 @@ const appendTimeout = time.Minute
 
 // Append implements [packed.Tail].
 func (s *sequence) Append(ctx context.Context, after uint64, messages [][]byte) (n int, last uint64, err error) {
+	s.busy.Add(1)
+	defer s.busy.Add(-1)
+	n, last, err = s.append(ctx, after, messages)
+	return n, last, s.backend.denied(ctx, s.nc, err)
+}
+
+func (s *sequence) append(ctx context.Context, after uint64, messages [][]byte) (n int, last uint64, err error) {
 	if err := s.roomFor(leastSpace); err != nil {
 		return 0, 0, err
 	}

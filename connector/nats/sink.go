@@ -29,9 +29,12 @@ type SinkConfig struct {
 	// MessageSubject is for events without a table; {source} is filled in. Empty
 	// means "changes.{source}.message".
 	MessageSubject string
-	// Format of the messages: "native", which is what empty means, "flat" or
-	// "cloudevents"; see package encoding.
+	// Format of the messages: "native", which is what empty means, "flat", "debezium"
+	// or "cloudevents"; see package encoding. The format debezium names its subjects
+	// itself, which all begin with Debezium.TopicPrefix.
 	Format string
+	// Debezium has the settings of the format debezium; only for it.
+	Debezium *encoding.DebeziumOptions
 	// CloudEvents has the settings of the format cloudevents; only for it.
 	CloudEvents *encoding.CloudEventsOptions
 }
@@ -58,8 +61,10 @@ const (
 	positions = "entrain.position."
 )
 
-// formats are those that have one line an event.
-var formats = []string{"native", "flat", "cloudevents"}
+// debezium is the format that names its subjects itself.
+const debezium = "debezium"
+
+var formats = []string{"native", "flat", debezium, "cloudevents"}
 
 // NewSink checks the configuration; it does not dial.
 func NewSink(cfg SinkConfig) (*Sink, error) {
@@ -74,7 +79,7 @@ func NewSink(cfg SinkConfig) (*Sink, error) {
 	s := &Sink{
 		backend: b, retention: cfg.Server.Retention, position: positions + b.name + "." + token(cfg.Pipeline),
 		subject: cmp.Or(cfg.Subject, defaultSubject), messages: cmp.Or(cfg.MessageSubject, defaultMessages),
-		format: cmp.Or(cfg.Format, "native"), options: encoding.Options{CloudEvents: cfg.CloudEvents},
+		format: cmp.Or(cfg.Format, "native"), options: encoding.Options{Debezium: cfg.Debezium, CloudEvents: cfg.CloudEvents},
 	}
 	if !slices.Contains(formats, s.format) {
 		return nil, fmt.Errorf("nats sink: unknown format %q, expected %s", s.format, strings.Join(formats, ", "))
@@ -85,12 +90,52 @@ func NewSink(cfg SinkConfig) (*Sink, error) {
 	if strings.Contains(s.messages, "{table}") || strings.Contains(s.messages, "{schema}") {
 		return nil, errors.New("nats sink: message_subject is for events without a table: only {source} can stand in it")
 	}
-	for _, pattern := range []string{s.subject, s.messages} {
-		if err := checkPattern(pattern); err != nil {
-			return nil, err
-		}
+	patterns := []string{s.subject, s.messages}
+	if s.format == debezium {
+		patterns, err = nil, s.checkDebezium(cfg)
 	}
+	for _, pattern := range patterns {
+		err = errors.Join(err, checkPattern(pattern))
+	}
+	if err != nil {
+		return nil, err
+	}
+	b.grants = s.grants()
 	return s, nil
+}
+
+// checkDebezium refuses settings under which the format's subjects could not be told.
+func (s *Sink) checkDebezium(cfg SinkConfig) error {
+	if cfg.Subject != "" || cfg.MessageSubject != "" {
+		return errors.New("nats sink: subject and message_subject are not for the format debezium, which names its subjects itself: debezium.topic_prefix is")
+	}
+	if cfg.Debezium == nil || cfg.Debezium.TopicPrefix == "" {
+		return errors.New("nats sink: the format debezium needs debezium.topic_prefix, which its subjects begin with")
+	}
+	prefix := cfg.Debezium.TopicPrefix
+	if encoding.TopicName(prefix) != prefix || topicSubject(prefix) != prefix {
+		return fmt.Errorf("nats sink: debezium.topic_prefix %q makes no subject: words of letters, digits, - and _ with dots in between", prefix)
+	}
+	return nil
+}
+
+// topicSubject is the subject of a topic's name, which has no other characters than
+// letters, digits, - and _ and dots: a word without any becomes _.
+func topicSubject(topic string) string {
+	words := strings.Split(topic, ".")
+	for i, w := range words {
+		words[i] = cmp.Or(w, "_")
+	}
+	return strings.Join(words, ".")
+}
+
+// subjects are what the JetStream stream has to have.
+func (s *Sink) subjects() []string {
+	at := positions + s.backend.name + ".*"
+	if s.format == debezium {
+		return []string{s.options.Debezium.TopicPrefix + ".>", at}
+	}
+	return []string{wildcard(s.subject), wildcard(s.messages), at}
 }
 
 // checkPattern refuses what makes no subject, or more than one.
@@ -116,21 +161,25 @@ func (s *Sink) Open(ctx context.Context) (entrain.Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open nats sink: %w", err)
 	}
-	nc, js, err := s.backend.connect(ctx)
+	nc, js, err := s.backend.session(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open nats sink: %w", err)
 	}
 	stream, err := s.stream(ctx, js)
 	if err != nil {
+		err = s.backend.denied(ctx, nc, err)
 		nc.Close()
 		return nil, err
 	}
 	is := stream.CachedInfo().Config
-	return &writer{
-		sink: s, enc: enc, owner: process + "." + rand.Text(),
-		seq:     &sequence{nc: nc, js: js, stream: stream, subject: s.position, atomic: is.AllowAtomicPublish && !s.backend.withoutBatches},
+	deb, _ := enc.(*encoding.Debezium)
+	w := &writer{
+		sink: s, enc: enc, debezium: deb, lost: make(chan error, 1), owner: process + "." + rand.Text(),
+		seq:     &sequence{backend: s.backend, nc: nc, js: js, stream: stream, subject: s.position, atomic: is.AllowAtomicPublish && !s.backend.withoutBatches},
 		forever: is.AllowMsgTTL, subjects: map[*entrain.Table]string{},
-	}, nil
+	}
+	w.watch(context.WithoutCancel(ctx)) // the session outlives its opening
+	return w, nil
 }
 
 // process tells the processes apart.
@@ -138,7 +187,7 @@ var process = rand.Text()
 
 // stream returns the JetStream stream with all that it has to have.
 func (s *Sink) stream(ctx context.Context, js jetstream.JetStream) (jetstream.Stream, error) {
-	wanted := []string{wildcard(s.subject), wildcard(s.messages), positions + s.backend.name + ".*"}
+	wanted := s.subjects()
 	cfg := jetstream.StreamConfig{
 		Name: s.backend.name, Subjects: covering(nil, wanted), Description: "changes written by entrain", Storage: jetstream.FileStorage,
 		MaxBytes: s.backend.maxBytes, MaxAge: s.retention, Replicas: s.backend.replicas,
@@ -171,7 +220,7 @@ const codeOverlap = 10065
 
 func (s *Sink) stopOverlap(subjects []string, err error) error {
 	return &entrain.Stop{
-		Code: "nats_foreign",
+		Code: codeForeign,
 		What: fmt.Sprintf("another JetStream stream on %s has subjects that %s is to have: %s", s.backend.url, s.backend.name, strings.Join(subjects, ", ")),
 		Why:  "a subject belongs to one stream, and changes and position have to be in the same one",
 		Next: "nats stream ls --subjects; set stream, or subject and message_subject, in FILE; entrain run FILE",

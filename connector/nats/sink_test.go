@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/encoding"
 	"github.com/entrainsync/entrain/entraintest"
 )
 
@@ -26,11 +27,13 @@ func TestSink(t *testing.T) { testSink(t, func(*backend) {}) }
 // killed.
 func TestSinkOneByOne(t *testing.T) { testSink(t, func(b *backend) { b.withoutBatches = true }) }
 
-func testSink(t *testing.T, set func(*backend)) {
+func testSink(t *testing.T, set func(*backend)) { testSinkAt(t, newElsewhere, set) }
+
+func testSinkAt(t *testing.T, start func(testing.TB) *elsewhere, set func(*backend)) {
 	var at *elsewhere
 	entraintest.TestSink(t, entraintest.SinkHarness{
 		New: func(t testing.TB) entrain.Sink {
-			at = newElsewhere(t)
+			at = start(t)
 			s := newSink(t, at, SinkConfig{})
 			set(s.backend)
 			return s
@@ -394,7 +397,10 @@ func TestTooLarge(t *testing.T) {
 // TestSinkSettings: what makes no sink is refused.
 func TestSinkSettings(t *testing.T) {
 	for _, cfg := range []SinkConfig{
-		{Subject: "a..b"}, {Subject: "a.*"}, {Subject: "$JS.{table}"}, {Subject: "{source}.{table}"}, {Subject: "{schema"}, {MessageSubject: "{table}"}, {Format: "debezium"},
+		{Subject: "a..b"}, {Subject: "a.*"}, {Subject: "$JS.{table}"}, {Subject: "{source}.{table}"}, {Subject: "{schema"}, {MessageSubject: "{table}"}, {Format: "xml"},
+		{Format: debezium}, {Format: debezium, Debezium: &encoding.DebeziumOptions{}}, {Format: debezium, Debezium: &encoding.DebeziumOptions{TopicPrefix: "a b"}},
+		{Format: debezium, Debezium: &encoding.DebeziumOptions{TopicPrefix: "a."}}, {Debezium: &encoding.DebeziumOptions{TopicPrefix: "a"}},
+		{Format: debezium, Subject: "a", Debezium: &encoding.DebeziumOptions{TopicPrefix: "a"}},
 	} {
 		cfg.Server.URL, cfg.Pipeline = "nats://localhost", "shop"
 		if _, err := NewSink(cfg); err == nil {

@@ -71,6 +71,9 @@ type SinkFile struct {
 	MessageSubject string `yaml:"message_subject"`
 	// Format of the messages; see docs/format.md. Default "native".
 	Format string `yaml:"format"`
+	// Debezium has the settings of the format debezium; only for it. topic_prefix is
+	// required: all subjects begin with it.
+	Debezium *encoding.DebeziumOptions `yaml:"debezium"`
 	// CloudEvents has the settings of the format cloudevents; only for it.
 	CloudEvents *encoding.CloudEventsOptions `yaml:"cloudevents"`
 	// Replicas is on how many servers of a cluster each message is. It counts when
@@ -126,6 +129,7 @@ func specSink(env connector.Env, decode connector.Decode) (entrain.Sink, error) 
 			URL: cfg.URL.Reveal(), Credentials: cfg.Credentials, CA: cfg.CA, Cert: cfg.Cert, Key: cfg.Key,
 			Stream: cfg.Stream, Replicas: cfg.Replicas, Config: Config{MaxBytes: int64(cfg.MaxBytes), Retention: cfg.Retention},
 		},
-		Pipeline: env.Pipeline, Subject: cfg.Subject, MessageSubject: cfg.MessageSubject, Format: cfg.Format, CloudEvents: cfg.CloudEvents,
+		Pipeline: env.Pipeline, Subject: cfg.Subject, MessageSubject: cfg.MessageSubject, Format: cfg.Format,
+		Debezium: cfg.Debezium, CloudEvents: cfg.CloudEvents,
 	})
 }

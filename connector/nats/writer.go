@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -71,12 +72,14 @@ type record struct {
 
 // writer is one session of a sink.
 type writer struct {
-	sink    *Sink
-	seq     *sequence
-	enc     encoding.Encoder
-	owner   string
-	forever bool  // messages can be kept from growing too old
-	over    error // why the session takes no more
+	sink *Sink
+	seq  *sequence
+	enc  encoding.Encoder
+	// debezium, if not nil, is enc.
+	debezium *encoding.Debezium
+	owner    string
+	forever  bool  // messages can be kept from growing too old
+	over     error // why the session takes no more
 
 	taken    bool   // Position was called
 	number   uint64 // of the last message with the position
@@ -87,7 +90,24 @@ type writer struct {
 	last     *spot // of the last event that was taken, if it comes again at the same place
 	subjects map[*entrain.Table]string
 	messages atomic.Int64
+
+	lost chan error // has room for one
+	quit context.CancelFunc
+	wg   sync.WaitGroup // of watch
 }
+
+// watch notices that the session is over though nobody writes.
+func (w *writer) watch(ctx context.Context) {
+	ctx, w.quit = context.WithCancel(ctx)
+	w.wg.Go(func() {
+		if err := w.seq.watch(ctx); err != nil {
+			w.lost <- err
+		}
+	})
+}
+
+// Lost implements [entrain.Watcher].
+func (w *writer) Lost() <-chan error { return w.lost }
 
 var (
 	errClosed   = errors.New("the session with NATS is over")
@@ -105,6 +125,7 @@ func (w *writer) Position(ctx context.Context) (entrain.Position, error) {
 			return entrain.Position{Incarnation: w.is.Incarnation, Offset: w.is.Offset}, nil
 		}
 		if !errors.Is(err, packed.ErrFenced) { // else another one has just moved it
+			err = w.sink.backend.denied(ctx, w.seq.nc, err)
 			return entrain.Position{}, w.end(fmt.Errorf("take the position %s over: %w", w.sink.position, err))
 		}
 	}
@@ -196,6 +217,11 @@ func (w *writer) write(ctx context.Context, b *entrain.Batch) error {
 	if b.Through.IsZero() || b.Through == at && len(w.pending) == 0 && w.is.Written == nil {
 		return nil
 	}
+	if w.debezium != nil {
+		if err := w.records(w.debezium.End(), nil); err != nil {
+			return err
+		}
+	}
 	is := w.is
 	is.Incarnation, is.Offset, is.Written = b.Through.Incarnation, b.Through.Offset, nil
 	return w.send(ctx, is)
@@ -207,6 +233,9 @@ func (w *writer) write(ctx context.Context, b *entrain.Batch) error {
 func (w *writer) next(ctx context.Context, e *entrain.Event) error {
 	at, again := placeOf(e), e.Op != entrain.OpRead && e.Op != entrain.OpReadEnd
 	if again && w.is.Written != nil && at.through(*w.is.Written) {
+		if w.debezium != nil { // which counts the events of a transaction
+			_, _ = w.debezium.Records(e) // whose records are there
+		}
 		return nil
 	}
 	begins := w.last == nil || w.last.Version != at.Version
@@ -243,6 +272,12 @@ func tableName(e *entrain.Event) string {
 func (w *writer) event(e *entrain.Event) error {
 	source := e.Tx.Stream.Source
 	switch {
+	case w.debezium != nil:
+		records, err := w.debezium.Records(e)
+		if err != nil {
+			return err
+		}
+		return w.records(records, e)
 	case e.Op == entrain.OpTruncate:
 		return w.truncate(e)
 	case e.Table == nil:
@@ -305,6 +340,11 @@ func (w *writer) message(e *entrain.Event, subject string) error {
 			return err
 		}
 	}
+	return w.add(m)
+}
+
+// add collects a message.
+func (w *writer) add(m *natsgo.Msg) error {
 	if limit := int(w.seq.nc.MaxPayload()) - headerBytes; m.Size() > limit {
 		return fmt.Errorf("its message has %d bytes, and the server takes %d (max_payload)", m.Size(), limit)
 	}
@@ -348,6 +388,8 @@ func (w *writer) send(ctx context.Context, is record) error {
 	if err != nil {
 		return err
 	}
+	w.seq.busy.Add(1)
+	defer w.seq.busy.Add(-1)
 	within, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()
 	publish := w.one
@@ -361,7 +403,7 @@ func (w *writer) send(ctx context.Context, is record) error {
 	case errors.Is(err, packed.ErrFull):
 		return entrain.Retryable(fmt.Errorf("the stream %s is full: %w", w.sink.backend.name, err))
 	case err != nil:
-		return fmt.Errorf("write to the stream %s: %w", w.sink.backend.name, err)
+		return fmt.Errorf("write to the stream %s: %w", w.sink.backend.name, w.sink.backend.denied(ctx, w.seq.nc, err))
 	}
 	w.messages.Add(int64(len(w.pending)))
 	clear(w.pending)
@@ -374,40 +416,6 @@ func (w *writer) send(ctx context.Context, is record) error {
 func (w *writer) batch(ctx context.Context, position *natsgo.Msg) (uint64, error) {
 	position.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(w.number, 10))
 	return w.seq.publishBatch(ctx, append(w.pending, position))
-}
-
-// one publishes a message after the other, for a server without batches. After a
-// crash some come again: the server drops them for as long as it remembers their
-// ids (duplicate_window).
-func (w *writer) one(ctx context.Context, position *natsgo.Msg) (uint64, error) {
-	is, _, err := w.read(ctx)
-	if err != nil {
-		return 0, err
-	}
-	if is.Owner != w.owner {
-		return 0, packed.ErrFenced
-	}
-	acks := make([]jetstream.PubAckFuture, len(w.pending))
-	for i, m := range w.pending {
-		id := w.sink.position + "/" + m.Header.Get(headerID) + "/" + m.Header.Get(headerOp) + "/" + m.Subject
-		if acks[i], err = w.seq.js.PublishMsgAsync(m, jetstream.WithMsgID(id)); err != nil {
-			return 0, err
-		}
-	}
-	for _, a := range acks {
-		select {
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		case err := <-a.Err():
-			return 0, err
-		case <-a.Ok():
-		}
-	}
-	ack, err := w.seq.js.PublishMsg(ctx, position, jetstream.WithExpectLastSequencePerSubject(w.number))
-	if err != nil {
-		return 0, err
-	}
-	return ack.Sequence, nil
 }
 
 // tidy removes positions that others have followed.
@@ -441,7 +449,9 @@ func (w *writer) fenced(ctx context.Context) error {
 // Close implements [entrain.Writer].
 func (w *writer) Close() error {
 	_ = w.end(errClosed)
+	w.quit()
 	w.seq.nc.Close()
+	w.wg.Wait()
 	return nil
 }
 

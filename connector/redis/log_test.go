@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -209,6 +210,60 @@ func TestForeign(t *testing.T) {
 	}
 	_, err = newLog(t, place).Open(t.Context())
 	wantStop(t, err, "redis_foreign")
+}
+
+var takeOut = regexp.MustCompile(`redis-cli [^;]* (XRANGE|XDEL) [^;]*`)
+
+// TestForeignEntry: an entry that another program puts into the stream stops writer and
+// reader with its id; what the stop prints shows it and takes it out, and all goes on
+// without a gap, though the ids that the server gives out are larger than ours.
+func TestForeignEntry(t *testing.T) {
+	place := at(t)
+	c, l := admin(t, place), newLog(t, place)
+	w, _ := opened(t, l)
+	writeTxs(t, w, 1, 2)
+	r, err := l.Read("c", "shop").Open(t.Context(), entrain.Position{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	from := readTo(t, r, 2)
+	id, err := c.XAdd(t.Context(), &goredis.XAddArgs{Stream: place.Prefix + ":log:shop", Values: []any{"hello", "world"}}).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writeTx(t.Context(), w, 3); !entrain.IsRetryable(err) {
+		t.Fatalf("the writer goes on behind it: %v", err)
+	}
+	again, err := l.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	_, err = again.(entrain.Positioner).Position(t.Context())
+	stop := wantStop(t, err, "stream_foreign")
+	_, err = r.Read(t.Context())
+	if other := wantStop(t, err, "stream_foreign"); other.Next != stop.Next || !strings.Contains(other.What, id) {
+		t.Errorf("the reader says %v, the writer %v", other, stop)
+	}
+	commands := takeOut.FindAllString(stop.Next, -1)
+	if len(commands) != 2 {
+		t.Fatalf("the advice is %s", stop.Next)
+	}
+	runAdvice(t, place, strings.Join(commands, "; "))
+	w, _ = opened(t, l)
+	writeTxs(t, w, 3, 4)
+	if r, err = l.Read("c", "shop").Open(t.Context(), from); err != nil {
+		t.Fatal(err)
+	}
+	readTo(t, r, 4)
+	r.Close()
+	all, err := l.Read("d", "shop").Open(t.Context(), entrain.Position{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer all.Close()
+	readTo(t, all, 4)
 }
 
 // TestFootprint: what is counted of messages is about what they take.

@@ -69,17 +69,29 @@ end
 return {id, kept, gaps}
 `)
 
-// scriptAppend adds messages behind the last one, all or none.
+// scriptAppend adds messages behind the last one, all or none. A number that was
+// given out by another program, whose entry was removed, cannot be given out again.
 // ARGV: identity, number of the last message, then bytes of memory and data of each.
 var scriptAppend = goredis.NewScript(ifRoom + lua + `
 if identity(KEYS[1]) ~= ARGV[1] then return {'gone', '0'} end
+local function above()
+  local info = redis.call('XINFO', 'STREAM', KEYS[1])
+  for i = 1, #info, 2 do
+    if info[i] == 'last-generated-id' then return tonumber(string.match(info[i + 1], '^%d+')) + 1 end
+  end
+end
 local last = (ends('XREVRANGE', '+', '-'))
 if last ~= ARGV[2] then return {'fenced', last} end
 local given = tonumber(redis.call('HGET', KEYS[2], '#given'))
 local total = tonumber(redis.call('HGET', KEYS[2], '#total'))
 for i = 3, #ARGV, 2 do
   given = given + 1
-  redis.call('XADD', KEYS[1], text(given) .. '-0', ARGV[1], ARGV[i + 1], 's', text(total) .. ' ' .. ARGV[i])
+  local entry = {ARGV[1], ARGV[i + 1], 's', text(total) .. ' ' .. ARGV[i]}
+  local added = redis.pcall('XADD', KEYS[1], text(given) .. '-0', unpack(entry))
+  if type(added) == 'table' and added.err then
+    given = above()
+    redis.call('XADD', KEYS[1], text(given) .. '-0', unpack(entry))
+  end
   total = total + tonumber(ARGV[i])
 end
 redis.call('HSET', KEYS[2], '#given', text(given), '#total', text(total))
@@ -117,7 +129,8 @@ var scriptStat = goredis.NewScript(anyway + lua + `
 if identity(KEYS[1]) ~= ARGV[1] then return {'gone'} end
 local first, entry = ends('XRANGE', '-', '+')
 if not entry then return {'empty'} end
-local bytes = tonumber(redis.call('HGET', KEYS[2], '#total')) - tonumber(string.match(entry[2][4], '%d+'))
+local total = redis.call('HGET', KEYS[2], '#total')
+local bytes = tonumber(total) - tonumber(string.match(entry[2][4] or '', '^%d+') or total)
 for before, n in string.gmatch(redis.call('HGET', KEYS[2], '#void'), '(%d+):(%d+)') do
   if tonumber(before) > tonumber(first) then bytes = bytes - tonumber(n) end
 end

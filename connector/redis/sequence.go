@@ -38,6 +38,8 @@ func (b *backend) Open(ctx context.Context, producer string) (*packed.Sequence, 
 	}
 	return &packed.Sequence{
 		ID: s.id, MessageBytes: messageBytes, Tail: s, History: s, State: s,
+		Look:   func(number uint64) string { return s.look(entryID(number)) },
+		Remove: func(number uint64) string { return s.remove(entryID(number)) },
 		Close: func() error {
 			c.close()
 			return nil
@@ -77,6 +79,18 @@ type sequence struct {
 	gaps   []gap
 }
 
+// idPrefix is what the identity of a stream begins with.
+const idPrefix = "entrain."
+
+// look and remove are commands about an entry, for people.
+func (s *sequence) look(id string) string {
+	return s.conn.server.cli("XRANGE " + quote(s.key) + " " + id + " " + id)
+}
+
+func (s *sequence) remove(id string) string {
+	return s.conn.server.cli("XDEL " + quote(s.key) + " " + id)
+}
+
 // gap is between the last message that a run of the server found and the first
 // number that it gives out: what was in between is lost.
 type gap struct{ survived, floor uint64 }
@@ -84,7 +98,7 @@ type gap struct{ survived, floor uint64 }
 func (s *sequence) open(ctx context.Context, producer string) error {
 	keys := []string{s.key, s.beside, s.conn.server.producersKey()}
 	answer, err := do(ctx, s.conn, func() ([]string, error) {
-		return scriptOpen.Run(ctx, s.conn.client, keys, "entrain."+rand.Text(), s.conn.seen().run, producer).StringSlice()
+		return scriptOpen.Run(ctx, s.conn.client, keys, idPrefix+rand.Text(), s.conn.seen().run, producer).StringSlice()
 	})
 	if err != nil {
 		return fmt.Errorf("open stream %s: %w", s.key, err)
@@ -153,7 +167,12 @@ func (s *sequence) one(ctx context.Context, read func() ([]goredis.XMessage, err
 func (s *sequence) message(e *goredis.XMessage) (packed.Message, error) {
 	data, ours := e.Values[s.id].(string)
 	if !ours {
-		return packed.Message{}, s.gone()
+		for field := range e.Values {
+			if strings.HasPrefix(field, idPrefix) {
+				return packed.Message{}, s.gone()
+			}
+		}
+		return packed.Message{}, s.stopEntry(e.ID)
 	}
 	number, _, _ := strings.Cut(e.ID, "-")
 	n, err := strconv.ParseUint(number, 10, 64)

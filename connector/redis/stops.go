@@ -165,6 +165,17 @@ func (s *sequence) stopLost(after uint64, g gap) error {
 	}
 }
 
+// stopEntry is for an entry that another program has put into the stream. Our writer
+// appends nothing behind it: without it the stream is whole.
+func (s *sequence) stopEntry(id string) error {
+	return &entrain.Stop{
+		Code: "stream_foreign",
+		What: fmt.Sprintf("the entry %s of the stream %s is none of ours", id, s.key),
+		Why:  "another program wrote it; nobody else may write there",
+		Next: "look at it: " + s.look(id) + "; take it out: " + s.remove(id) + "; entrain run FILE",
+	}
+}
+
 // stopApart is for a stream whose values are not its own.
 func (s *sequence) stopApart() error {
 	return &entrain.Stop{

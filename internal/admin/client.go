@@ -65,7 +65,7 @@ func Letters(ctx context.Context, folder string) (all []json.RawMessage, err err
 
 // Replay is a stretch of the pipeline's stream that a sink is to get once more.
 type Replay struct {
-	// Sink by its name; Partition is empty for all.
+	// Sink by its name, empty for the only one; Partition is empty for all.
 	Sink      string            `json:"sink"`
 	Partition entrain.Partition `json:"partition,omitempty"`
 	// From and To are moments as people write them; To may be empty.

@@ -40,7 +40,7 @@ var choices = map[string][]any{
 	"transform.Rule.OldUnknown":                    {"stop", "replace"},
 	"file.SinkConfig.Format":                       {"native", "debezium", "flat", "cloudevents"},
 	"redis.SinkFile.Format":                        {"native", "flat", "cloudevents"},
-	"nats.SinkFile.Format":                         {"native", "flat", "cloudevents"},
+	"nats.SinkFile.Format":                         {"native", "flat", "debezium", "cloudevents"},
 	"redis.SinkFile.Durability":                    {"always", "relaxed"},
 	"redis.StreamFile.Durability":                  {"always", "relaxed"},
 	"kafka.SinkConfig.Format":                      {"native", "debezium", "flat", "cloudevents", "avro", "protobuf", "json"},

@@ -138,7 +138,7 @@ func (s *source) missing(ctx context.Context, seq *Sequence, after uint64) (uint
 	}
 	v, _, err := readEnvelope(next.Data)
 	if err != nil {
-		return 0, unreadable(s.partition, next.Number, err)
+		return 0, seq.unreadable(s.partition, next.Number, err)
 	}
 	perhapsTorn := v.unfinished() && v.base <= after
 	if v.follows(next.Number) > after && !perhapsTorn {
@@ -215,7 +215,7 @@ func (r *reader) Read(ctx context.Context) (*entrain.Batch, error) {
 func (r *reader) take(m Message) (*entrain.Batch, error) {
 	v, body, err := readEnvelope(m.Data)
 	if err != nil {
-		return nil, unreadable(r.src.partition, m.Number, err)
+		return nil, r.seq.unreadable(r.src.partition, m.Number, err)
 	}
 	r.handed.begin(v.total)
 	if v.follows(m.Number) > r.read {
@@ -243,7 +243,7 @@ func (r *reader) take(m Message) (*entrain.Batch, error) {
 	}
 	h, b, err := r.dec.Decode(body)
 	if err != nil {
-		return nil, unreadable(r.src.partition, m.Number, err)
+		return nil, r.seq.unreadable(r.src.partition, m.Number, err)
 	}
 	if !h.Committed.IsZero() {
 		r.committed.Store(h.Committed.UnixMicro())

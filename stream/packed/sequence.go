@@ -39,6 +39,12 @@ type Sequence struct {
 	Tail         Tail
 	History      History
 	State        State
+	// Watch waits until the session is over by itself, and returns why, or until ctx ends, and
+	// returns nil. It is called by a writer; nil where writers meet it soon enough.
+	Watch func(ctx context.Context) error
+	// Look and Remove are the commands by which people see the message of a number, and
+	// take it away; nil where others can write nothing.
+	Look, Remove func(number uint64) string
 	// Close ends the session. It may be called twice.
 	Close func() error
 }

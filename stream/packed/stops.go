@@ -41,8 +41,10 @@ func (s *source) stopOverrun(from entrain.Position, first uint64) error {
 	}
 }
 
-// unreadable makes a stop of what cannot be decoded.
-func unreadable(p stream.Partition, number uint64, err error) error {
+// unreadable makes a stop of what cannot be decoded. Who writes next to us is seen
+// by our writer, which appends nothing behind such a message: without it the stream
+// is whole.
+func (s *Sequence) unreadable(p stream.Partition, number uint64, err error) *entrain.Stop {
 	stop := &entrain.Stop{
 		Code: "stream_damaged", Lost: true,
 		What: fmt.Sprintf("message %d of the stream of %s cannot be read", number, p),
@@ -55,12 +57,16 @@ func unreadable(p stream.Partition, number uint64, err error) error {
 		stop.Why = "a newer version of entrain wrote it, or another program"
 		stop.Next = "install that version here, too; entrain run FILE"
 	}
+	if s.Look != nil && s.Remove != nil {
+		stop.Next = fmt.Sprintf("look at it: %s; if another program wrote it, take it out: %s; entrain run FILE; if not: %s",
+			s.Look(number), s.Remove(number), stop.Next)
+	}
 	return stop
 }
 
 // stopProducer is for a writer that found messages that are none of ours.
-func stopProducer(producer string, number uint64, err error) error {
-	stop := unreadable(stream.Partition(producer), number, err)
-	stop.(*entrain.Stop).Lost = false
+func (w *writer) stopProducer(number uint64, err error) error {
+	stop := w.seq.unreadable(stream.Partition(w.log.cfg.Producer), number, err)
+	stop.Lost = false
 	return stop
 }

@@ -88,7 +88,7 @@ func (w *writer) ending(ctx context.Context) (tail, error) {
 	}
 	v, body, err := readEnvelope(m.Data)
 	if err != nil {
-		return tail{}, stopProducer(w.log.cfg.Producer, m.Number, err)
+		return tail{}, w.stopProducer(m.Number, err)
 	}
 	e := tail{last: m.Number, total: v.total + uint64(len(m.Data))}
 	finished := m.Number // the last one, a marker or not
@@ -102,7 +102,7 @@ func (w *writer) ending(ctx context.Context) (tail, error) {
 		e.base = v.base
 	}
 	if e.at, err = positionIn(body); err != nil {
-		return tail{}, stopProducer(w.log.cfg.Producer, finished, err)
+		return tail{}, w.stopProducer(finished, err)
 	}
 	return e, w.idleAt(ctx, finished, &e.at)
 }
@@ -117,11 +117,11 @@ func (w *writer) finishedAt(ctx context.Context, number uint64) (envelope, []byt
 		return envelope{}, nil, err
 	}
 	if m.Number != number {
-		return envelope{}, nil, stopProducer(w.log.cfg.Producer, number, fmt.Errorf("%w: it is not there", frame.ErrDamaged))
+		return envelope{}, nil, w.stopProducer(number, fmt.Errorf("%w: it is not there", frame.ErrDamaged))
 	}
 	v, body, err := readEnvelope(m.Data)
 	if err != nil {
-		return envelope{}, nil, stopProducer(w.log.cfg.Producer, number, err)
+		return envelope{}, nil, w.stopProducer(number, err)
 	}
 	return v, body, nil
 }

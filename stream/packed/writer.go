@@ -26,6 +26,7 @@ type writer struct {
 	finish atomic.Uint64 // base, for the retention
 	owns   atomic.Uint64 // marker, once the sequence is ours
 	counts counts
+	lost   chan error // has room for one
 
 	turn chan struct{} // holds the one token; what is below belongs to who has it
 
@@ -61,14 +62,27 @@ type appended struct {
 var errNotTaken = errors.New("packed: Position was not called")
 
 func newWriter(ctx context.Context, l *Log, seq *Sequence) *writer {
-	w := &writer{log: l, seq: seq, turn: make(chan struct{}, 1), closed: make(chan struct{})}
+	w := &writer{log: l, seq: seq, lost: make(chan error, 1), turn: make(chan struct{}, 1), closed: make(chan struct{})}
 	// The session outlives the opening.
 	w.ctx, w.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	w.room = newRoom(l, seq)
 	w.turn <- struct{}{}
 	w.wg.Go(w.retain)
+	if seq.Watch != nil {
+		w.wg.Go(w.watch)
+	}
 	return w
 }
+
+// watch notices that the session is over though nobody writes.
+func (w *writer) watch() {
+	if err := w.seq.Watch(w.ctx); err != nil {
+		w.lost <- fmt.Errorf("the stream of %s: %w", w.log.cfg.Producer, err)
+	}
+}
+
+// Lost implements [entrain.Watcher].
+func (w *writer) Lost() <-chan error { return w.lost }
 
 // enter waits for the turn.
 func (w *writer) enter(ctx context.Context) error {
