@@ -30,6 +30,7 @@ var rules = map[string]rule{
 	"modules of the core": manyModules,
 	"map":                 untrueMap,
 	"codes":               unexplainedCodes,
+	"clocks":              unlistedClocks,
 }
 
 // TestHouseRules holds the repository to the rules.
