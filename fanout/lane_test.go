@@ -268,6 +268,65 @@ func TestMissedWindow(t *testing.T) {
 	})
 }
 
+// TestWindowsOfAClockThatIsSet: a window begins when the clock shows its time, whatever
+// the clock showed before: one that was set back costs no window, let alone all of them
+// until it is there once more (CO-14; P9).
+func TestWindowsOfAClockThatIsSet(t *testing.T) {
+	l := &Lane{Schedule: nightly(t)}
+	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	const year = 365 * 24 * time.Hour
+	for _, c := range []struct {
+		what    string
+		ran     time.Time
+		looks   []time.Time // what the clock shows
+		windows []bool      // whether the window has come then
+	}{
+		{"is not set", noon, []time.Time{noon, noon.Add(14*time.Hour - 1), noon.Add(14 * time.Hour)}, []bool{false, false, true}},
+		{"was ten years ahead when the last window was", noon.Add(10 * year), []time.Time{noon, noon.Add(14 * time.Hour)}, []bool{false, true}},
+		{"is set ten years back", noon, []time.Time{noon, noon.Add(-10 * year), noon.Add(-10*year + 14*time.Hour)}, []bool{false, false, true}},
+		{"is set an hour back", noon, []time.Time{noon, noon.Add(-time.Hour), noon.Add(13*time.Hour + 59*time.Minute), noon.Add(14 * time.Hour)}, []bool{false, false, false, true}},
+		{"is set ten years ahead", noon, []time.Time{noon, noon.Add(10 * year)}, []bool{false, true}},
+		{"is set an hour ahead over the window", noon, []time.Time{noon, noon.Add(14*time.Hour + 30*time.Minute)}, []bool{false, true}},
+	} {
+		ran := c.ran
+		for i, now := range c.looks {
+			next, left := l.due(&ran, now)
+			if (left == 0) != c.windows[i] || left > lookAgain {
+				t.Errorf("the clock %s: at %s the window is %s, looked at again in %s", c.what, now, next, left)
+			}
+		}
+	}
+}
+
+// TestWindowBehindAClockSetBack: the same by a delivery whose last window is noted in
+// the future.
+func TestWindowBehindAClockSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, to, version := newRig(t, rigConfig{}), newTarget(), 0
+		commit(r.source, &version, 3, tables()[2])
+		night := &notes{ran: time.Now().Add(10 * 365 * 24 * time.Hour)}
+		f := r.fanout(r.lanes(to, map[string]string{"c": "night"}, &Lane{Class: "night", Schedule: nightly(t), Memory: night})...)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- f.Run(ctx) }()
+		pass(t, 119*time.Minute)
+		if got := to.all(); len(got) != 0 {
+			t.Errorf("before the window: %d rows", len(got))
+		}
+		pass(t, 2*time.Minute)
+		if got := to.all(); len(got) != 3 {
+			t.Errorf("in the window: %d rows; want 3", len(got))
+		}
+		if ran, _ := night.Ran(""); ran.Year() != 2000 {
+			t.Errorf("the window was noted at %s", ran)
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // byHand is a log that the test writes itself, and what delivers it at night.
 type byHand struct {
 	t      *testing.T

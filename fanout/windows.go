@@ -89,22 +89,43 @@ func (s *sink) scheduled(ctx context.Context, p stream.Partition, wake <-chan st
 	if err != nil {
 		return fmt.Errorf("look when the last window was: %w", err)
 	}
-	next := s.Lane.Schedule.Next(ran)
-	s.waits(p, next)
-	timer := time.NewTimer(time.Until(next))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-wake:
-		return nil
-	case <-ctx.Done():
-		return nil
+	for {
+		next, left := s.Lane.due(&ran, time.Now())
+		s.waits(p, next)
+		if left == 0 {
+			break
+		}
+		timer := time.NewTimer(left)
+		select {
+		case <-timer.C:
+		case <-wake:
+			timer.Stop()
+			return nil
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		}
 	}
 	begun := time.Now()
 	if err := s.window(ctx, p); err != nil || ctx.Err() != nil {
 		return err
 	}
 	return s.Lane.Memory.SetRan(p, begun)
+}
+
+// lookAgain is how long a wait for a window lasts without a look at the clock, which
+// may be set meanwhile.
+const lookAgain = time.Minute
+
+// due is the first window behind ran, and how long to wait before that is asked again;
+// 0 if it has come. If ran is behind now, the clock was set back since: the windows
+// count from now on, not from when it comes there once more.
+func (l *Lane) due(ran *time.Time, now time.Time) (next time.Time, left time.Duration) {
+	if ran.After(now) {
+		*ran = now
+	}
+	next = l.Schedule.Next(*ran)
+	return next, min(max(0, next.Sub(now)), lookAgain)
 }
 
 // waits notes when the next window begins; the zero time that one has begun.

@@ -25,6 +25,19 @@ var _ entrain.Recaller = (*plainWriter)(nil)
 // whose time stamps are the broker's clock.
 const recallMargin = 2 * time.Second
 
+// setBack is how much earlier than at the mark a clock may be without a record behind
+// the mark looking as if it were in front of it. Brokers refuse time stamps that are
+// further ahead of theirs.
+const setBack = time.Hour
+
+// notBefore is now, or the mark if the clock was set back behind that.
+func notBefore(mark, now time.Time) time.Time {
+	if ahead := mark.Round(0).Sub(now.Round(0)); ahead > 0 && ahead <= setBack {
+		return mark
+	}
+	return now
+}
+
 // Mark implements [entrain.Recaller]: the time, in ms since 1970, before which all that
 // was written is behind the position.
 func (w *plainWriter) Mark() []byte { return strconv.AppendInt(nil, w.settled.UnixMilli(), 10) }
@@ -42,6 +55,7 @@ func (w *plainWriter) Recall(ctx context.Context, mark []byte, found func(id []b
 	if err != nil {
 		return fmt.Errorf("the mark %q is not one of a topic's: %w", mark, errors.ErrUnsupported)
 	}
+	w.settled = notBefore(time.UnixMilli(ms), w.settled)
 	if f := w.shape.format; strings.HasPrefix(f, "debezium") || f == "cloudevents" {
 		return fmt.Errorf("records of the format %s do not say what is needed: %w", f, errors.ErrUnsupported)
 	}

@@ -2,8 +2,11 @@ package kafka
 
 import (
 	"errors"
+	"fmt"
 	"slices"
+	"strconv"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -61,6 +64,46 @@ func TestRecall(t *testing.T) {
 	for _, mark := range [][]byte{mark, []byte("0/16B3748")} {
 		if err := other2.Recall(t.Context(), mark, nil); !errors.Is(err, errors.ErrUnsupported) {
 			t.Errorf("%s: %v", mark, err)
+		}
+	}
+}
+
+// TestRecallOfAClockThatIsSetBack: what was written behind a mark is found, also if the
+// clock was set back between the two: in the same process, or before its successor
+// (CO-14; P2).
+func TestRecallOfAClockThatIsSetBack(t *testing.T) {
+	address, id := broker(t), unique()
+	for i, ahead := range []time.Duration{time.Minute, 50 * time.Minute} {
+		mark := strconv.AppendInt(nil, time.Now().Add(ahead).UnixMilli(), 10)
+		w, r := openPlain(t, newTestSink(t, address, id, plainly))
+		if err := r.Recall(t.Context(), mark, func(id []byte) { t.Errorf("found %s behind a mark behind which nothing was written", id) }); err != nil {
+			t.Fatal(err)
+		}
+		write(t, w, batchOf(uint64(i+1), row("7")))
+		if got := r.Mark(); string(got) < string(mark) {
+			t.Errorf("the mark went back from %s to %s", mark, got)
+		}
+		_, again := openPlain(t, newTestSink(t, address, id, plainly))
+		var found []string
+		if err := again.Recall(t.Context(), mark, func(id []byte) { found = append(found, string(id)) }); err != nil {
+			t.Fatal(err)
+		}
+		if want := fmt.Sprintf("shop/inc/%d/0", i+1); !slices.Contains(found, want) {
+			t.Errorf("%s behind a clock that was set back: found %v; want %s", ahead, found, want)
+		}
+	}
+}
+
+// TestNotBefore: time stamps do not follow a clock that is set back by up to an hour;
+// those of a clock that was wrong by years they leave.
+func TestNotBefore(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for _, c := range []struct{ mark, want time.Time }{
+		{now.Add(-time.Second), now}, {now, now}, {now.Add(time.Second), now.Add(time.Second)}, {now.Add(time.Hour), now.Add(time.Hour)},
+		{now.Add(time.Hour + 1), now}, {now.AddDate(10, 0, 0), now}, {now.AddDate(-10, 0, 0), now}, {time.Time{}, now},
+	} {
+		if got := notBefore(c.mark, now); !got.Equal(c.want) {
+			t.Errorf("mark %s: %s; want %s", c.mark, got, c.want)
 		}
 	}
 }

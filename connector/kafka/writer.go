@@ -94,7 +94,7 @@ func (w *writer) Write(ctx context.Context, b *entrain.Batch) error {
 }
 
 func (w *writer) write(ctx context.Context, b *entrain.Batch) error {
-	w.now = time.Now()
+	w.now = notBefore(w.settled, time.Now())
 	if w.exactly && w.own == nil {
 		return errors.New("write to kafka: the position was not taken over")
 	}
@@ -146,7 +146,7 @@ func (w *writer) begin() error {
 	if err := w.client.BeginTransaction(); err != nil {
 		return err
 	}
-	w.open, w.begun = true, w.now
+	w.open, w.begun = true, time.Now()
 	return nil
 }
 
@@ -167,7 +167,7 @@ func (w *writer) end(ctx context.Context, through entrain.Position) error {
 	if err := w.waits(func() error { return w.settle(ctx, through) }); err != nil {
 		return err
 	}
-	w.settled = time.Now()
+	w.settled = notBefore(w.settled, time.Now())
 	w.outage.over()
 	return nil
 }
@@ -313,7 +313,7 @@ func (w *exactWriter) introduce(ctx context.Context, own *topic) error {
 	if err := w.client.BeginTransaction(); err != nil {
 		return err
 	}
-	w.open, w.begun = true, w.now
+	w.open, w.begun = true, time.Now()
 	if err := w.client.ProduceSync(ctx, r).FirstErr(); err != nil {
 		return fmt.Errorf("write to topic %s: %w", own.name, err)
 	}

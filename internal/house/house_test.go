@@ -31,6 +31,7 @@ var rules = map[string]rule{
 	"map":                 untrueMap,
 	"codes":               unexplainedCodes,
 	"doors":               strangeDoors,
+	"clocks":              unlistedClocks,
 }
 
 // TestHouseRules holds the repository to the rules.

@@ -65,6 +65,8 @@ func badPlaces() []sample {
 		{"codes", "code lost_it", map[string]string{"docs/a.md": "`lost` `it`", "a.go": "package a\nvar s = Stop{Code: \"lost_it\"}\n"}},
 		{"codes", "code lost_it", map[string]string{"docs/adr/a.md": "`lost_it`", "a.go": "package a\nfunc f() { s.Code, s.Next = \"lost_it\", \"\" }\n"}},
 		in("a.go", "codes", "code lost_it", "package a\nconst codeLost = \"lost_it\"\n"),
+		{"clocks", "lacks a, which asks", map[string]string{clocksFile: "\n## Who asks for the time\n| `b` | x | y |\n", "b/b.go": "package b\nvar x = time.Since(y)\n", "a/a.go": "package a\nvar now = time.Now\n"}},
+		{"clocks", "has c, which does not", map[string]string{clocksFile: "\n## Who asks for the time\n| `c` | x | y |\n", "c/c_test.go": "package c\nvar now = time.Now()\n"}},
 		{"map", "has a/b twice", map[string]string{mapFile: drawn + "│   └── b/ two\n```\n", "a/b/b.go": "package b\n"}},
 		{"import depth", "6 imports deep: p0 → p1", chain},
 		in("pipeline/a.go", "modules of the core", "7 modules", "package a\n"+modules.String()),

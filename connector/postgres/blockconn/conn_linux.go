@@ -139,7 +139,7 @@ func (c *conn) state(by *atomic.Int64) error {
 	if c.closed.Load() {
 		return net.ErrClosed
 	}
-	if at := by.Load(); at != 0 && time.Now().UnixNano() >= at {
+	if at := by.Load(); at != 0 && int64(time.Since(began)) >= at {
 		return os.ErrDeadlineExceeded
 	}
 	return nil
@@ -169,7 +169,7 @@ func remaining(by int64) time.Duration {
 	if by == 0 {
 		return long
 	}
-	return min(max(0, time.Until(time.Unix(0, by))), long)
+	return min(max(0, time.Duration(by)-time.Since(began)), long)
 }
 
 // interrupt makes a waiting Read or Nap look at the state again. A full pipe
@@ -187,7 +187,7 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	if c.closed.Load() {
 		return net.ErrClosed
 	}
-	c.readBy.Store(nanos(t))
+	c.readBy.Store(mark(t))
 	c.interrupt()
 	return nil
 }
@@ -198,7 +198,7 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 	if c.closed.Load() {
 		return net.ErrClosed
 	}
-	c.writeBy.Store(nanos(t))
+	c.writeBy.Store(mark(t))
 	return nil
 }
 
@@ -207,16 +207,17 @@ func (c *conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
-// nanos is a deadline in Unix ns. Those of long ago, which mean "at once", are
-// beyond what that can tell.
-func nanos(t time.Time) int64 {
-	switch {
-	case t.IsZero():
+// began is what deadlines are counted from: by the monotonic clock, since the time of
+// day may be set meanwhile, which would end all calls or none for hours.
+var began = time.Now()
+
+// mark is a deadline in ns behind [began]; 0 for none. Times of long ago, which mean
+// "at once", are 1.
+func mark(t time.Time) int64 {
+	if t.IsZero() {
 		return 0
-	case t.Unix() <= 0:
-		return 1
 	}
-	return t.UnixNano()
+	return max(1, int64(t.Sub(began)))
 }
 
 // Close implements net.Conn: calls under way return net.ErrClosed.

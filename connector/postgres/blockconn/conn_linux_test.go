@@ -124,6 +124,27 @@ func TestInterrupt(t *testing.T) {
 	})
 }
 
+// TestDeadlinesAreMonotonic: a deadline is kept as a distance on the monotonic clock.
+// As a time of day it would come at once, or not for hours, when the clock is set
+// (CO-14).
+func TestDeadlinesAreMonotonic(t *testing.T) {
+	for _, d := range []time.Duration{time.Millisecond, time.Hour} {
+		now := time.Now()
+		if got, want := time.Duration(mark(now.Add(d))), now.Sub(began)+d; got != want {
+			t.Errorf("in %s: %s; want %s", d, got, want)
+		}
+		if left := remaining(mark(now.Add(d))); left > d || left < d-time.Second {
+			t.Errorf("in %s: %s are left", d, left)
+		}
+	}
+	if mark(time.Time{}) != 0 || mark(time.Unix(1, 0)) != 1 || mark(time.Date(1, 1, 1, 1, 1, 1, 1, time.UTC)) != 1 {
+		t.Error("no deadline is 0, one of long ago is 1")
+	}
+	if mark(time.Now().Add(24*time.Hour)) > int64(25*time.Hour) {
+		t.Error("a deadline is counted from the epoch, which the time of day is")
+	}
+}
+
 // TestDeadlineOfLongAgo: a time before the clock's beginning, as pgx sets it to
 // end a call, is a deadline too.
 func TestDeadlineOfLongAgo(t *testing.T) {
