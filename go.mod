@@ -2,8 +2,6 @@ module github.com/entrainsync/entrain
 
 go 1.26.0
 
-toolchain go1.26.10
-
 require (
 	cel.dev/cel-go v0.33.2
 	github.com/bufbuild/protocompile v0.14.1
