@@ -6,15 +6,25 @@ import (
 	"testing"
 	"time"
 
+	"github.com/entrainsync/entrain/internal/kafkaserver/kafkatest"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
 )
 
 // TestStreamCopyAndResyncKills: the process is killed again and again in the first copy
-// and in a resync, both through the embedded stream, while 16 writers change the rows: in the end
+// and in a resync, both through a stream, while 16 writers change the rows: in the end
 // the target has what the source has, and no row twice where none has a key (P1, P2, P9).
 func TestStreamCopyAndResyncKills(t *testing.T) {
-	t.Parallel()
-	streamKills(t, embedded(""))
+	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
+		streamKills(t, embedded(""))
+	})
+	t.Run("kafka", func(t *testing.T) {
+		t.Parallel()
+		if !wide() {
+			t.Skip("with ENTRAIN_TEST_WIDE=1: each process waits for the partitions of the one before")
+		}
+		streamKills(t, fmt.Sprintf("stream: {type: kafka, brokers: [%q], session_timeout: %s}", kafkatest.Start(t).Addr(), sessionTimeout))
+	})
 }
 
 func streamKills(t *testing.T, stream string) {
@@ -24,7 +34,7 @@ func streamKills(t *testing.T, stream string) {
 	file := writeSections(t, pgtest.Name(t), "source: "+fromPostgres(source), "snapshot: {mode: initial, parallel: 2, chunk_rows: 300}", stream,
 		"sinks: ["+sinkNamed("copy", creating(intoPostgres(target)))+"]")
 	stop := hustle(t, source, 20*time.Millisecond)
-	step := 40
+	step := 24
 	if wide() {
 		step = 6
 	}

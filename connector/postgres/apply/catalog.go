@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -100,6 +101,7 @@ type reference struct {
 	// For messages, quoted; constraint is empty for the copies that partitions
 	// have of a reference of the whole table.
 	childName, constraint string
+	name                  string // of child and constraint, as an error has them
 	// What happens to the child when the parent is deleted or updated.
 	updateActs, deleteActs, cascades bool
 	columns                          []string // attnums of the parent
@@ -245,7 +247,7 @@ func (c *catalog) loadGraph(ctx context.Context) error {
 	keys := make([]applyplan.ForeignKey, len(fks))
 	for i, row := range fks {
 		ref := reference{child: row[0], parent: row[1], updateActs: row[3] == "true",
-			deleteActs: row[4] == "true", cascades: row[5] == "true", columns: strings.Fields(row[6]), childName: row[7], childColumns: strings.Fields(row[9])}
+			deleteActs: row[4] == "true", cascades: row[5] == "true", columns: strings.Fields(row[6]), childName: row[7], childColumns: strings.Fields(row[9]), name: row[11] + "." + row[10]}
 		if row[8] != "" {
 			ref.constraint = sqltext.Ident(row[8])
 		}
@@ -261,6 +263,17 @@ func (c *catalog) loadGraph(ctx context.Context) error {
 	c.graph = applyplan.NewGraph(keys, alike)
 	c.since = time.Now()
 	return nil
+}
+
+// knowsReference reports whether the reference that refused something was there when
+// the catalog was read. What a copy makes gets its references behind its rows.
+func (c *catalog) knowsReference(err error) bool {
+	var refused *pgconn.PgError
+	if !errors.As(err, &refused) {
+		return true
+	}
+	name := refused.SchemaName + "." + refused.TableName + "." + refused.ConstraintName
+	return slices.ContainsFunc(c.refs, func(r reference) bool { return r.name == name })
 }
 
 // tableQuestions are what has to be known of a table, in the order in which

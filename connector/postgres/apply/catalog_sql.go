@@ -69,7 +69,7 @@ ORDER BY i.indisprimary DESC, i.indexrelid`
 	catalogForeignKeysSQL = `SELECT conrelid::text, confrelid::text, condeferrable::text,
   (confupdtype IN ('c', 'n', 'd'))::text, (confdeltype IN ('c', 'n', 'd'))::text, (confdeltype = 'c')::text,
   array_to_string(confkey, ' '), conrelid::regclass::text, CASE conparentid WHEN 0 THEN conname::text ELSE '' END,
-  array_to_string(conkey, ' ')
+  array_to_string(conkey, ' '), conname::text, (SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = conrelid)
 FROM pg_constraint WHERE contype = 'f'`
 
 	catalogPartsSQL = `SELECT inhrelid::text, inhparent::text FROM pg_inherits`

@@ -248,6 +248,25 @@ func TestSinkTriggersSeeSourceOrder(t *testing.T) {
 	})
 }
 
+// TestSinkReferenceComesLater proves P1 and P9: a reference that the target gets while
+// a session knows the tables without it, as those get that are copied, is kept in the
+// order of what comes then.
+func TestSinkReferenceComesLater(t *testing.T) {
+	onMajors(t, func(t *testing.T, url string) {
+		pgtest.Exec(t, url, `DROP TABLE IF EXISTS kids, folks; CREATE TABLE folks (id int8 PRIMARY KEY, who text); CREATE TABLE kids (id int8 PRIMARY KEY, parent int8)`)
+		folks, kids := describe(t, url, "public", "folks"), describe(t, url, "public", "kids")
+		f := newFeed(t, url)
+		f.bulk(tx(ins(folks, "1", "a"), ins(kids, "1", "1")))
+		pgtest.Exec(t, url, `ALTER TABLE kids ADD CONSTRAINT kids_parent FOREIGN KEY (parent) REFERENCES folks`)
+		f.bulk(tx(ins(kids, "2", "1"), ins(folks, "3", "c"), ins(kids, "3", "3")))
+		wantRows(t, url, `SELECT id, parent FROM kids ORDER BY id`, "1|1\n2|1\n3|3")
+		read := f.w.catalog.since
+		if err := f.bulkErr(t.Context(), tx(ins(kids, "4", "4"))); dial.SQLState(err) != stateForeignKey || f.w.catalog.since != read {
+			t.Errorf("refused by what is known: %v, and the catalog was read at %s and %s", err, read, f.w.catalog.since)
+		}
+	})
+}
+
 // TestSinkGeneratedAndExtraColumns proves that the target's own columns keep what
 // the target says: generated, with defaults, identity.
 func TestSinkGeneratedAndExtraColumns(t *testing.T) {

@@ -169,6 +169,8 @@ func (w *writer) outdated(err error) bool {
 	case stateUndefinedTable, stateUndefinedColumn, stateUndefinedObject, stateUndefinedSchema,
 		stateNotSupported, stateNoStatement, stateNoArbiter, stateInternal:
 		return true
+	case stateForeignKey: // one that came later has to be kept in the order of what is written
+		return !w.catalog.knowsReference(err)
 	}
 	return strings.HasPrefix(dial.SQLState(err), "22") // data exception: a column may have another type by now
 }
