@@ -12,6 +12,11 @@
 // simulated: what they hold durably survives the death of the process, the rest of
 // memory does not.
 //
+// What is not here: copies of rows, changed shapes, orders of people, classes and their
+// windows, logs that assign partitions, and two processes at once beyond what a dead one
+// had sent. The clock of the process only goes forward, by steps from 1 ms to 16 s; that of
+// the source, which is in commit times, jumps by up to an hour both ways.
+//
 // # How it works
 //
 // Every operation of the product on something outside of it waits for the scheduler.
@@ -29,11 +34,20 @@
 //
 // # What is checked
 //
-// After every step and at the end, against the history of the source: P1 (nothing is
-// lost), P2 (nothing doubled where the sink holds the position; elsewhere only what is
-// behind the saved position, once a session), P3 (order), P4 (whole transactions), P7
-// (the source is told of nothing that a crash could lose: confirmed ≤ saved ≤ durable)
-// and P9 (when faults end, everything is delivered within a bounded number of steps).
+// After every step and at the end, against the history of the source:
+//
+//   - P1: nothing is lost. What is not at the sink was left out by the rules or is a dead
+//     letter, and at rest the counters of the engine say so.
+//   - P2: nothing is doubled where the sink holds the position or goes back to a mark;
+//     elsewhere only what is behind the saved position, at the beginning of a session, and
+//     nothing whose key is set or that the sink can read back.
+//   - P3 and P4: one order, behind no dead letter of the same row; whole transactions where
+//     the sink holds the position.
+//   - P5: nothing stops that only met faults.
+//   - P6: what was read and not given back is bounded, is given back once, and is not used
+//     afterwards.
+//   - P7: the source is told of nothing that a crash could lose, confirmed ≤ saved ≤ durable.
+//   - P9: when faults end, everything is delivered within a bounded number of steps.
 //
 // A checker that never failed proves nothing: [Plants] are bugs that the simulated ends
 // can be given, and the tests see each of them found.

@@ -28,6 +28,7 @@ type process struct {
 	// feedback, if not nil, is what a bug has the source told.
 	feedback func(context.Context, entrain.Position)
 
+	source *sourceEnd
 	engine *pipeline.Pipeline // from the source
 	fan    *fanout.Fanout     // nil without a stream
 }
@@ -50,6 +51,7 @@ func (w *world) start() {
 func (p *process) wire() (func(context.Context) error, error) {
 	w := p.w
 	source := &sourceEnd{p: p, saved: func() int { return w.targets[0].saved }}
+	p.source = source
 	if w.shape.stream {
 		return p.wireStream(source)
 	}
@@ -208,6 +210,22 @@ func (w *world) counted() string {
 			return fmt.Sprintf(", captured %d is not applied %d + filtered %d + parked %d + reread %d (P1)",
 				s.Captured, s.Applied, s.Filtered, s.Parked, s.Reread)
 		}
+	}
+	return w.exact()
+}
+
+// exact compares the counters with the history, where one session has delivered all
+// that came behind its beginning.
+func (w *world) exact() string {
+	h, p := w.history, w.proc
+	counts := w.shape.stream || w.targets[0].kind <= kindNothing && w.targets[0].office == nil
+	if !counts || p.source.opened != 1 {
+		return ""
+	}
+	applied, s := len(h.shown)-h.before[p.source.from], p.engine.Status()
+	filtered := len(h.events) - h.ends[p.source.from] - applied
+	if s.Applied != int64(applied) || s.Filtered != int64(filtered) {
+		return fmt.Sprintf(", applied %d of %d and filtered %d of %d (P1)", s.Applied, applied, s.Filtered, filtered)
 	}
 	return ""
 }

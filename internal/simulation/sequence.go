@@ -95,6 +95,8 @@ func (b *backend) Open(ctx context.Context, _ string) (*packed.Sequence, error) 
 // Producers implements [packed.Backend]. It is no operation: those who ask cannot be
 // told apart.
 func (b *backend) Producers(ctx context.Context) ([]string, error) {
+	b.p.w.mu.Lock() // who was woken by a timer has not heard from the scheduler
+	defer b.p.w.mu.Unlock()
 	if !b.p.w.sequence.made {
 		return nil, ctx.Err()
 	}

@@ -26,6 +26,8 @@ type sourceEnd struct {
 	saved  func() int
 	reader *sourceReader // the last one, for a planted bug
 	held   atomic.Int64  // bytes of batches that were read and not given back
+	opened int           // sessions
+	from   int           // transactions before the last one
 }
 
 // Open implements [entrain.Source].
@@ -47,6 +49,7 @@ func (s *sourceEnd) Open(ctx context.Context, from entrain.Position) (entrain.Re
 		// Where a session begins is safe, which a server is told (PostgreSQL: by the
 		// first status).
 		w.source.told = max(w.source.told, n)
+		s.opened, s.from = s.opened+1, n
 		r.tx, r.read, r.acked = n, n, n
 		r.skips = w.cfg.Plant == PlantSkipAfterReconnect && n > 0
 		return nil

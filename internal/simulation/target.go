@@ -214,6 +214,9 @@ func (wr *writer) indices(b *entrain.Batch) ([]int, error) {
 			return nil, err
 		}
 	}
+	if n := len(found); n > 0 && b.Through.IsZero() && b.Events[0].Tx.Version != b.Events[n-1].Tx.Version {
+		wr.p.w.violate("P4", "sink %s gets a part of a transaction together with another one", wr.t.name)
+	}
 	return found, nil
 }
 

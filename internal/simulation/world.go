@@ -121,7 +121,7 @@ func (w *world) observe() {
 		}
 	}
 	w.mu.Unlock()
-	b = fmt.Appendf(b, "| confirmed %d of %d told %d, %d transactions", w.source.confirmed, w.source.told, len(w.history.txs), len(w.targets))
+	b = fmt.Appendf(b, "| confirmed %d, told %d of %d transactions, %d sinks", w.source.confirmed, w.source.told, len(w.history.txs), len(w.targets))
 	for _, t := range w.targets {
 		b = fmt.Appendf(b, ", %d %d", t.next, t.saved)
 	}
