@@ -38,6 +38,7 @@ var folders = map[string]string{
 	"apply":       "connector/postgres/apply",
 	"applyplan":   "connector/postgres/applyplan",
 	"backfill":    "pipeline/backfill",
+	"blockconn":   "connector/postgres/blockconn",
 	"campaign":    "internal/campaign",
 	"capture":     "connector/postgres/capture",
 	"contract":    "contract",

@@ -62,12 +62,17 @@ func (o *output) String() string {
 func (o *output) has(text string) bool { return strings.Contains(o.String(), text) }
 
 // start starts the program with these arguments.
-func start(args ...string) (*process, error) {
+func start(args ...string) (*process, error) { return startUnder(nil, args...) }
+
+// startUnder starts the program by another one, which becomes it: what a signal
+// reaches is the program.
+func startUnder(prefix []string, args ...string) (*process, error) {
 	path, err := binary()
 	if err != nil {
 		return nil, err
 	}
-	return startProgram(path, nil, args...)
+	all := append(append(append([]string(nil), prefix...), path), args...)
+	return startProgram(all[0], nil, all[1:]...)
 }
 
 // startProgram starts a program with these settings besides the environment's.
@@ -88,7 +93,13 @@ func startProgram(path string, env []string, args ...string) (*process, error) {
 // launch starts the program; it is killed when the test ends.
 func launch(t testing.TB, args ...string) *process {
 	t.Helper()
-	p, err := start(args...)
+	return launchUnder(t, nil, args...)
+}
+
+// launchUnder is launch by another program, as [startUnder].
+func launchUnder(t testing.TB, prefix []string, args ...string) *process {
+	t.Helper()
+	p, err := startUnder(prefix, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,12 +200,16 @@ func writePipeline(t testing.TB, name, source, sink string) pipelineFile {
 func writeSections(t testing.TB, name string, lines ...string) pipelineFile {
 	t.Helper()
 	dir := t.TempDir()
+	return writeIn(t, dir, name, append(lines, fmt.Sprintf("state: {dir: %q}", filepath.Join(dir, "state")))...)
+}
+
+// writeIn writes a pipeline file with these lines into a folder.
+func writeIn(t testing.TB, dir, name string, lines ...string) pipelineFile {
+	t.Helper()
 	f := pipelineFile{dir: dir, path: filepath.Join(dir, name+".yaml"), name: name}
-	f.add(t, "name: "+name)
-	for _, line := range lines {
+	for _, line := range append([]string{"name: " + name}, lines...) {
 		f.add(t, line)
 	}
-	f.add(t, fmt.Sprintf("state: {dir: %q}", filepath.Join(dir, "state")))
 	return f
 }
 

@@ -26,7 +26,7 @@ type Case struct {
 
 // Cases are all campaigns, in the order in which they are best run.
 func Cases() []Case {
-	return []Case{
+	all := []Case{
 		{
 			Name: "kill", IDs: []string{"CR-01"}, Minutes: 40, Full: Options{Faults: 1000, Changes: 1_000_000},
 			About: "the program is killed at random while servers crash and sessions are cut",
@@ -57,6 +57,14 @@ func Cases() []Case {
 			About: "the Kafka broker is killed and started again",
 			run:   brokerCampaign,
 		},
+	}
+	return append(append(all, serverCases()...), faultCases()...)
+}
+
+// serverCases are the campaigns of servers that go, of first copies, and of bugs that
+// are planted.
+func serverCases() []Case {
+	return []Case{
 		{
 			Name: "postmaster", IDs: []string{"CR-02"}, Minutes: 25, Full: Options{Faults: 100, Changes: 200_000},
 			About: "source and target server are killed a hundred times each",

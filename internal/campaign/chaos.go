@@ -27,7 +27,13 @@ func newChaos(t testing.TB, r *Trial) *chaos {
 	durable := func() *pgserver.Server {
 		return pgtest.StartConfig(t, pgserver.Config{Install: pgtest.Install(t, r.Major), Durable: true})
 	}
-	c := &chaos{t: t, trial: r, rng: rand.New(rand.NewPCG(r.Seed, 0)), source: durable(), target: durable()}
+	return chaosOn(t, r, durable(), durable())
+}
+
+// chaosOn is newChaos on servers that are there.
+func chaosOn(t testing.TB, r *Trial, source, target *pgserver.Server) *chaos {
+	t.Helper()
+	c := &chaos{t: t, trial: r, rng: rand.New(rand.NewPCG(r.Seed, 0)), source: source, target: target}
 	c.site = newSite(t, c.source, c.target)
 	return c
 }

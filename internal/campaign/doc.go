@@ -3,7 +3,8 @@
 // [Report] of each; the tests here run the same ones in small.
 //
 // A campaign is a load at the source (package-level type load), faults from
-// outside (signals to the binary, killed servers, cut sessions) and checkers
+// outside (signals to the binary, killed servers, cut sessions, bad networks, full
+// disks, failing system calls, clocks that jump) and checkers
 // that trust none of entrain's code: a second slot with test_decoding, hash
 // chains computed in SQL, a ledger whose total never changes, and a target
 // that counts each change without a unique key. Every checker is shown to

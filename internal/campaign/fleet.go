@@ -26,6 +26,7 @@ type fleet struct {
 	site       site
 	broker     string
 	partitions int
+	via        func(url string) string // how processes reach a server, if not directly
 	captures   []*supervisor
 	workers    []*supervisor
 }
@@ -47,10 +48,14 @@ func (f *fleet) topic() string { return "entrain." + f.site.name + ".changes" }
 // file is the pipeline's on one more machine.
 func (f *fleet) file(more ...string) pipelineFile {
 	f.t.Helper()
-	sink := strings.Replace(intoPostgres(f.site.target), "{", "{name: out, create_tables: true, ", 1)
+	via := f.via
+	if via == nil {
+		via = func(url string) string { return url }
+	}
+	sink := strings.Replace(intoPostgres(via(f.site.target)), "{", "{name: out, create_tables: true, ", 1)
 	lines := []string{
-		"source: " + fromPostgres(f.site.source),
-		fmt.Sprintf("stream: {type: kafka, brokers: [%q], partitions: %d, session_timeout: %s}", f.broker, f.partitions, sessionTimeout),
+		"source: " + fromPostgres(via(f.site.source)),
+		fmt.Sprintf("stream: {type: kafka, brokers: [%q], partitions: %d, session_timeout: %s}", via(f.broker), f.partitions, sessionTimeout),
 		"sinks: [" + sink + "]",
 	}
 	return writeSections(f.t, f.site.name, append(lines, more...)...)

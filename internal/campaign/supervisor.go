@@ -17,7 +17,9 @@ type supervisor struct {
 	file pipelineFile
 	verb string // the command that runs
 	may  string // a stop with which it may end by itself; empty: none
-	wg   sync.WaitGroup
+	// under, if set, says before each start by what the program is started, as startUnder.
+	under func() []string
+	wg    sync.WaitGroup
 
 	mu       sync.Mutex
 	current  *process
@@ -56,7 +58,11 @@ func superviseAs(t testing.TB, s *supervisor) *supervisor {
 
 func (s *supervisor) loop(t testing.TB) {
 	for {
-		p, err := start(s.verb, s.file.path)
+		var prefix []string
+		if s.under != nil {
+			prefix = s.under()
+		}
+		p, err := startUnder(prefix, s.verb, s.file.path)
 		if err != nil {
 			t.Error(err)
 			return

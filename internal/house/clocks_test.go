@@ -11,7 +11,7 @@ const clocksFile = "docs/clocks.md"
 
 // toolFolders are packages that only tests, the demo and measurements use.
 var toolFolders = []string{"bench", "campaign", "internal/campaign", "internal/pgserver", "internal/kafkaserver", "internal/redisserver",
-	"internal/registryserver", "internal/throwaway", "internal/demo", "internal/debezium", "internal/house"}
+	"internal/registryserver", "internal/natsserver", "internal/throwaway", "internal/demo", "internal/debezium", "internal/house", "internal/simulation"}
 
 // unlistedClocks finds packages that ask what time it is and are not in the list of
 // docs/clocks.md, and lines of the list for packages that do not ask: whether a

@@ -1,0 +1,71 @@
+package campaign
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
+)
+
+// hurried sets the servers' wal_sender_timeout to [serverPatience].
+func (a *arena) hurried() {
+	a.t.Helper()
+	pgtest.Exec(a.t, a.source.URL("postgres"), fmt.Sprintf("ALTER SYSTEM SET wal_sender_timeout = '%ds'", int(serverPatience.Seconds())), "SELECT pg_reload_conf()")
+}
+
+// lossCampaign: packets between the program and its servers get lost by chance, up to
+// all of them. Nothing is lost, doubled, reordered or torn (P1 to P4), and it goes on
+// when they come through again (P9).
+func lossCampaign(t testing.TB, r *Trial) {
+	w := newCable(t)
+	a := newArena(t, r, plan{topology: single, doors: w.host, inside: w.inside})
+	a.hurried()
+	for i := 0; i < r.Faults && !t.Failed(); i++ {
+		wait(t.Context(), a.between(200*time.Millisecond, time.Second))
+		part, long := 20+a.rng.IntN(600), a.between(time.Second, 4*time.Second)
+		if i%5 == 4 {
+			part, long = allLost, a.between(time.Second, serverPatience*3/2)
+		}
+		if err := w.lose(part); err != nil {
+			t.Fatal(err)
+		}
+		wait(t.Context(), long)
+		if err := w.lose(0); err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case part == allLost:
+			r.happened("all packets lost")
+		case part >= 200:
+			r.happened("of five packets one or more lost")
+		default:
+			r.happened("of five packets fewer than one lost")
+		}
+	}
+	a.finish()
+}
+
+// diskCampaign: the disks of the state, of the embedded stream and of a file are full
+// again and again, and now and then the program is killed meanwhile. Nothing is lost or
+// doubled (P1, P2), also in the file, and it goes on when there is room (P9).
+func diskCampaign(t testing.TB, r *Trial) {
+	d := newDisks(t)
+	a := newArena(t, r, plan{topology: fanned, inside: d.inside, folder: d.folder, seen: d.seen(),
+		load: &load{writes: 2, pace: 30 * time.Millisecond, bulk: 4 * time.Second, rows: 2000}})
+	for i := 0; i < r.Faults && !t.Failed(); i++ {
+		wait(t.Context(), a.between(200*time.Millisecond, 1500*time.Millisecond))
+		name := diskNames[i%len(diskNames)]
+		long := a.between(500*time.Millisecond, 3*time.Second)
+		d.shrink(a, name)
+		wait(t.Context(), long/2)
+		if i%5 == 4 {
+			a.programs[0].kill(t)
+			r.happened("SIGKILL of the program without room")
+		}
+		wait(t.Context(), long/2)
+		d.grow(a, name)
+		r.happened("no room for the " + name)
+	}
+	a.finish()
+}

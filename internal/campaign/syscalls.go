@@ -1,0 +1,156 @@
+package campaign
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
+)
+
+// tracer starts the program by strace, which makes some of its system calls fail or
+// kills it at one of them: where a write or a sync is to be, not somewhere near it.
+type tracer struct {
+	logs string // folder of what strace says
+
+	mu   sync.Mutex
+	rng  *rand.Rand
+	a    *arena // nil: nothing is traced
+	turn int
+	now  string // what is done to the current process
+}
+
+// harms are what is done to a process, in turn. K is the first call that it is done to,
+// M how many calls lie between; both count the calls of a thread.
+var harms = []struct {
+	kind, inject string
+	within       int // K is below
+}{
+	{"SIGKILL at a sync", "fsync,fdatasync:signal=9:when=K", 60},
+	{"a sync fails (EIO)", "fsync,fdatasync:error=EIO:when=K+M", 60},
+	{"SIGKILL at a write", "write,pwrite64,writev,pwritev:signal=9:when=K", 600},
+	{"a write to files fails (ENOSPC)", "write,pwrite64,writev,pwritev:error=ENOSPC:when=K+M", 100},
+	{"SIGKILL where a file is named, cut or removed", "renameat,rename,ftruncate,truncate,unlink,unlinkat:signal=9:when=K", 6},
+	{"a write to files fails (EIO)", "write,pwrite64,writev,pwritev:error=EIO:when=K+M", 100},
+}
+
+// begin has the next processes traced, end no more of them.
+func (x *tracer) begin(a *arena) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.a = a
+}
+
+func (x *tracer) end() { x.begin(nil) }
+
+// written are the files whose writes fail: what fails may not be a socket, or what the
+// Go runtime wakes itself up by.
+func (a *arena) written() []string {
+	state := filepath.Join(a.folder, "state", a.site.name)
+	all := []string{filepath.Join(a.folder, "lines", "lines.jsonl"), filepath.Join(state, "state.db")}
+	states, _ := filepath.Glob(filepath.Join(state, "sinks", "*", "*", "state.db"))
+	more, _ := filepath.Glob(filepath.Join(state, "sinks", "*", "state.db"))
+	all = append(append(all, states...), more...)
+	folders, _ := filepath.Glob(filepath.Join(a.folder, "stream", "jetstream", "*", "streams", "*", "msgs"))
+	for _, dir := range folders {
+		last := 0
+		blocks, _ := filepath.Glob(filepath.Join(dir, "*.blk"))
+		for _, path := range blocks {
+			n := 0
+			_, _ = fmt.Sscanf(filepath.Base(path), "%d.blk", &n)
+			last = max(last, n)
+		}
+		for n := max(1, last-5); n < last+20; n++ {
+			all = append(all, filepath.Join(dir, fmt.Sprintf("%d.blk", n)))
+		}
+	}
+	return all
+}
+
+// under is the supervisor's.
+func (x *tracer) under() []string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.a == nil {
+		return nil
+	}
+	h := harms[x.turn%len(harms)]
+	x.turn++
+	x.now = h.kind
+	first := 2 + x.rng.IntN(h.within)
+	calls, how, _ := strings.Cut(h.inject, ":")
+	how = strings.NewReplacer("K", fmt.Sprint(first), "M", fmt.Sprint(10+x.rng.IntN(60))).Replace(how)
+	args := []string{"strace", "-D", "-f", "-qq", "-o", x.log(x.turn), "-e", "trace=" + calls, "-e", "inject=" + calls + ":" + how}
+	if strings.Contains(h.kind, "to files") {
+		for _, path := range x.a.written() {
+			args = append(args, "-P", path)
+		}
+	}
+	return args
+}
+
+func (x *tracer) log(turn int) string { return filepath.Join(x.logs, fmt.Sprintf("strace.%d", turn)) }
+
+// current is the turn of the process that was started last, and what is done to it.
+func (x *tracer) current() (turn int, kind string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.turn, x.now
+}
+
+// failed is how many calls were made to fail in a turn.
+func (x *tracer) failed(turn int) int {
+	text, err := os.ReadFile(x.log(turn))
+	if err != nil {
+		return 0
+	}
+	return strings.Count(string(text), "(INJECTED)")
+}
+
+// syncCampaign: the program is killed at the writes and syncs of its state, its stream
+// and its file, or they fail; nothing is lost or doubled (P1, P2) anywhere.
+func syncCampaign(t testing.TB, r *Trial) {
+	need(t, "strace")
+	if _, err := tool("", "strace", "-D", "-f", "-qq", "-e", "trace=fsync", "true"); err != nil {
+		t.Skipf("the right to trace processes is missing: %v", err)
+	}
+	x := &tracer{logs: t.TempDir(), rng: rand.New(rand.NewPCG(r.Seed, 1))}
+	a := newArena(t, r, plan{topology: fanned, under: x.under, load: &load{writes: 2, pace: 30 * time.Millisecond, bulk: 4 * time.Second, rows: 2000}})
+	s := a.programs[0]
+	x.begin(a)
+	s.kill(t) // the next one is traced
+	for done := 0; done < r.Faults && !t.Failed(); {
+		done += x.life(t, s, a.between(time.Second, 6*time.Second))
+	}
+	x.end()
+	s.kill(t)
+	a.finish()
+}
+
+// life is that of one process, which ends by a harm or by SIGKILL. It returns how many
+// faults were done to it besides.
+func (x *tracer) life(t testing.TB, s *supervisor, long time.Duration) int {
+	before, p := s.started(), s.process()
+	turn, kind := x.current()
+	for end := time.Now().Add(long); time.Now().Before(end) && p.running(); {
+		wait(t.Context(), 50*time.Millisecond)
+	}
+	n := x.failed(turn)
+	if n == 0 && !p.running() && p.code() == exitKilled {
+		n = 1
+	}
+	for range n {
+		x.a.trial.happened(kind)
+	}
+	if p.running() && s.started() == before {
+		s.kill(t)
+		x.a.trial.happened("SIGKILL of the program")
+	}
+	pgtest.Eventually(t, patience, "the program is started again", func() bool { return s.started() > before })
+	return n
+}
