@@ -103,16 +103,19 @@ func TestEveryFailpoint(t *testing.T) {
 	for _, point := range points {
 		for visit := range 6 {
 			t.Run(fmt.Sprintf("%s/%d", point, visit), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) { failAt(t, point, visit) })
+				synctest.Test(t, func(t *testing.T) { failAt(t, point, visit, 0) })
+			})
+			t.Run(fmt.Sprintf("%s/%d/gathered", point, visit), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { failAt(t, point, visit, 5*time.Millisecond) })
 			})
 		}
 	}
 }
 
-func failAt(t *testing.T, point pipeline.Point, visit int) {
+func failAt(t *testing.T, point pipeline.Point, visit int, gathers time.Duration) {
 	src := entraintest.NewMemorySource(entraintest.MemorySourceConfig{Bounded: true, BatchEvents: 2})
 	want := history(src, 12)
-	sink := entraintest.NewMemorySink(entraintest.MemorySinkConfig{Keeps: entraintest.KeepsPosition})
+	sink := entraintest.NewMemorySink(entraintest.MemorySinkConfig{Keeps: entraintest.KeepsPosition, Gathers: gathers})
 	visits, failed := 0, false
 	p, err := run(t, pipeline.Options{Source: src, Sink: sink, BatchBytes: 1,
 		Failpoint: func(at pipeline.Point) error {
