@@ -22,31 +22,25 @@ const (
 )
 
 // Gather implements [entrain.Gatherer]: records are sent at once, and a transaction is
-// ended some milliseconds after the last one. Its end costs the brokers a dozen records
-// of their own, and each producer a stretch in which nothing can be written.
+// ended some milliseconds after the last one. Its end costs the brokers several
+// records of their own, and each producer a stretch in which nothing can be written.
 func (w *exactWriter) Gather() time.Duration { return gathering }
-
-// marks follows the marks of a writer's last transaction. The zero value has none.
-type marks struct {
-	ended time.Time // when the brokers answered to its end
-	mute  bool      // the brokers do not tell: not asked again in this session
-}
 
 // commit ends the open transaction, with all that was written.
 func (w *writer) commit(ctx context.Context) error {
 	err := bounded(ctx, 2*patience, func(ctx context.Context) error { return w.client.EndTransaction(ctx, kgo.TryCommit) })
 	if err == nil {
-		w.open, w.marks.ended = false, time.Now()
+		w.open, w.committed = false, time.Now()
 	}
 	return err
 }
 
 // marked returns when the last transaction is marked, or when it is better not to
-// wait for that. Errors are none: what comes next meets them.
+// wait for that. Errors are none: what comes next meets them, and brokers before 3.0
+// cannot tell.
 func (w *writer) marked(ctx context.Context) {
-	m := &w.marks
-	late := m.ended.Add(marksLate)
-	if m.mute || !time.Now().Before(late) {
+	late := w.committed.Add(marksLate)
+	if !time.Now().Before(late) {
 		return
 	}
 	ctx, cancel := context.WithDeadline(ctx, late)
@@ -54,15 +48,8 @@ func (w *writer) marked(ctx context.Context) {
 	for {
 		all, err := w.admin.DescribeTransactions(ctx, w.transactionalID)
 		now, there := all[w.transactionalID]
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil || !there || now.Err != nil: // brokers before 3.0
-			m.mute = true
-			return
-		case now.State != "PrepareCommit" && now.State != "PrepareAbort":
-			return
-		case pause(ctx, marksEvery) != nil:
+		marking := now.State == "PrepareCommit" || now.State == "PrepareAbort"
+		if err != nil || !there || now.Err != nil || !marking || pause(ctx, marksEvery) != nil {
 			return
 		}
 	}

@@ -46,14 +46,15 @@ type writer struct {
 	// stop is the context of what Close does.
 	stop context.Context
 
-	open    bool      // a transaction was begun and not ended
-	marks   marks     // of the one before
-	begun   time.Time // when
-	now     time.Time // of the batch at hand, for its records
-	settled time.Time // when all that was accepted was durable last
-	through entrain.Position
-	over    error // why the session takes no more
-	records atomic.Int64
+	open  bool      // a transaction was begun and not ended
+	begun time.Time // when
+	// committed is when the brokers answered to the end of the one before.
+	committed time.Time
+	now       time.Time // of the batch at hand, for its records
+	settled   time.Time // when all that was accepted was durable last
+	through   entrain.Position
+	over      error // why the session takes no more
+	records   atomic.Int64
 	// ended: a Write was given up before it had its turn. Unlike what is above, this
 	// is for any goroutine.
 	ended atomic.Bool
