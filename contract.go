@@ -104,6 +104,17 @@ type Sifter interface {
 	Try(ctx context.Context, b *Batch) error
 }
 
+// Gatherer is a Writer that is better off if it makes several writes durable at once,
+// and whose readers may see what is not durable yet. The engine hands it whole
+// transactions in batches without a Through, and acknowledges them when a later Write
+// with the Through of the last made them durable: Gather after the last one that had
+// it, at the latest, and before a transaction that comes in parts.
+type Gatherer interface {
+	// Gather is how long to wait, from when something was made durable to when the next
+	// is; what comes later than that after it is made durable at once. It may change.
+	Gather() time.Duration
+}
+
 // Marker is a Writer whose durable state can be told in a few bytes, which the
 // engine stores with the position (a file: its size).
 type Marker interface {

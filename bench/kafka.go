@@ -44,9 +44,11 @@ func kafka(ctx context.Context, h *harness) error {
 // withKafka starts what the works with Kafka share, does the work and removes
 // it.
 func withKafka(ctx context.Context, h *harness, work func(*kafkaWork) error) (err error) {
-	install, err := obtainDebezium(ctx, h)
-	if err != nil {
-		return err
+	var install debeziumInstall
+	if !h.opt.own {
+		if install, err = obtainDebezium(ctx, h); err != nil {
+			return err
+		}
 	}
 	source, err := h.server(ctx, map[string]string{"track_commit_timestamp": "on"})
 	if err != nil {
@@ -83,7 +85,10 @@ func (k *kafkaWork) stream(ctx context.Context, l load, unit string, want limits
 		return err
 	}
 	decode := decodeWork{load: l, peer: peer}.entrain(k.h, p, entrainSource{url: k.source.URL(p.db)})
-	decode.name = "entrain to /dev/null"
+	decode.name = devNull
+	if k.h.opt.own {
+		return k.floor(ctx, name, k.ours(p), decode)
+	}
 	samples, err := alternate(ctx, k.h, k.h.opt.runs, k.peer(p, tunedPeer), k.ours(p), decode)
 	if err != nil {
 		return err
@@ -95,11 +100,26 @@ func (k *kafkaWork) stream(ctx context.Context, l load, unit string, want limits
 	err = errors.Join(
 		k.h.add(compare(pairing{name, tunedPeer}, samples[1], samples[0], want)),
 		k.h.add(compare(pairing{name + ", defaults", defaultPeer}, samples[1], slow[0], limits{rate: 9})),
-		k.h.add(compare(pairing{name, "entrain to /dev/null"}, samples[1], samples[2], limits{rate: 0.75})))
+		k.h.add(compare(pairing{name, devNull}, samples[1], samples[2], nullLimits)))
 	if err != nil || l.db != "one_transaction" {
 		return err
 	}
 	return k.snapshot(ctx, p)
+}
+
+// devNull is our own decoding of the same log.
+const devNull = "entrain to /dev/null"
+
+// nullLimits is what is to be reached beside it.
+var nullLimits = limits{rate: 0.75}
+
+// floor measures a load without the peer.
+func (k *kafkaWork) floor(ctx context.Context, name string, ours, decode contender) error {
+	samples, err := alternate(ctx, k.h, k.h.opt.runs, ours, decode)
+	if err != nil {
+		return err
+	}
+	return k.h.add(compare(pairing{name, devNull}, samples[0], samples[1], nullLimits))
 }
 
 // settings of the peer for a slot, by its name as a contender.

@@ -30,20 +30,27 @@ func (k *kafkaWork) latency(ctx context.Context) error {
 	defer observer.close(ctx)
 	var theirs, mine, committed spread
 	k.h.say("latency to a consumer: %d one-row transactions a second for %d s", liveRate, k.h.opt.seconds)
-	_, err = alternate(ctx, k.h, k.h.opt.runs,
-		contender{tunedPeer + " (p50)", func(ctx context.Context) (sample, error) {
+	contenders := []contender{
+		{"entrain (p50)", func(ctx context.Context) (sample, error) {
+			got, err := k.live(ctx, l, k.followOurs)
+			committed.add(k.h, got.used, got.committed)
+			return mine.add(k.h, got.used, got.seen), err
+		}},
+		{tunedPeer + " (p50)", func(ctx context.Context) (sample, error) {
 			got, err := k.live(ctx, l, func(ctx context.Context, slot, prefix string) (running, error) {
 				return k.followPeer(ctx, observer, slot, prefix)
 			})
 			return theirs.add(k.h, got.used, got.seen), err
 		}},
-		contender{"entrain (p50)", func(ctx context.Context) (sample, error) {
-			got, err := k.live(ctx, l, k.followOurs)
-			committed.add(k.h, got.used, got.committed)
-			return mine.add(k.h, got.used, got.seen), err
-		}})
-	if err != nil {
+	}
+	if k.h.opt.own {
+		contenders = contenders[:1]
+	}
+	if _, err = alternate(ctx, k.h, k.h.opt.runs, contenders...); err != nil {
 		return err
+	}
+	if k.h.opt.own {
+		return k.h.add(compare(pairing{"latency p50 to a consumer, 1000 transactions a second", "read_committed"}, mine.p50, committed.p50, limits{}))
 	}
 	const work = "latency %s to a consumer, 1000 transactions a second"
 	return errors.Join(

@@ -1,6 +1,6 @@
 // Command bench measures entrain against its real peers, on servers of its own:
 //
-//	go run ./bench decode|apply|side|gate|letters|checked|latency|snapshot|kafka|relay|fanout|all [--rows N] [--seconds N] [--runs N] [--flat] [-o table|json]
+//	go run ./bench decode|apply|side|gate|letters|checked|latency|snapshot|kafka|relay|fanout|all [--rows N] [--seconds N] [--runs N] [--flat] [--own] [-o table|json]
 //
 // decode reads the same log again and again, by turns with pg_recvlogical and
 // with `entrain run` into native JSON; apply feeds a second server by turns by
@@ -13,7 +13,7 @@
 // times; snapshot copies existing rows beside psql, pg_dump with pg_restore, and
 // a native subscription, or with --flat says what a row costs in a table of twenty
 // times as many and what thousands of tables do; kafka feeds a broker by turns by Debezium Server and by
-// entrain; relay goes through the broker into a table; fanout feeds three targets
+// entrain, or with --own by entrain alone; relay goes through the broker into a table; fanout feeds three targets
 // from one source. Every figure is a median over runs that alternate in one go; only the
 // thresholds are written down here. Standard output is the result, standard
 // error says what goes on. It exits with 4 if a threshold is missed.
@@ -47,6 +47,7 @@ type options struct {
 	runs    int
 	output  string // "table" or "json"
 	flat    bool   // snapshot: what grows with rows and tables
+	own     bool   // kafka: entrain only
 }
 
 const (
@@ -73,7 +74,7 @@ var works = []struct {
 	{"fanout", fanout},
 }
 
-var errUsage = errors.New("usage: bench decode|apply|side|gate|letters|checked|latency|snapshot|kafka|relay|fanout|all [--rows N] [--seconds N] [--runs N] [--flat] [-o table|json]")
+var errUsage = errors.New("usage: bench decode|apply|side|gate|letters|checked|latency|snapshot|kafka|relay|fanout|all [--rows N] [--seconds N] [--runs N] [--flat] [--own] [-o table|json]")
 
 const (
 	exitFailed = 1
@@ -161,6 +162,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.IntVar(&opt.seconds, "seconds", defaultSeconds, "how long the latency load runs")
 	flags.IntVar(&opt.runs, "runs", defaultRuns, "runs of each contender; the figures are medians")
 	flags.BoolVar(&opt.flat, "flat", false, "snapshot: whether --rows and twenty times as many cost the same each, and 5,000 tables")
+	flags.BoolVar(&opt.own, "own", false, "kafka: entrain alone, without the peer, which takes most of the time")
 	flags.StringVar(&opt.output, "o", "table", "table, or json: one object a line")
 	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
 		flags.Usage()

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/entrainsync/entrain"
 )
@@ -28,6 +29,9 @@ const (
 type MemorySinkConfig struct {
 	// Keeps decides which optional interface the writers have.
 	Keeps Keeps
+	// Gathers, if not 0, makes an [entrain.Gatherer] of the writers of a sink that
+	// keeps the position.
+	Gathers time.Duration
 	// BeforeOpen is called first in Open; its error is returned.
 	BeforeOpen func(ctx context.Context) error
 	// BeforeWrite is called before a batch is applied. Its error is returned
@@ -123,7 +127,11 @@ func (s *MemorySink) Open(ctx context.Context) (entrain.Writer, error) {
 	w := &memoryWriter{sink: s}
 	switch s.cfg.Keeps {
 	case KeepsPosition:
-		return &positionWriter{w}, nil
+		p := &positionWriter{w}
+		if s.cfg.Gathers != 0 {
+			return &gatherWriter{p}, nil
+		}
+		return p, nil
 	case KeepsMark:
 		s.takeOver(w)
 		return &markWriter{w}, nil
@@ -331,6 +339,11 @@ func (w *memoryWriter) Close() error {
 }
 
 type positionWriter struct{ *memoryWriter }
+
+type gatherWriter struct{ *positionWriter }
+
+// Gather implements [entrain.Gatherer].
+func (w *gatherWriter) Gather() time.Duration { return w.sink.cfg.Gathers }
 
 // Position takes the sink over for this session. See [entrain.Positioner].
 func (w *positionWriter) Position(ctx context.Context) (entrain.Position, error) {

@@ -17,6 +17,15 @@ type ask struct {
 	done chan error // of one
 }
 
+// answer does what was asked, once everything before is durable.
+func (s *session) answer(work context.Context, a ask) error {
+	if err := s.endGathered(work); err != nil {
+		a.done <- err
+		return err
+	}
+	return a.answer(work, s)
+}
+
 // answer does what was asked. That the sink refuses it ends the session, but not the
 // pipeline.
 func (a ask) answer(ctx context.Context, s *session) error {

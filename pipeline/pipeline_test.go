@@ -103,7 +103,10 @@ func TestEveryFailpoint(t *testing.T) {
 	for _, point := range points {
 		for visit := range 6 {
 			t.Run(fmt.Sprintf("%s/%d", point, visit), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) { failAt(t, point, visit, entrain.Retryable(errors.New("injected"))) })
+				synctest.Test(t, func(t *testing.T) { failAt(t, point, visit, fault{err: errInjected}) })
+			})
+			t.Run(fmt.Sprintf("%s/%d/gathered", point, visit), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { failAt(t, point, visit, fault{errInjected, 5 * time.Millisecond}) })
 			})
 		}
 	}
@@ -116,7 +119,7 @@ func TestReturnEarly(t *testing.T) {
 		for visit := range 5 { // the last batch has none behind it
 			t.Run(fmt.Sprintf("%s/%d", point, visit), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					if st := failAt(t, point, visit, pipeline.ErrReturn); st.Reread != 0 {
+					if st := failAt(t, point, visit, fault{err: pipeline.ErrReturn}); st.Reread != 0 {
 						t.Errorf("%d events were read again", st.Reread)
 					}
 				})
@@ -139,11 +142,19 @@ func TestReturnEarly(t *testing.T) {
 	})
 }
 
-func failAt(t *testing.T, point pipeline.Point, visit int, injected error) pipeline.Status {
+var errInjected = entrain.Retryable(errors.New("injected"))
+
+// fault is what happens at a point, to a sink that gathers so long.
+type fault struct {
+	err     error
+	gathers time.Duration
+}
+
+func failAt(t *testing.T, point pipeline.Point, visit int, f fault) pipeline.Status {
 	t.Helper()
 	src := entraintest.NewMemorySource(entraintest.MemorySourceConfig{Bounded: true, BatchEvents: 2})
 	want := history(src, 12)
-	sink := entraintest.NewMemorySink(entraintest.MemorySinkConfig{Keeps: entraintest.KeepsPosition})
+	sink := entraintest.NewMemorySink(entraintest.MemorySinkConfig{Keeps: entraintest.KeepsPosition, Gathers: f.gathers})
 	visits, failed := 0, false
 	p, err := run(t, pipeline.Options{Source: src, Sink: sink, BatchBytes: 1,
 		Failpoint: func(at pipeline.Point) error {
@@ -153,7 +164,7 @@ func failAt(t *testing.T, point pipeline.Point, visit int, injected error) pipel
 			visits++
 			if visits == visit+1 {
 				failed = true
-				return injected
+				return f.err
 			}
 			return nil
 		}})

@@ -30,6 +30,7 @@ type session struct {
 	fed    tracker          // guarded by p.mu
 
 	within     bool             // a transaction is written, but for its end
+	gathered   gathering        // what the sink makes durable later
 	wary       wary             // of events that the sink refuses
 	remembered bool             // the store knows that the sink has a position
 	owed       entrain.Position // durable, but not yet saved and confirmed; zero if none
@@ -87,6 +88,7 @@ func (p *Pipeline) session(ctx context.Context, delays *backoff) error {
 		p: p, reader: reader, writer: writer, delays: delays, queue: newQueue(p.opt.BufferBytes), shapes: p.watchShapes(),
 	}
 	s.fed.at = from
+	s.gathered.writer, _ = writer.(entrain.Gatherer)
 	if err := p.foretell(ctx, writer); err != nil {
 		return err
 	}
@@ -278,7 +280,7 @@ func (s *session) write(work context.Context) error {
 		what, a := s.queue.wait(work, s.saveTimer(), s.asks())
 		switch what {
 		case asked:
-			if err := a.answer(work, s); err != nil {
+			if err := s.answer(work, a); err != nil {
 				return err
 			}
 		case arrived:
@@ -286,24 +288,28 @@ func (s *session) write(work context.Context) error {
 				return err
 			}
 		case expired:
-			if err := s.settle(work); err != nil {
+			if err := s.settleAll(work); err != nil {
 				return err
 			}
 		case ended:
 			if err := context.Cause(work); err != nil {
 				return err
 			}
-			return s.settle(work)
+			return s.settleAll(work)
 		}
 	}
 }
 
-// saveTimer fires when an owed position is to be saved; nil if none is owed.
+// saveTimer fires when an owed position is to be saved, or what was gathered is to be
+// made durable; nil if there is neither.
 func (s *session) saveTimer() <-chan time.Time {
-	if s.owed.IsZero() {
-		return nil
+	switch {
+	case !s.gathered.through.IsZero():
+		return time.After(time.Until(s.gathered.due()))
+	case !s.owed.IsZero():
+		return time.After(time.Until(s.saved.Add(saveEvery)))
 	}
-	return time.After(time.Until(s.saved.Add(saveEvery)))
+	return nil
 }
 
 // deliverQueued delivers what belongs in one write and frees it.
@@ -316,7 +322,7 @@ func (s *session) deliverQueued(work context.Context) error {
 	if len(s.parts) == 0 { // the queue was closed meanwhile: the end of what was there will not come
 		return nil
 	}
-	err := s.deliver(work, s.merge())
+	err := s.deliverMerged(work, s.merge())
 	for _, b := range s.parts {
 		free(b)
 	}
@@ -363,6 +369,7 @@ func (s *session) deliver(work context.Context, b *entrain.Batch) error {
 // durable is what follows once the sink has everything durably up to the end of a
 // batch.
 func (s *session) durable(work context.Context, b *entrain.Batch) error {
+	s.gathered.through, s.gathered.ended = entrain.Position{}, time.Now()
 	s.p.reached()
 	s.p.letters.durable()
 	forgotten := s.p.seen.durable(work)

@@ -64,7 +64,7 @@ func (s *session) hand(work context.Context, b *entrain.Batch) (outs, error) {
 // that only change rows.
 func (s *session) sifter(b *entrain.Batch) entrain.Sifter {
 	sifter, ok := s.writer.(entrain.Sifter)
-	if !ok || s.p.letters.opt == nil || s.within || b.Through.IsZero() || len(b.Events) == 0 {
+	if !ok || s.p.letters.opt == nil || s.within || !s.gathered.through.IsZero() || b.Through.IsZero() || len(b.Events) == 0 {
 		return nil
 	}
 	if slices.ContainsFunc(b.Events, func(e entrain.Event) bool {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/entrainsync/entrain"
 )
 
@@ -120,7 +118,7 @@ func (w *writer) writeDefinition(ctx context.Context, t entrain.ChunkTable) erro
 		Op: entrain.OpSchema, Table: t.Table, Schema: &entrain.SchemaChange{Make: d},
 		Ordinal: entrain.SchemaOrdinal(w.defined, 0), Tx: &entrain.Transaction{Stream: of, Version: w.version},
 	}
-	err := w.begin()
+	err := w.begin(ctx)
 	if err == nil {
 		err = w.form.event(ctx, &e)
 	}
@@ -132,11 +130,10 @@ func (w *writer) writeDefinition(ctx context.Context, t entrain.ChunkTable) erro
 	}
 	if err == nil {
 		w.pool.flushed()
-		err = bounded(ctx, 2*patience, func(ctx context.Context) error { return w.client.EndTransaction(ctx, kgo.TryCommit) })
+		err = w.commit(ctx)
 	}
 	if err != nil {
 		return w.explain(err)
 	}
-	w.open = false
 	return nil
 }

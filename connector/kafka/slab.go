@@ -11,9 +11,12 @@ const (
 	// slabRecords is how many records a slab has; slabs of them bound what is
 	// under way at once (P6).
 	slabRecords = 2048
-	slabs       = 16
+	slabs       = 8
 	// slabBytes is when a slab is full; one event may be larger than that.
 	slabBytes = 1 << 20
+	// slabRoom is for the event that fills a slab: a buffer that grows leaves its
+	// older self to the records in it, and so takes twice the memory.
+	slabRoom = 64 << 10
 	// eventRecords is the most records that are made of one event at once.
 	eventRecords = 4
 	// headersEach is how many headers a record has, as a rule.
@@ -107,6 +110,7 @@ func (p *slabPool) prepare(s *slab) {
 	if s.records == nil {
 		s.records = make([]kgo.Record, slabRecords)
 		s.headers = make([]kgo.RecordHeader, 0, slabRecords*headersEach)
+		s.buf = make([]byte, 0, slabBytes+slabRoom)
 		s.done = func(r *kgo.Record, err error) {
 			if err != nil {
 				p.failed(s, r, err)

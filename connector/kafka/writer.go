@@ -46,13 +46,15 @@ type writer struct {
 	// stop is the context of what Close does.
 	stop context.Context
 
-	open    bool      // a transaction was begun and not ended
-	begun   time.Time // when
-	now     time.Time // of the batch at hand, for its records
-	settled time.Time // when all that was accepted was durable last
-	through entrain.Position
-	over    error // why the session takes no more
-	records atomic.Int64
+	open  bool      // a transaction was begun and not ended
+	begun time.Time // when
+	// committed is when the brokers answered to the end of the one before.
+	committed time.Time
+	now       time.Time // of the batch at hand, for its records
+	settled   time.Time // when all that was accepted was durable last
+	through   entrain.Position
+	over      error // why the session takes no more
+	records   atomic.Int64
 	// ended: a Write was given up before it had its turn. Unlike what is above, this
 	// is for any goroutine.
 	ended atomic.Bool
@@ -98,7 +100,7 @@ func (w *writer) write(ctx context.Context, b *entrain.Batch) error {
 	if w.exactly && w.own == nil {
 		return errors.New("write to kafka: the position was not taken over")
 	}
-	err := w.begin()
+	err := w.begin(ctx)
 	for i := 0; i < len(b.Events) && err == nil; i++ {
 		if err = w.form.event(ctx, &b.Events[i]); err != nil {
 			err = w.named(&b.Events[i], err)
@@ -139,10 +141,11 @@ func tableName(e *entrain.Event) string {
 }
 
 // begin opens a transaction unless one is open.
-func (w *writer) begin() error {
+func (w *writer) begin(ctx context.Context) error {
 	if !w.exactly || w.open {
 		return nil
 	}
+	w.marked(ctx)
 	if err := w.client.BeginTransaction(); err != nil {
 		return err
 	}
@@ -181,11 +184,10 @@ func (w *writer) settle(ctx context.Context, through entrain.Position) error {
 	if err := w.refusal(); err != nil || !w.exactly {
 		return err
 	}
-	err := bounded(ctx, 2*patience, func(ctx context.Context) error { return w.client.EndTransaction(ctx, kgo.TryCommit) })
-	if err != nil {
+	if err := w.commit(ctx); err != nil {
 		return fmt.Errorf("commit up to %s at kafka: %w", through, err)
 	}
-	w.open, w.through = false, through
+	w.through = through
 	return nil
 }
 
@@ -317,10 +319,10 @@ func (w *exactWriter) introduce(ctx context.Context, own *topic) error {
 	if err := w.client.ProduceSync(ctx, r).FirstErr(); err != nil {
 		return fmt.Errorf("write to topic %s: %w", own.name, err)
 	}
-	if err := w.client.EndTransaction(ctx, kgo.TryCommit); err != nil {
+	if err := w.commit(ctx); err != nil {
 		return err
 	}
-	w.open, w.own = false, own
+	w.own = own
 	w.state, err = w.readState(ctx, own.name, r.Offset)
 	return err
 }
