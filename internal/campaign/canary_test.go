@@ -53,7 +53,9 @@ func backwards(text string) string {
 }
 
 // shown names the canaries that a text gives away, and how.
-func shown(text string) []string {
+func shown(text string) []string { return shownOf(text, canaries) }
+
+func shownOf(text string, canaries map[string]string) []string {
 	var found []string
 	for place, canary := range canaries {
 		for form, spelling := range spellings(canary) {
