@@ -140,8 +140,11 @@ func (e *evidence) bugs() string {
 			continue
 		}
 		fmt.Fprintf(&b, "## The campaign of planted bugs\n\nPostgreSQL %d, %s, %s:\n\n", r.PostgreSQL, e.linkTo(r), r.Verdict)
-		for _, note := range r.Notes {
-			fmt.Fprintf(&b, "- %s\n", cell.Replace(note))
+		for i, line := range r.Table {
+			fmt.Fprintf(&b, "| %s |\n", strings.Join(line, " | "))
+			if i == 0 {
+				b.WriteString(strings.Repeat("|---", len(line)) + "|\n")
+			}
 		}
 		b.WriteString("\n")
 	}

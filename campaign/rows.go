@@ -35,6 +35,7 @@ func groups() []group {
 
 // folders are the short names of folders in rows and in found.txt.
 var folders = map[string]string{
+	"admin":       "internal/admin",
 	"apply":       "connector/postgres/apply",
 	"applyplan":   "connector/postgres/applyplan",
 	"backfill":    "pipeline/backfill",
@@ -42,6 +43,7 @@ var folders = map[string]string{
 	"campaign":    "internal/campaign",
 	"capture":     "connector/postgres/capture",
 	"contract":    "contract",
+	"corpus":      "internal/corpus",
 	"dedup":       "pipeline/dedup",
 	"dial":        "connector/postgres/dial",
 	"encoding":    "encoding",
@@ -61,8 +63,11 @@ var folders = map[string]string{
 	"preflight":   "connector/postgres/preflight",
 	"redis":       "connector/redis",
 	"registry":    "registry",
+	"sbom":        "internal/sbom",
+	"simulation":  "internal/simulation",
 	"snapshot":    "connector/postgres/snapshot",
 	"store":       "internal/store",
+	"throwaway":   "internal/throwaway",
 	"versiongate": "connector/postgres/versiongate",
 	"window":      "fanout/window",
 }

@@ -99,7 +99,7 @@ var captureRows = []row{
 	{
 		id: "PG-31", title: "extreme values, other encodings, positions above 2^32, transaction ids that wrap, high timelines: exact, or refused by name",
 		tests: "capture.TestEveryType capture.TestCapture/types capture.TestFarPositions capture.TestEncodings capture.TestNoEncoding capture.TestCopiedEncodings capture.TestNoEncodingIntoUTF8 " +
-			"capture.TestStopTextUntranslatable apply.TestSinkValues apply.TestFormsOfOtherEncodings pgbinary.TestFormsEqualTheServers",
+			"capture.TestStopTextUntranslatable apply.TestSinkValues apply.TestFormsOfOtherEncodings pgbinary.TestFormsEqualTheServers corpus.TestCorpus corpus.TestCorpusThroughKafka corpus.TestEveryTypeIsHere corpus.TestDocumentsTellTheLosses",
 	},
 	{
 		id: "PG-33", title: "capture by polling: equal times at a page's edge, late commits, clocks that go back",

@@ -26,7 +26,7 @@ var asked = []string{
 	"SE- 01 02 04 05 06 07 08 10 12 13",
 	"PF- 01 03 04 05 06",
 	"checker_ 1 2 3 4 5 6 7 8",
-	"bug_ 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15",
+	"bug_ 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18",
 }
 
 // TestRowsAreTrue: each case is there once, says what shows it or why nothing does, and

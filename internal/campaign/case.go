@@ -86,6 +86,11 @@ func serverCases() []Case {
 			run:   copyCampaign,
 		},
 		{
+			Name: "simulation", IDs: []string{"CR-08"}, Minutes: 10,
+			About: "the engine against simulated ends: delays, errors, lost answers, crashes, twenty million steps",
+			run:   simulatedCampaign,
+		},
+		{
 			Name: "mutants", IDs: []string{"CR-07"}, Minutes: 10,
 			About: "bugs are planted in the data path, one by one, and must be caught by the checkers",
 			run:   mutantsCampaign,
