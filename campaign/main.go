@@ -9,7 +9,8 @@
 //
 // A campaign is a load, faults from outside and checkers that trust none of
 // entrain's code; package internal/campaign has them, and its tests run the same
-// ones in small. The report goes to DIR (docs/proof) as NAME-pgMAJOR.json and .md.
+// ones in small. The report goes to DIR (docs/proof) as NAME-pgMAJOR.json and .md, with -short in
+// the name if less was asked for.
 //
 // all runs one campaign after the other and leaves out those that have passed at
 // this commit already, so that it can be broken off and resumed; --budget begins
@@ -20,8 +21,8 @@
 // page beside DIR (docs/proof.md), which says what shows each case: from the rows of
 // this package, the reports, that record and DIR/found.txt.
 //
-// It exits with 0 if everything passed, 2 for a wrong command line, 4 if something
-// was found. The servers run as an unprivileged user if this runs as root.
+// It exits with 0 if everything passed, 1 if it could not be done, 2 for a wrong command
+// line, 4 if something was found or skipped (go run makes 1 of each but 0). The servers run as an unprivileged user if this runs as root.
 package main
 
 import (
@@ -35,6 +36,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -172,6 +174,9 @@ func parse(name string, args []string, log io.Writer) (settings, error) {
 			s.asked += " --" + f.Name + " " + f.Value.String()
 		}
 	})
+	if bug := os.Getenv("ENTRAIN_MUTANT"); bug != "" {
+		s.asked += " with ENTRAIN_MUTANT=" + strconv.Quote(bug)
+	}
 	switch {
 	case flags.NArg() > 0:
 		return s, fmt.Errorf("%w\n%q is too much", errUsage, flags.Arg(0))
@@ -251,6 +256,9 @@ func (s settings) keep(r *campaign.Report) error {
 		return err
 	}
 	base := filepath.Join(s.folder, fmt.Sprintf("%s-pg%d", r.Name, r.PostgreSQL))
+	if r.Asked != "" {
+		base += "-short" // beside the whole one
+	}
 	return errors.Join(os.WriteFile(base+".json", text, 0o644), os.WriteFile(base+".md", []byte(r.Markdown()), 0o644))
 }
 
@@ -280,6 +288,15 @@ func (s settings) all(ctx context.Context, to output) (int, error) {
 	return worst, nil
 }
 
+// covers reports whether a report says that a campaign need not be run: it passed, was
+// the same one, and of a commit that can be had again.
+func (s settings) covers(r *campaign.Report) bool {
+	return r.Verdict == campaign.Passed && r.Asked == s.asked && r.Commit == s.commit && commitHash.MatchString(r.Commit)
+}
+
+// commitHash is a commit without changes.
+var commitHash = regexp.MustCompile(`^[0-9a-f]{7,40}$`)
+
 // passed reports whether a campaign's last report is of this commit and good.
 func (s settings) passed(c campaign.Case) bool {
 	text, err := os.ReadFile(filepath.Join(s.folder, fmt.Sprintf("%s-pg%d.json", c.Name, max(s.Major, c.Oldest))))
@@ -287,5 +304,5 @@ func (s settings) passed(c campaign.Case) bool {
 		return false
 	}
 	r, err := campaign.Parse(text)
-	return err == nil && r.Verdict == campaign.Passed && r.Commit == s.commit
+	return err == nil && s.covers(r)
 }

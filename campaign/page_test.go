@@ -78,6 +78,50 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// TestReportsCanBeHadAgain: what is kept is of a commit without changes, and of a
+// campaign that there is.
+func TestReportsCanBeHadAgain(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("..", "docs", "proof", "*-pg*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d reports, %v", len(files), err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := campaign.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, known := campaign.Find(r.Name); !known || !commitHash.MatchString(r.Commit) {
+			t.Errorf("%s: campaign %s at commit %s", file, r.Name, r.Commit)
+		}
+	}
+}
+
+// TestCovers: what spares a campaign is a whole run that passed, of the same commit.
+func TestCovers(t *testing.T) {
+	now := settings{commit: "0123456789"}
+	good := campaign.Report{Verdict: campaign.Passed, Commit: "0123456789"}
+	if !now.covers(&good) {
+		t.Error("a good report does not count")
+	}
+	for what, spoil := range map[string]func(r *campaign.Report, s *settings){
+		"it failed":            func(r *campaign.Report, _ *settings) { r.Verdict = campaign.Failed },
+		"it was skipped":       func(r *campaign.Report, _ *settings) { r.Verdict = campaign.Skipped },
+		"less was asked for":   func(r *campaign.Report, _ *settings) { r.Asked = " --faults 3" },
+		"of another commit":    func(_ *campaign.Report, s *settings) { s.commit = "abcdef0123" },
+		"files were changed":   func(r *campaign.Report, s *settings) { r.Commit, s.commit = "0123456789+", "0123456789+" },
+		"nobody knows of what": func(r *campaign.Report, s *settings) { r.Commit, s.commit = "unknown", "unknown" },
+	} {
+		r, s := good, now
+		if spoil(&r, &s); s.covers(&r) {
+			t.Errorf("it counts, though %s", what)
+		}
+	}
+}
+
 // TestFoundIsRead: a line of another form is an error, not left out.
 func TestFoundIsRead(t *testing.T) {
 	if _, err := readFound("a | b | c\nd | e\n"); err == nil {

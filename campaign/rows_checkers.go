@@ -15,11 +15,12 @@ var checkerRows = []row{
 	{id: "checker 7", title: "when the faults stop everything arrives", tests: "campaign.TestMutantsAreCaught campaign.TestKill60", short: "within three minutes, not one"},
 	{
 		id: "checker 8", title: "nothing is left: sessions, goroutines, files, memory", tests: "campaign.TestKill60 snapshot.TestReadEnds snapshot.TestNothingStays preflight.TestCheckChangesNothing",
-		short: "sessions after campaigns, goroutines by goleak in the packages that have it; the slope of memory is not measured",
+		short: "sessions after campaigns, goroutines by goleak in the packages that have it; the slope of memory in the campaigns soak and stalled only",
 	},
 }
 
-// sampleCaught plants two bugs in each run, all of them in the wide run and the campaign.
+// sampleCaught plants two bugs in each run, by chance; all of them in the wide run and the
+// campaign, whose report each row shows.
 const sampleCaught = "campaign.TestMutantsAreCaught"
 
 // The first twelve are those of the list of cases, the others came with the campaign.

@@ -11,7 +11,7 @@ var sinkRows = []row{
 		tests: "campaign.TestCO03SinkRetryable apply.TestSinkReadOnlyTarget apply.TestSinkDeadlock apply.TestSinkLostConnection apply.TestWorkersInTurn entrain.TestSinkThatHangs entrain.TestLettersOfATargetThatCannot",
 	},
 	{
-		id: "CO-04", title: "ten readers poll the total while everything is killed: nobody sees a part of a transaction",
+		id: "CO-04", title: "ten readers poll the total while the program is killed and its sessions are cut: nobody sees a part of a transaction",
 		tests: "campaign.TestCO04LedgerAtomicity campaign.TestWatcherSeesATornTransfer",
 	},
 	{

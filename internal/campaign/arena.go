@@ -207,11 +207,6 @@ func (a *arena) begin() {
 	a.load.start(a.t)
 }
 
-// pick makes one of the processes the one that faults are done to.
-func (a *arena) pick() {
-	a.program = a.programs[a.rng.IntN(len(a.programs))]
-}
-
 // sides are the names of the doors.
 func (a *arena) sides() []string { return slices.Sorted(maps.Keys(a.doors)) }
 

@@ -177,7 +177,7 @@ func newCable(t testing.TB) *cable {
 	needRoot(t, "a rule that drops packets is made by root only")
 	w := &cable{box: newBox(t, []string{"--net"}, "true")}
 	w.inside = append(w.enter("--net"), "--")
-	n := w.pid() % 60000
+	n := w.pid() % 48000 // 10.64 to 10.255
 	name, net := fmt.Sprintf("entrain%d", n), fmt.Sprintf("10.%d.%d", 64+n/250, n%250)
 	w.host = net + ".1"
 	for _, args := range [][]string{

@@ -2,6 +2,7 @@ package campaign
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 )
@@ -91,7 +92,7 @@ func serverCases() []Case {
 			run:   simulatedCampaign,
 		},
 		{
-			Name: "mutants", IDs: []string{"CR-07"}, Minutes: 10,
+			Name: "mutants", IDs: mutantIDs(), Minutes: 10,
 			About: "bugs are planted in the data path, one by one, and must be caught by the checkers",
 			run:   mutantsCampaign,
 		},
@@ -119,7 +120,19 @@ func Find(name string) (Case, bool) {
 // and its report says nothing.
 func (c Case) Run(ctx context.Context, o Options, log Log) *Report {
 	began := time.Now()
-	run, trial := newStandalone(ctx, c.Name, log), &Trial{Options: o}
+	run, trial := newStandalone(ctx, c.Name, log), &Trial{began: began, Options: o}
 	run.do(func() { c.run(run, trial) })
 	return trial.report(c, run, began)
 }
+
+// mutantIDs are the rows of the campaign of planted bugs: each bug is one.
+func mutantIDs() []string {
+	ids := []string{"CR-07"}
+	for i := range plantedBugs {
+		ids = append(ids, fmt.Sprintf("bug %d", i+1))
+	}
+	return ids
+}
+
+// plantedBugs is how many rows of bugs the list of cases has.
+const plantedBugs = 18

@@ -1,6 +1,7 @@
 package campaign
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -30,7 +31,13 @@ func newPen(t testing.TB) *pen {
 		t.Skipf("a group with bounded memory is missing: %v", err)
 	}
 	t.Cleanup(func() {
-		pgtest.Eventually(t, patience, "the group is empty", func() bool { return os.Remove(p.folder) == nil })
+		err := os.Remove(p.folder)
+		for end := time.Now().Add(time.Minute); err != nil && time.Now().Before(end); err = os.Remove(p.folder) {
+			wait(context.WithoutCancel(t.Context()), 100*time.Millisecond)
+		}
+		if err != nil {
+			t.Errorf("the group stays: %v", err)
+		}
 	})
 	if _, err := os.Stat(filepath.Join(p.folder, p.limit)); err != nil {
 		t.Skipf("a group with bounded memory is missing: %v", err)

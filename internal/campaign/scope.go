@@ -37,7 +37,12 @@ func (s *scope) end() {
 	for len(s.cleanups) > 0 {
 		last := s.cleanups[len(s.cleanups)-1]
 		s.cleanups = slices.Delete(s.cleanups, len(s.cleanups)-1, len(s.cleanups))
-		last()
+		done := make(chan struct{})
+		go func() { // it may end by Fatal
+			defer close(done)
+			last()
+		}()
+		<-done
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 var simulatedSteps = regexp.MustCompile(`\d+ steps of \d+ seeds: .*`)
@@ -14,9 +15,10 @@ var simulatedSteps = regexp.MustCompile(`\d+ steps of \d+ seeds: .*`)
 // bugs does those of pure cores: what is claimed is what CI runs, only longer. It takes
 // the seeds from 0 on, whatever the trial's is. No server is started.
 func simulatedCampaign(t testing.TB, r *Trial) {
-	cmd := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-v",
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-count=1", "-v", "-timeout", "60m",
 		"-run", "^(TestPromises|TestSameSeedSameRun|TestPlantedBugs)$", "github.com/entrainsync/entrain/internal/simulation")
 	cmd.Env = append(os.Environ(), "ENTRAIN_TEST_WIDE=1", "ENTRAIN_TEST_SEED=")
+	cmd.WaitDelay = 10 * time.Second // what go test has started outlives it
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, tail(string(out), 8000))
@@ -25,5 +27,6 @@ func simulatedCampaign(t testing.TB, r *Trial) {
 	if steps == "" {
 		t.Fatalf("no steps were told of:\n%s", tail(string(out), 8000))
 	}
+	r.Seed = 0 // it has no say
 	r.claims(t, "no promise broken in "+strings.TrimSpace(steps), nil)
 }

@@ -119,7 +119,7 @@ func copiedUnderKills(t testing.TB, r *Trial, step int) {
 	kills := killAfter(t, file, step)
 	stop()
 	for range kills {
-		r.happened("SIGKILL of the program in a copy")
+		r.happened("SIGKILL of the program in a copy") // noted at its end: the kinds count, not the times
 	}
 	launch(t, "run", "--until", "now", file.path).exitWithin(t, 2*patience, exitOK)
 	want, err := query(t.Context(), source, rowsSQL29)

@@ -122,12 +122,14 @@ func soakCampaign(t testing.TB, r *Trial, top topology) {
 	c := newClinic(t)
 	p := plan{topology: top, doors: loopback, under: c.prefix, more: []string{c.line()}}
 	d := disksIfAllowed(t)
-	if d != nil {
+	if d == nil {
+		r.note(t, "no disk was full: namespaces are missing")
+	} else {
 		p.inside, p.folder, p.seen = d.inside, d.folder, d.seen()
 	}
 	a := newArena(t, r, p)
 	a.hurried()
-	began, faults := time.Now(), soakFaults(d)
+	began, faults, starts := time.Now(), soakFaults(d), 0
 	for i := 0; time.Since(began) < r.Length && !t.Failed(); i++ {
 		if i%len(faults) == 0 {
 			a.rng.Shuffle(len(faults), func(i, j int) { faults[i], faults[j] = faults[j], faults[i] })
@@ -138,6 +140,9 @@ func soakCampaign(t testing.TB, r *Trial, top topology) {
 		late := time.Since(began) > r.Length/2
 		if late && f.ends {
 			continue
+		}
+		if late && starts == 0 {
+			starts = a.programs[0].started()
 		}
 		f.do(a)
 		if f.kind != "" {
@@ -151,6 +156,9 @@ func soakCampaign(t testing.TB, r *Trial, top topology) {
 		}
 		wait(t.Context(), time.Until(next))
 	}
+	if n := a.programs[0].started(); starts > 0 && n != starts {
+		t.Errorf("in the second half the program was started %d times anew", n-starts)
+	}
 	c.judge(a)
 	a.finish()
 }
@@ -160,7 +168,6 @@ func soakCampaign(t testing.TB, r *Trial, top topology) {
 func disksIfAllowed(t testing.TB) *disks {
 	t.Helper()
 	if _, err := tool("", "unshare", "--mount", "true"); err != nil || os.Getuid() != 0 {
-		t.Log("without full disks: namespaces are missing")
 		return nil
 	}
 	return newDisks(t)
@@ -186,7 +193,7 @@ func stalledCampaign(t testing.TB, r *Trial) {
 		stop()
 		r.happened(s.kind)
 		took := a.drain(began)
-		t.Logf("%s for %s, drained in %s", s.kind, time.Since(began).Round(time.Second), took)
+		r.note(t, "%s for %s, drained in %s", s.kind, long.Round(time.Second), took)
 	}
 	c.judge(a)
 	c.taken = nil

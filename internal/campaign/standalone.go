@@ -37,8 +37,8 @@ func newStandalone(ctx context.Context, name string, log Log) *standalone {
 	return &standalone{name: name, log: log, ctx: ctx, end: cancel}
 }
 
-// do runs a body as a test would: it may end by FailNow or SkipNow, and what it
-// left for the end is done in any case.
+// do runs a body as a test would: it may end by FailNow or Skip, and what it left for
+// the end is done in any case.
 func (s *standalone) do(body func()) {
 	done := make(chan struct{})
 	go func() {
@@ -69,10 +69,13 @@ func (s *standalone) cleanUp() {
 		last := s.cleanups[len(s.cleanups)-1]
 		s.cleanups = s.cleanups[:len(s.cleanups)-1]
 		s.mu.Unlock()
-		func() {
+		done := make(chan struct{})
+		go func() { // it may end by Fatal
+			defer close(done)
 			defer s.catch()
 			last()
 		}()
+		<-done
 	}
 }
 

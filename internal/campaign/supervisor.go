@@ -142,7 +142,18 @@ func (s *supervisor) give(sig syscall.Signal) {
 func (s *supervisor) terminate(t testing.TB) *process {
 	t.Helper()
 	s.give(syscall.SIGTERM)
-	s.wg.Wait()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.wg.Wait()
+	}()
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Errorf("the program does not end within %s of SIGTERM: %s", patience, tail(s.process().stderr.String(), 3000))
+		s.send(syscall.SIGKILL)
+		<-ended
+	}
 	return s.current
 }
 

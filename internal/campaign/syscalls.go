@@ -116,7 +116,7 @@ func (x *tracer) failed(turn int) int {
 // and its file, or they fail; nothing is lost or doubled (P1, P2) anywhere.
 func syncCampaign(t testing.TB, r *Trial) {
 	need(t, "strace")
-	if _, err := tool("", "strace", "-D", "-f", "-qq", "-e", "trace=fsync", "true"); err != nil {
+	if _, err := tool("", "strace", "-D", "-f", "-qq", "-e", "inject=fsync:error=EIO", "true"); err != nil {
 		t.Skipf("the right to trace processes is missing: %v", err)
 	}
 	x := &tracer{logs: t.TempDir(), rng: rand.New(rand.NewPCG(r.Seed, 1))}
@@ -124,8 +124,13 @@ func syncCampaign(t testing.TB, r *Trial) {
 	s := a.programs[0]
 	x.begin(a)
 	s.kill(t) // the next one is traced
-	for done := 0; done < r.Faults && !t.Failed(); {
-		done += x.life(t, s, a.between(time.Second, 6*time.Second))
+	for done, vain := 0, 0; done < r.Faults && !t.Failed(); {
+		n := x.life(t, s, a.between(time.Second, 6*time.Second))
+		if done += n; n > 0 {
+			vain = 0
+		} else if vain++; vain > 100 {
+			t.Fatal("in a hundred lives nothing was made to fail")
+		}
 	}
 	x.end()
 	s.kill(t)

@@ -43,7 +43,9 @@ type Trial struct {
 
 // Fault is something that was done to a running campaign.
 type Fault struct {
-	// At is how long after the campaign's beginning it happened, in seconds.
+	// At is how long after the campaign's beginning it was noted, in seconds: at once, but
+	// for a copy's kills and for calls that were made to fail, which are noted at the end of
+	// a copy and of a process.
 	At float64 `json:"at"`
 	// Kind says what it was.
 	Kind string `json:"kind"`
@@ -68,7 +70,7 @@ type Outcome struct {
 // sampled is a trial of a test: the seed comes from ENTRAIN_TEST_SEED if that is set.
 func sampled(t testing.TB, faults int, changes int64) *Trial {
 	t.Helper()
-	r := &Trial{Options: Options{Seed: seedOr(t, rand.Uint64()), Major: pgtest.Majors(t)[0], Faults: faults, Changes: changes}}
+	r := &Trial{began: time.Now(), Options: Options{Seed: seedOr(t, rand.Uint64()), Major: pgtest.Majors(t)[0], Faults: faults, Changes: changes}}
 	t.Logf("ENTRAIN_TEST_SEED=%d", r.Seed)
 	return r
 }
@@ -77,16 +79,13 @@ func sampled(t testing.TB, faults int, changes int64) *Trial {
 func (r *Trial) on(major int) *Trial {
 	o := r.Options
 	o.Major = major
-	return &Trial{Options: o}
+	return &Trial{began: time.Now(), Options: o}
 }
 
 // happened notes a fault.
 func (r *Trial) happened(kind string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.began.IsZero() {
-		r.began = time.Now()
-	}
 	r.faults = append(r.faults, Fault{At: time.Since(r.began).Seconds(), Kind: kind})
 }
 

@@ -104,6 +104,9 @@ func (c *clinic) judge(a *arena) {
 	n := len(c.taken)
 	if n < fewVitals {
 		a.trial.note(t, "vitals were taken %d times, too few to tell", n)
+		if a.trial.Length >= 10*time.Minute {
+			t.Errorf("vitals were taken %d times only", n)
+		}
 		return
 	}
 	early, late := middle(c.taken[:n/3]), middle(c.taken[n-n/3:])
