@@ -13,7 +13,7 @@ const serverPatience = 4 * time.Second
 // networkFault is what can be done to a door. What lasts is taken back behind it.
 type networkFault struct {
 	kind string
-	do   func(a *arena, d *door)
+	do   func(a *arena, d *door) // to the connections that are open, or begun meanwhile
 }
 
 // networkFaults are those of the network.
@@ -51,8 +51,12 @@ func networkFaults() []networkFault {
 func (a *arena) bad(f networkFault) {
 	sides := a.sides()
 	where := sides[a.rng.IntN(len(sides))]
-	f.do(a, a.doors[where])
-	a.trial.happened(fmt.Sprintf("%s (%s)", f.kind, where))
+	d := a.doors[where]
+	met := len(d.open()) > 0
+	f.do(a, d)
+	if met || len(d.open()) > 0 {
+		a.trial.happened(fmt.Sprintf("%s (%s)", f.kind, where))
+	}
 }
 
 // networkCampaign: the connections between the program and its servers are slow, cut

@@ -43,7 +43,8 @@
 //     nothing whose key is set or that the sink can read back.
 //   - P3 and P4: one order, behind no dead letter of the same row; whole transactions where
 //     the sink holds the position.
-//   - P5: nothing stops that only met faults.
+//   - P5: nothing stops by name that only met faults. A process that gives up because of a
+//     fault is started again, whether or not it should have gone on by itself.
 //   - P6: what was read and not given back is bounded, is given back once, and is not used
 //     afterwards.
 //   - P7: the source is told of nothing that a crash could lose, confirmed ≤ saved ≤ durable.
