@@ -53,6 +53,7 @@ func diskCampaign(t testing.TB, r *Trial) {
 	d := newDisks(t)
 	a := newArena(t, r, plan{topology: fanned, inside: d.inside, folder: d.folder, seen: d.seen(),
 		load: &load{writes: 2, pace: 30 * time.Millisecond, bulk: 4 * time.Second, rows: 2000}})
+	met := 0
 	for i := 0; i < r.Faults && !t.Failed(); i++ {
 		wait(t.Context(), a.between(200*time.Millisecond, 1500*time.Millisecond))
 		name := diskNames[i%len(diskNames)]
@@ -64,8 +65,14 @@ func diskCampaign(t testing.TB, r *Trial) {
 			r.happened("SIGKILL of the program without room")
 		}
 		wait(t.Context(), long/2)
+		if p := a.programs[0].process(); p != nil && p.stderr.has("no space left on device") {
+			met++
+		}
 		d.grow(a, name)
 		r.happened("no room for the " + name)
+	}
+	if r.Faults >= 3*len(diskNames) && met == 0 {
+		t.Error("the program never met a full disk")
 	}
 	a.finish()
 }
