@@ -110,7 +110,7 @@ func (s *sink) scheduled(ctx context.Context, p stream.Partition, wake <-chan st
 	if err := s.window(ctx, p); err != nil || ctx.Err() != nil {
 		return err
 	}
-	return s.Lane.Memory.SetRan(p, begun)
+	return s.Lane.Memory.SetRan(p, begun.Round(0))
 }
 
 // lookAgain is how long a wait for a window lasts without a look at the clock, which
@@ -121,7 +121,8 @@ const lookAgain = time.Minute
 // 0 if it has come. If ran is behind now, the clock was set back since: the windows
 // count from now on, not from when it comes there once more.
 func (l *Lane) due(ran *time.Time, now time.Time) (next time.Time, left time.Duration) {
-	if ran.After(now) {
+	now = now.Round(0) // the clock may have been set since: only times of day can be compared
+	if ran.Round(0).After(now) {
 		*ran = now
 	}
 	next = l.Schedule.Next(*ran)

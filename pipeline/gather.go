@@ -23,7 +23,7 @@ func (g *gathering) due() time.Time { return g.ended.Add(g.writer.Gather()) }
 // are copied, a probe and what comes once more are made durable one by one: others
 // wait for just that. So is the end of a large transaction.
 func (s *session) gathers(b *entrain.Batch) bool {
-	return s.gathered.writer != nil && !b.Through.IsZero() && !b.Replay && !s.within && !s.p.tables.some.Load() &&
+	return s.gathered.writer != nil && !b.Through.IsZero() && !b.Replay && !s.within && !s.p.tables.busy() &&
 		!s.p.opt.Circuit.probes() && time.Now().Before(s.gathered.due())
 }
 

@@ -258,11 +258,11 @@ func (t *tables) count() map[TableState]int {
 // tables. The checkpoint is of a sink that does not keep the position itself. It
 // reports whether the sink may remove doubles that no table needs.
 func (t *tables) durable(ctx context.Context, parts []*entrain.Batch, with func() *Checkpoint) (drops bool, err error) {
-	if !t.some.Load() {
-		return false, nil
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if len(t.flying) == 0 { // what flies may be of an order that was cancelled since: it has to go, too
+		return false, nil
+	}
 	landed := false
 	for _, b := range parts {
 		for len(t.flying) > 0 && t.flying[0].batch == b {
@@ -285,6 +285,16 @@ func (t *tables) durable(ctx context.Context, parts []*entrain.Batch, with func(
 		return drops, nil
 	}
 	return drops, t.save(ctx, with())
+}
+
+// busy reports whether a table is not simply streaming, or rows of one are on their way.
+func (t *tables) busy() bool {
+	if t.some.Load() {
+		return true
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.flying) > 0
 }
 
 // land notes that the rows of a flight are durable; mu is held.

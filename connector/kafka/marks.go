@@ -39,13 +39,8 @@ func (w *writer) commit(ctx context.Context) error {
 // wait for that. Errors are none: what comes next meets them, and brokers before 3.0
 // cannot tell.
 func (w *writer) marked(ctx context.Context) {
-	late := w.committed.Add(marksLate)
-	if !time.Now().Before(late) {
-		return
-	}
-	ctx, cancel := context.WithDeadline(ctx, late)
-	defer cancel()
-	for {
+	// A question is not cut short, which would cost the connection to the coordinator.
+	for late := w.committed.Add(marksLate); time.Now().Before(late); {
 		all, err := w.admin.DescribeTransactions(ctx, w.transactionalID)
 		now, there := all[w.transactionalID]
 		marking := now.State == "PrepareCommit" || now.State == "PrepareAbort"

@@ -26,7 +26,7 @@ func closeIfDenied(nc *natsgo.Conn, _ *natsgo.Subscription, err error) {
 // deniedNeed is the subject that an error denies; empty if we can do without.
 func deniedNeed(err error) string {
 	subject := deniedSubject(err)
-	if strings.HasPrefix(subject, "$js.api.consumer.") {
+	if strings.HasPrefix(subject, "$js.api.consumer.delete.") {
 		return ""
 	}
 	return subject
@@ -41,7 +41,7 @@ func (b *backend) denied(ctx context.Context, nc *natsgo.Conn, err error) error 
 	}
 	return &entrain.Stop{
 		Code: codeDenied,
-		What: fmt.Sprintf("the user may not publish to the subject %s at %s", subject, b.url),
+		What: fmt.Sprintf("the user may not use the subject %s at %s: %v", subject, b.url, nc.LastError()),
 		Why:  "its permissions in the server's configuration do not allow it",
 		Next: "there, at the user: " + b.grants.config() + "; restart the server; entrain run FILE",
 		Err:  errors.Join(nc.LastError(), err),

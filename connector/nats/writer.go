@@ -32,7 +32,7 @@ const (
 	// batchMessages is how many messages of a transaction are shown at once for sure.
 	// The server takes 1000 a batch; the position is one, and an event can be several.
 	batchMessages = 900
-	batchMost     = 999
+	batchMost     = 998
 	// batchBytes is how much is collected before it is sent.
 	batchBytes = 4 << 20
 	// keptPositions is how many batches pass until older positions are removed.

@@ -24,6 +24,7 @@ type supervisor struct {
 	mu       sync.Mutex
 	current  *process
 	stopping bool
+	says     string // what it says if it may end by itself besides; empty: nothing
 	starts   int
 	unasked  []string // ends that nobody had asked for
 	last     string   // what the process before said
@@ -97,10 +98,18 @@ func (s *supervisor) note(p *process) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	named := p.stderr.has("stopped (") && !p.stderr.has("stopped (state_locked)") && (s.may == "" || !p.stderr.has("stopped ("+s.may+")"))
-	if code := p.code(); !s.stopping && code != exitKilled && (code != exitEnvironment || named) {
+	allowed := s.says != "" && p.stderr.has(s.says)
+	if code := p.code(); !allowed && !s.stopping && code != exitKilled && (code != exitEnvironment || named) {
 		s.unasked = append(s.unasked, fmt.Sprintf("exit code %d: %s", code, tail(p.stderr.String(), 1500)))
 	}
 	return s.stopping
+}
+
+// endsWith lets the program end by itself once it has said something.
+func (s *supervisor) endsWith(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.says = text
 }
 
 // send sends the current process a signal and reports whether there was one.

@@ -28,7 +28,7 @@ type conn struct {
 	fd            int
 	local, remote net.Addr
 
-	readBy, writeBy atomic.Int64 // deadlines in Unix ns, 0 for none
+	readBy, writeBy atomic.Int64 // deadlines in ns behind began, 0 for none
 	closed          atomic.Bool
 	waiting         atomic.Bool // a Read or a Nap waits for wake
 	wake            [2]int      // a pipe
