@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"errors"
 	"hash/maphash"
+	"slices"
 	"strings"
 	"time"
 
@@ -240,7 +241,7 @@ func (s *sorting) transaction(run []entrain.Event) error {
 	s.last = out
 	for i := range run {
 		switch e := &run[i]; {
-		case e.Op == entrain.OpRead:
+		case e.Op == entrain.OpRead || beginsDouble(e):
 			s.single(e)
 		case !out || e.Op == entrain.OpSchema || e.Op == entrain.OpReadEnd:
 			s.pass = append(s.pass, *e) // what they say is about all rows to come
@@ -285,6 +286,9 @@ func (l *Lot) why(run []entrain.Event, id string) (Letter, bool) {
 // behind returns the id of a letter because of which an event is taken out: one of its
 // rows, or its own, which a process left that ended before the position was behind it.
 func (l *Lot) behind(e *entrain.Event) (id string, found bool) {
+	if beginsDouble(e) {
+		return "", false
+	}
 	if e.Table == nil { // of the others their rows tell
 		id = e.ID()
 		if _, known := l.letters[id]; known {
@@ -292,6 +296,13 @@ func (l *Lot) behind(e *entrain.Event) (id string, found bool) {
 		}
 	}
 	return l.touches(e)
+}
+
+// beginsDouble reports whether an event empties doubles only, by which a table begins to be
+// copied anew: no letter is about what is there before.
+func beginsDouble(e *entrain.Event) bool {
+	return e.Op == entrain.OpTruncate && e.Truncate != nil &&
+		!slices.ContainsFunc(e.Truncate.Tables, func(t *entrain.Table) bool { return !t.Shadow })
 }
 
 func (l *Lot) letter(r *refusal) Letter {

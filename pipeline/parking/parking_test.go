@@ -393,6 +393,35 @@ func TestTruncate(t *testing.T) {
 	}
 }
 
+// TestDoubleBegins: a copy of a table that begins anew is not held up by letters about the
+// table's rows, and takes no transaction that it is written with.
+func TestDoubleBegins(t *testing.T) {
+	l := New(Rules{})
+	stream := &entrain.Stream{Source: "s", Incarnation: "i"}
+	event := func(version uint64, e entrain.Event) entrain.Event {
+		e.Tx = &entrain.Transaction{Stream: stream, Version: version}
+		return e
+	}
+	at := entrain.Position{Incarnation: "i", Offset: "1"}
+	bad := event(1, entraintest.Insert(table, cells(1, poison)...))
+	l.Refuse((&target{}).write([]entrain.Event{bad}, nil), time.Time{})
+	double := *table
+	double.Shadow = true
+	pass, out, err := l.Sort(&entrain.Batch{Through: at, Events: []entrain.Event{
+		bad, event(2, entraintest.Insert(table, cells(2, "v")...)), event(2, entraintest.Truncate(&double)),
+	}}, time.Time{})
+	if err != nil || len(pass.Events) != 2 || len(out) != 1 || pass.Events[1].Op != entrain.OpTruncate {
+		t.Errorf("%d pass, out: %+v, %v", len(pass.Events), out, err)
+	}
+	l.Parked(out)
+	pass, out, err = l.Sort(&entrain.Batch{Through: at, Events: []entrain.Event{
+		event(3, entraintest.Insert(table, cells(1, "v")...)), event(3, entraintest.Truncate(&double)),
+	}}, time.Time{})
+	if err != nil || len(pass.Events) != 1 || pass.Events[0].Op != entrain.OpTruncate || len(out) != 1 {
+		t.Errorf("%d pass, out: %+v, %v", len(pass.Events), out, err)
+	}
+}
+
 // TestHistories: letters of a history that began anew come behind those of the one
 // before, whose versions may be greater: an old row must not overwrite a new one.
 func TestHistories(t *testing.T) {
