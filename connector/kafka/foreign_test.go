@@ -172,6 +172,43 @@ func TestForeignMiddle(t *testing.T) {
 	}
 }
 
+// TestForeignBetween: two of the source's transactions in one of Kafka's, with a record of
+// others in between: what is before it is delivered, and the stop says how to go on behind.
+func TestForeignBetween(t *testing.T) {
+	address, id := broker(t), unique()
+	l := newTestLog(t, address, id, nil)
+	w, _ := producer(t, l)
+	write(t, w, part(batchOf(1, row("1"))))
+	if err := w.(*exactWriter).client.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	strange(t, address, l.name, "")(&kgo.Record{Value: []byte("hello")})
+	write(t, w, batchOf(2, row("2")))
+	settle(t, address, id)
+	r, err := l.Read("cursor", l.partition(0)).Open(t.Context(), entrain.Position{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	first := readOne(t, r)
+	if len(first.Events) != 1 || keyOf(&first.Events[0]) != "1" || first.Through.IsZero() {
+		t.Errorf("%d events through %v", len(first.Events), first.Through)
+	}
+	_, err = r.Read(t.Context())
+	m := passOver.FindStringSubmatch(wantStop(t, err, "stream_foreign").Next)
+	if m == nil {
+		t.Fatalf("no position that passes it over: %v", err)
+	}
+	behind, err := l.Read("cursor", l.partition(0)).Open(t.Context(), entrain.Position{Incarnation: first.Through.Incarnation, Offset: m[1]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer behind.Close()
+	if b := readOne(t, behind); len(b.Events) != 1 || keyOf(&b.Events[0]) != "2" {
+		t.Errorf("behind it: %v", b.Events)
+	}
+}
+
 func readOne(t *testing.T, r entrain.Reader) *entrain.Batch {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)

@@ -191,22 +191,31 @@ func (r *reader) run(from, limit int) (n int, whole bool) {
 	if from == 0 {
 		tx = r.open
 	}
-	size, begun := 0, false
+	size, own, foreign := 0, 0, false // own is behind its last record, foreign of a value behind that
 	for ; from+n < len(r.queue); n++ {
 		rec := r.queue[from+n]
 		id := transactionOf(rec)
+		marker := rec.Attrs.IsControl()
 		switch {
-		case rec.Attrs.IsControl() && (tx.id == nil || rec.ProducerID == tx.producer):
-			return n + 1, true
+		case marker && (tx.id == nil || rec.ProducerID == tx.producer), id != nil && own > 0 && !bytes.Equal(id, tx.id):
+			// That is the end of it. What others wrote behind it is for the next run.
+			if foreign && own > 0 {
+				return own, true
+			}
+			if marker {
+				n++
+			}
+			return n, true
 		case id == nil && tx.id == nil:
 			return 1, true // it is none of ours
-		case id == nil || bytes.Equal(id, tx.id):
-		case begun:
-			return n, true
-		default: // with it the open one has ended
+		case id != nil && !bytes.Equal(id, tx.id): // with it the open one has ended
 			tx = txRecords{id, rec.ProducerID}
 		}
-		begun = begun || id != nil
+		if id != nil {
+			own, foreign = n+1, false
+		} else if !marker && rec.Value != nil {
+			foreign = true
+		}
 		if size += len(rec.Value); size >= limit && from == 0 {
 			return n + 1, false // full looks at no more than these
 		}
