@@ -17,7 +17,11 @@ import (
 	"github.com/entrainsync/entrain/pipeline"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// A server that has refused a request keeps its connection for half a second, so that
+	// the answer is read.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait"))
+}
 
 func listen(t *testing.T, folder string) *Server {
 	t.Helper()
