@@ -110,7 +110,7 @@ func (s *sink) scheduled(ctx context.Context, p stream.Partition, wake <-chan st
 	if err := s.window(ctx, p); err != nil || ctx.Err() != nil {
 		return err
 	}
-	return s.Lane.Memory.SetRan(p, begun.Round(0))
+	return s.Lane.Memory.SetRan(p, begun)
 }
 
 // lookAgain is how long a wait for a window lasts without a look at the clock, which
@@ -122,7 +122,7 @@ const lookAgain = time.Minute
 // count from now on, not from when it comes there once more.
 func (l *Lane) due(ran *time.Time, now time.Time) (next time.Time, left time.Duration) {
 	now = now.Round(0) // the clock may have been set since: only times of day can be compared
-	if ran.Round(0).After(now) {
+	if ran.After(now) {
 		*ran = now
 	}
 	next = l.Schedule.Next(*ran)
