@@ -345,7 +345,7 @@ func (r *chunkReader) do(ctx context.Context, what task) error {
 		r.recover(what)
 		return nil
 	}
-	if errors.Is(err, errDraining) {
+	if errors.Is(err, errDraining) || isHanding(err) {
 		return err
 	}
 	r.t.abandon(what)

@@ -38,6 +38,14 @@ func (t *tables) needed() []entrain.TableName {
 	return needed
 }
 
+// meet notes which kind of sink the session has.
+func (t *tables) meet(w entrain.Writer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, keeps := w.(entrain.DoubleDropper)
+	t.relays = !keeps
+}
+
 // dropDoubles has the sink remove the doubles that no table needs. Those that stay do
 // no harm.
 func (p *Pipeline) dropDoubles(ctx context.Context, w entrain.Writer) {

@@ -64,6 +64,10 @@ type TableLife struct {
 	Anew bool `json:"anew,omitempty"`
 	// Shape is the version of the table that the double was made for; 0: not known.
 	Shape uint64 `json:"shape,omitempty"`
+	// Ending: the end of the double has been handed to a sink that leads it on and could
+	// not tell whether it has it, such as a stream. Found behind a crash, the double has
+	// to be begun anew: it may be gone, in the table's place.
+	Ending bool `json:"ending,omitempty"`
 	// Refresh: the sink had the rows before, and they are delivered once more.
 	Refresh bool `json:"refresh,omitempty"`
 	// Where restricts the rows of a refresh, in the source's own language.

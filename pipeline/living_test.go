@@ -260,6 +260,7 @@ type livingSink struct {
 	doubles map[string]entraintest.Rows
 	refuse  map[string]bool // tables of which every row is refused
 	prefix  string          // of the names that tables have here
+	relays  bool            // what it does is done elsewhere
 	at      entrain.Position
 }
 
@@ -272,7 +273,18 @@ func newLivingSink(w *living) *livingSink {
 }
 
 func (s *livingSink) Open(context.Context) (entrain.Writer, error) {
-	return &livingWriter{s, nil}, s.world.fault()
+	w := &livingWriter{s, nil}
+	if s.relays {
+		return relayWriter{w, w}, s.world.fault()
+	}
+	return w, s.world.fault()
+}
+
+// relayWriter is one that leads doubles on, as a stream does: it cannot remove one, and
+// whoever misses one has nobody to tell.
+type relayWriter struct {
+	entrain.Writer
+	entrain.Positioner
 }
 
 // livingWriter collects the parts of a transaction.
@@ -361,6 +373,9 @@ func (s *livingSink) applyTo(t *entrain.Table, e *entrain.Event) error {
 	}
 	if t.Shadow {
 		rows = s.doubles[name]
+	}
+	if rows == nil && s.relays {
+		return errors.New("nobody began the double of " + name)
 	}
 	if rows == nil {
 		return &entrain.Stop{Code: "shadow_lost", Table: t}

@@ -249,13 +249,14 @@ func (l *life) double(t *entrain.Table) *entrain.Table {
 
 // due returns the batches that have to follow the position at which the stream
 // stands now, in order: beginnings of doubles and the rows of chunks.
-func (t *tables) due(at entrain.Position) ([]flight, error) {
+func (t *tables) due(ctx context.Context, at entrain.Position) ([]flight, error) {
 	if !t.some.Load() || at.IsZero() {
 		return nil, nil
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var due []flight
+	ends := false
 	if t.drops {
 		t.drops = false
 		due = append(due, flight{batch: &entrain.Batch{Through: at}, drops: true})
@@ -265,7 +266,9 @@ func (t *tables) due(at entrain.Position) ([]flight, error) {
 			continue
 		}
 		if l.Anew && !l.begun {
-			l.begun, l.doubled, l.Shape = true, true, l.copy.Table().Version
+			if err := l.beginDouble(time.Now()); err != nil {
+				return nil, err
+			}
 			due = append(due, t.emptied(l, at))
 			t.signal()
 		}
@@ -276,11 +279,24 @@ func (t *tables) due(at entrain.Position) ([]flight, error) {
 				return nil, err
 			}
 			due = append(due, f)
+			ends = ends || l.Ending
 		} else if l.copy.Waits() {
 			t.signal() // the transaction has ended, or a chunk was discarded
 		}
 	}
+	if ends {
+		return due, t.save(ctx, nil) // before the sink has the end
+	}
 	return due, nil
+}
+
+// beginDouble notes that the double is begun, as the first of it or anew.
+func (l *life) beginDouble(now time.Time) error {
+	l.begun, l.doubled, l.Shape, l.Ending = true, true, l.copy.Table().Version, false
+	if l.State == TableCatchingUp {
+		return l.become(TableResyncing, now)
+	}
+	return nil
 }
 
 // emptied is the batch that begins a double.
@@ -321,6 +337,7 @@ func (t *tables) batchOf(l *life, rows []entrain.Row, at entrain.Position) (flig
 	l.grow(len(rows), b.Bytes)
 	l.over = f.last // what comes behind these rows is the table's own again
 	if f.last {
+		l.Ending = l.Anew && t.relays
 		b.Events = append(b.Events, event(entrain.OpReadEnd))
 		if l.State != TableCatchingUp {
 			if err := l.become(TableCatchingUp, time.Now()); err != nil {
@@ -373,12 +390,27 @@ func (s *session) handOn(ctx context.Context, b *entrain.Batch) error {
 func (s *session) catchUp(ctx context.Context) error {
 	s.handing.Lock()
 	defer s.handing.Unlock()
-	return s.handDue(ctx, s.p.tables.stands())
+	if err := s.handDue(ctx, s.p.tables.stands()); err != nil {
+		return &handingError{err}
+	}
+	return nil
+}
+
+// handingError is a failure on the way to the queue. What a copy has handed out by then
+// is under way no more, so that only another session can go on.
+type handingError struct{ error }
+
+func (e *handingError) Unwrap() error { return e.error }
+
+// isHanding reports whether an error ends the session, instead of being tried again in it.
+func isHanding(err error) bool {
+	var handing *handingError
+	return errors.As(err, &handing)
 }
 
 // handDue queues what is due at a position; handing is held.
 func (s *session) handDue(ctx context.Context, at entrain.Position) error {
-	due, err := s.p.tables.due(at)
+	due, err := s.p.tables.due(ctx, at)
 	if err != nil {
 		return err
 	}

@@ -67,6 +67,7 @@ func (p *Pipeline) session(ctx context.Context, delays *backoff) error {
 	if err := p.prepareTables(ctx); err != nil {
 		return located(err, from)
 	}
+	p.tables.meet(writer)
 	p.dropDoubles(ctx, writer)
 	if p.renews {
 		from = entrain.Position{}

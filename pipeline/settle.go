@@ -39,7 +39,7 @@ func (b *settler) run(ctx context.Context) error {
 		case err == nil:
 			b.delays.reset()
 			continue
-		case !entrain.IsRetryable(err):
+		case isHanding(err) || !entrain.IsRetryable(err):
 			return err
 		}
 		wait := b.delays.next(err, 0.5)

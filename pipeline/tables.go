@@ -41,6 +41,7 @@ type tables struct {
 	changed chan struct{} // closed and replaced when a waiter may go on
 	waiting int           // how many wait for that
 	restart bool          // the session has to be opened anew
+	relays  bool          // the sink leads doubles on: it has none itself
 
 	leads map[tableName]*life // of the batch that was routed last, to doubles; of the reading goroutine
 
@@ -148,7 +149,7 @@ func (t *tables) stands() entrain.Position {
 // leave drops what belongs to a session.
 func (l *life) leave() {
 	l.copy, l.settled, l.over, l.doubles = nil, false, false, nil
-	l.begun = l.Anew && (l.Copy.After != nil || l.Copy.Finished)
+	l.begun = l.Anew && !l.Ending && (l.Copy.After != nil || l.Copy.Finished)
 	if l.Anew && !l.begun {
 		l.Copy = backfill.Progress{} // it begins with an empty double
 	}

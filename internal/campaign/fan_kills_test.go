@@ -13,14 +13,7 @@ import (
 // TestStreamCopyAndResyncKills: the process is killed again and again in the first copy
 // and in a resync, both through a stream, while 16 writers change the rows: in the end
 // the target has what the source has, and no row twice where none has a key (P1, P2, P9).
-//
-// In the wide run only: now and then the delivery stops (shadow_lost). By the log of such a
-// run, a kill between the publication of a resync's end and the note that it was published
-// has the end published twice. docs/tables.md says what helps.
 func TestStreamCopyAndResyncKills(t *testing.T) {
-	if !wide() {
-		t.Skip("with ENTRAIN_TEST_WIDE=1: a defect that is known makes it fail now and then")
-	}
 	t.Run("embedded", func(t *testing.T) {
 		t.Parallel()
 		streamKills(t, embedded(""))
