@@ -26,7 +26,7 @@ func closeIfDenied(nc *natsgo.Conn, _ *natsgo.Subscription, err error) {
 // deniedNeed is the subject that an error denies; empty if we can do without.
 func deniedNeed(err error) string {
 	subject := deniedSubject(err)
-	if strings.HasPrefix(subject, "$js.api.consumer.delete.") {
+	if strings.HasPrefix(subject, "$JS.API.CONSUMER.DELETE.") {
 		return ""
 	}
 	return subject

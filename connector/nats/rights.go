@@ -96,16 +96,16 @@ func denies(ctx context.Context, nc *natsgo.Conn, subject string) (bool, error) 
 	if err := nc.FlushWithContext(within); err != nil {
 		return false, fmt.Errorf("ask the server for rights: %w", mark(ctx, err))
 	}
-	return deniedSubject(nc.LastError()) == strings.ToLower(subject), nil
+	return deniedSubject(nc.LastError()) == subject, nil
 }
 
-// deniedSubject is the subject that an error of the server denies, in small letters;
-// empty if it is about something else.
+// deniedSubject is the subject that an error of the server denies; empty if it is about
+// something else.
 func deniedSubject(err error) string {
 	if !errors.Is(err, natsgo.ErrPermissionViolation) {
 		return ""
 	}
-	_, quoted, _ := strings.Cut(strings.ToLower(err.Error()), ` to "`)
+	_, quoted, _ := strings.Cut(err.Error(), ` to "`)
 	subject, _, _ := strings.Cut(quoted, `"`)
 	return subject
 }
