@@ -56,6 +56,7 @@ type arena struct {
 	programs []*supervisor
 	fleet    *fleet
 	watchers []*watcher
+	waiting  int64 // transactions of the ledger, as the last stall ended
 }
 
 // newArena starts servers, programs, checkers and the load.

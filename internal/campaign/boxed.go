@@ -21,6 +21,7 @@ func lossCampaign(t testing.TB, r *Trial) {
 	w := newCable(t)
 	a := newArena(t, r, plan{topology: single, doors: w.host, inside: w.inside})
 	a.hurried()
+	dropped := int64(0)
 	for i := 0; i < r.Faults && !t.Failed(); i++ {
 		wait(t.Context(), a.between(200*time.Millisecond, time.Second))
 		part, long := 20+a.rng.IntN(600), a.between(time.Second, 4*time.Second)
@@ -31,8 +32,15 @@ func lossCampaign(t testing.TB, r *Trial) {
 			t.Fatal(err)
 		}
 		wait(t.Context(), long)
+		lost, err := w.lost()
+		if err != nil {
+			t.Fatal(err)
+		}
 		if err := w.lose(0); err != nil {
 			t.Fatal(err)
+		}
+		if dropped += lost; part == allLost && lost == 0 {
+			t.Error("all packets were to be lost, and none was")
 		}
 		switch {
 		case part == allLost:
@@ -42,6 +50,9 @@ func lossCampaign(t testing.TB, r *Trial) {
 		default:
 			r.happened("of five packets fewer than one lost")
 		}
+	}
+	if r.note(t, "%d packets were lost", dropped); dropped < int64(r.Faults) {
+		t.Errorf("only %d packets were lost by %d faults", dropped, r.Faults)
 	}
 	a.finish()
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -214,9 +215,25 @@ func (w *cable) lose(ofThousand int) error {
 	rules := "flush chain inet weather in\nflush chain inet weather out\n"
 	if ofThousand > 0 {
 		for _, chain := range []string{"in", "out"} {
-			rules += fmt.Sprintf("add rule inet weather %s %s drop\n", chain, which)
+			rules += fmt.Sprintf("add rule inet weather %s %s counter drop\n", chain, which)
 		}
 	}
 	_, err := tool(rules, w.in("nft", "-f", "-")...)
 	return err
 }
+
+// lost is how many packets were dropped since lose was last called.
+func (w *cable) lost() (n int64, err error) {
+	said, err := tool("", w.in("nft", "list", "table", "inet", "weather")...)
+	for _, count := range dropped.FindAllStringSubmatch(said, -1) {
+		packets, err := strconv.ParseInt(count[1], 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		n += packets
+	}
+	return n, err
+}
+
+// dropped is how nftables tells the counter of a rule.
+var dropped = regexp.MustCompile(`counter packets (\d+)`)

@@ -74,6 +74,17 @@ func (c *clock) set(t testing.TB, ahead time.Duration) {
 // jumps are how far a clock is off.
 var jumps = []time.Duration{time.Hour, -time.Hour, 10 * 365 * 24 * time.Hour, 0, -10 * 365 * 24 * time.Hour, time.Minute, -time.Minute, 0}
 
+// followed makes sure that a server goes by its clock.
+func followed(t testing.TB, c *clock, url string) {
+	t.Helper()
+	year := func() string { return pgtest.QueryOne(t, url, "SELECT extract(year FROM clock_timestamp())") }
+	before := year()
+	if c.set(t, jumps[2]); year() == before {
+		t.Fatalf("the clock of a server does not follow: it is the year %s", before)
+	}
+	c.set(t, 0)
+}
+
 // clockCampaign: the clock of the source, of the target or of both jumps, forward and
 // back; now and then the program is killed meanwhile. Nothing is lost, doubled,
 // reordered or torn (P1 to P4), and it goes on at once, not when the clocks agree (P9).
@@ -84,14 +95,8 @@ func clockCampaign(t testing.TB, r *Trial) {
 	c := chaosOn(t, r,
 		pgtest.StartConfig(t, pgserver.Config{Install: from, Durable: true}), pgtest.StartConfig(t, pgserver.Config{Install: into, Durable: true}))
 	a := newArena(t, r, plan{topology: fanned, on: c})
-	year := func() string {
-		return pgtest.QueryOne(t, a.site.source, "SELECT extract(year FROM clock_timestamp())")
-	}
-	before := year()
-	if source.set(t, jumps[2]); year() == before {
-		t.Fatalf("the source's clock does not follow: it is the year %s", before)
-	}
-	source.set(t, 0)
+	followed(t, source, a.site.source)
+	followed(t, target, a.site.target)
 	for i := 0; i < r.Faults && !t.Failed(); i++ {
 		wait(t.Context(), a.between(300*time.Millisecond, 2*time.Second))
 		jump := jumps[a.rng.IntN(len(jumps))]

@@ -33,6 +33,23 @@ func stalls() []stall {
 	}
 }
 
+// stand waits, and counts how many transactions of the ledger wait at its end.
+func (a *arena) stand(long time.Duration) {
+	wait(a.t.Context(), long)
+	var n [2]int64
+	for i, url := range []string{a.site.source, a.site.target} {
+		rows, err := query(a.t.Context(), url, "SELECT n FROM ledger_seq")
+		if err == nil {
+			n[i], err = strconv.ParseInt(rows[0][0], 10, 64)
+		}
+		if err != nil {
+			a.t.Errorf("count what waits: %v", err)
+			return
+		}
+	}
+	a.waiting = n[0] - n[1]
+}
+
 // lockTables holds a lock on tables that the sink writes to.
 func (a *arena) lockTables(long time.Duration) {
 	conn, err := pgconn.Connect(a.t.Context(), a.site.target)
@@ -44,14 +61,14 @@ func (a *arena) lockTables(long time.Duration) {
 	if _, err := conn.Exec(a.t.Context(), "SET deadlock_timeout = '1h'; BEGIN; LOCK TABLE ledger_seq, tick, bulk IN EXCLUSIVE MODE").ReadAll(); err != nil {
 		a.t.Errorf("lock tables: %v", err)
 	}
-	wait(a.t.Context(), long)
+	a.stand(long)
 }
 
 // readOnly is what a target does while another one takes over.
 func (a *arena) readOnly(long time.Duration) {
 	url := a.target.URL("postgres")
 	pgtest.Exec(a.t, url, "ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
-	wait(a.t.Context(), long)
+	a.stand(long)
 	pgtest.Exec(a.t, url, "SET default_transaction_read_only = off", "ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()")
 }
 
@@ -67,13 +84,13 @@ func (a *arena) stopBackend(long time.Duration) {
 			defer syscall.Kill(pid, syscall.SIGCONT)
 		}
 	}
-	wait(a.t.Context(), long)
+	a.stand(long)
 }
 
 // stopProgram stops the program; its connections stay open.
 func (a *arena) stopProgram(long time.Duration) {
 	a.programs[0].send(syscall.SIGSTOP)
-	wait(a.t.Context(), long)
+	a.stand(long)
 	a.programs[0].send(syscall.SIGCONT)
 }
 
@@ -192,8 +209,11 @@ func stalledCampaign(t testing.TB, r *Trial) {
 		s.do(a, long)
 		stop()
 		r.happened(s.kind)
+		if a.waiting < long.Milliseconds()/1000 { // several a second are written
+			t.Errorf("%s for %s: only %d transactions of the ledger waited", s.kind, long.Round(time.Second), a.waiting)
+		}
 		took := a.drain(began)
-		r.note(t, "%s for %s, drained in %s", s.kind, long.Round(time.Second), took)
+		r.note(t, "%s for %s: %d transactions of the ledger and what was between them waited; drained in %s", s.kind, long.Round(time.Second), a.waiting, took)
 	}
 	c.judge(a)
 	c.taken = nil

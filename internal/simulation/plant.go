@@ -46,6 +46,9 @@ const (
 	PlantMissedWake
 	// PlantReuseMemory: the source reuses the memory of a batch that is not free yet.
 	PlantReuseMemory
+	// PlantGivesUp: a failure of the source that a new session mends is told as one that
+	// none does.
+	PlantGivesUp
 	// PlantLetterLost: the store of dead letters loses one now and then.
 	PlantLetterLost
 	plants
@@ -54,7 +57,7 @@ const (
 var plantNames = [...]string{
 	"none", "ack before durable", "feedback before saved", "skip after reconnect", "drop rarely", "swap key",
 	"write twice", "position apart", "forget keys", "no fence", "parts visible", "save later", "mark forgotten",
-	"stream forgets", "stream unfenced", "trim ahead", "missed wake", "reuse memory", "letter lost",
+	"stream forgets", "stream unfenced", "trim ahead", "missed wake", "reuse memory", "gives up", "letter lost",
 }
 
 // Plants are all bugs that there are.

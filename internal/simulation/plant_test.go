@@ -37,7 +37,7 @@ var breaks = map[Plant]string{
 	PlantAckBeforeDurable: "P1 P7", PlantFeedbackBeforeSaved: "P7", PlantSkipAfterReconnect: "P1", PlantDropRarely: "P1",
 	PlantSwapKey: "P1 P3", PlantWriteTwice: "P2", PlantPositionApart: "P2", PlantForgetKeys: "P2", PlantNoFence: "P1 P2",
 	PlantPartsVisible: "P4", PlantSaveLater: "P2 P5 P7", PlantMarkForgotten: "P2", PlantStreamForgets: "P1 P7",
-	PlantStreamUnfenced: "P1 P2 P5", PlantTrimAhead: "P5", PlantMissedWake: "P9", PlantReuseMemory: "P1 P5", PlantLetterLost: "P1 P3",
+	PlantStreamUnfenced: "P1 P2 P5", PlantTrimAhead: "P5", PlantMissedWake: "P9", PlantReuseMemory: "P1 P5", PlantGivesUp: "P9", PlantLetterLost: "P1 P3",
 }
 
 // hunt tries seeds until one finds the bug.

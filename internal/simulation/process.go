@@ -25,6 +25,7 @@ type process struct {
 	killed   chan struct{}
 	dead     bool // guarded by the world's mutex
 	robbed   bool // what a dead process sent took the sink over meanwhile
+	up       bool // a session was, so that nothing a new one mends ends the process
 	// feedback, if not nil, is what a bug has the source told.
 	feedback func(context.Context, entrain.Position)
 
@@ -151,6 +152,9 @@ func (w *world) ended() {
 		w.proc.explain("process", err)
 		if err == nil && !w.proc.stopping {
 			w.violate("P9", "the process has ended, and nobody asked it to")
+		}
+		if errors.Is(err, errFault) && w.proc.up && !w.proc.stopping {
+			w.violate("P9", "the process gave up what a new session mends: %v", err)
 		}
 		w.drop(w.proc)
 		w.proc = nil

@@ -81,6 +81,7 @@ func (r *sourceReader) Stream() *entrain.Stream { return &r.p.w.history.stream }
 // Read implements [entrain.Reader].
 func (r *sourceReader) Read(ctx context.Context) (*entrain.Batch, error) {
 	var b *entrain.Batch
+	r.p.up = true
 	err := r.p.do(ctx, &operation{
 		key: "source read", cut: r.closed,
 		ready: func() bool { return r.tx < len(r.p.w.history.txs) },
@@ -92,6 +93,9 @@ func (r *sourceReader) Read(ctx context.Context) (*entrain.Batch, error) {
 	case err != nil:
 		if b != nil {
 			b.Free()
+		}
+		if r.p.w.cfg.Plant == PlantGivesUp && errors.Is(err, errFault) {
+			err = errFault
 		}
 		return nil, fmt.Errorf("read simulated source: %w", err)
 	}
