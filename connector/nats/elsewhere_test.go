@@ -7,40 +7,16 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-)
 
-// listen answers each connection by serve until the test ends.
-func listen(t *testing.T, serve func(net.Conn)) (address string) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			serve(c)
-			c.Close()
-		}
-	}()
-	t.Cleanup(func() {
-		l.Close()
-		<-done
-	})
-	return l.Addr().String()
-}
+	"github.com/entrainsync/entrain/internal/throwaway/throwawaytest"
+)
 
 // TestServersThatAreToldOf: SE-06. A server that tells of others, and then refuses the
 // login, does not bring credentials to those.
 func TestServersThatAreToldOf(t *testing.T) {
 	var asked, logins atomic.Int64
-	other := listen(t, func(net.Conn) { asked.Add(1) })
-	first := listen(t, func(c net.Conn) {
+	other := throwawaytest.Listen(t, func(net.Conn) { asked.Add(1) })
+	first := throwawaytest.Listen(t, func(c net.Conn) {
 		fmt.Fprintf(c, "INFO {\"server_id\":\"a\",\"version\":\"2.11.0\",\"proto\":1,\"max_payload\":1048576,\"auth_required\":true,\"connect_urls\":[%q]}\r\n", other)
 		line, _ := bufio.NewReader(c).ReadString('\n')
 		if strings.HasPrefix(line, "CONNECT ") && strings.Contains(line, "canary") {

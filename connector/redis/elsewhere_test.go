@@ -12,33 +12,8 @@ import (
 	"time"
 
 	"github.com/entrainsync/entrain"
+	"github.com/entrainsync/entrain/internal/throwaway/throwawaytest"
 )
-
-// listen answers each connection by serve, in turn, until the test ends.
-func listen(t *testing.T, serve func(net.Conn)) (address string) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			serve(c)
-			c.Close()
-		}
-	}()
-	t.Cleanup(func() {
-		l.Close()
-		<-done
-	})
-	return l.Addr().String()
-}
 
 // TestSentElsewhere: SE-06. A server that answers with the address of another one, as those
 // of a cluster or a maintained one do, brings no credentials there: entrain talks to the
@@ -47,8 +22,8 @@ func TestSentElsewhere(t *testing.T) {
 	for _, answer := range []string{"-MOVED 866 OTHER\r\n", "-ASK 866 OTHER\r\n", ">4\r\n+MOVING\r\n:1\r\n:0\r\n+OTHER\r\n-MOVED 866 OTHER\r\n"} {
 		t.Run(strings.Fields(answer)[0], func(t *testing.T) {
 			var asked, heard atomic.Int64
-			other := listen(t, func(net.Conn) { asked.Add(1) })
-			first := listen(t, func(c net.Conn) {
+			other := throwawaytest.Listen(t, func(net.Conn) { asked.Add(1) })
+			first := throwawaytest.Listen(t, func(c net.Conn) {
 				_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 				for in := bufio.NewReader(c); ; {
 					command, err := readCommand(in)

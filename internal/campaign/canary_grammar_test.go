@@ -22,6 +22,7 @@ import (
 	"github.com/entrainsync/entrain/connector/all"
 	"github.com/entrainsync/entrain/internal/config"
 	"github.com/entrainsync/entrain/internal/pgserver/pgtest"
+	"github.com/entrainsync/entrain/internal/throwaway/throwawaytest"
 )
 
 // secretName is what keys are called whose values are credentials, may hold one, or name a
@@ -345,26 +346,8 @@ func (g *grammarVault) try(name string, doc map[string]any) {
 // deaf is a server that reads what is said, says nothing and hangs up.
 func deaf(t *testing.T) (address string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_ = c.SetDeadline(time.Now().Add(20 * time.Millisecond))
-			_, _ = io.Copy(io.Discard, c)
-			c.Close()
-		}
-	}()
-	t.Cleanup(func() {
-		l.Close()
-		<-done
+	return throwawaytest.Listen(t, func(c net.Conn) {
+		_ = c.SetDeadline(time.Now().Add(20 * time.Millisecond))
+		_, _ = io.Copy(io.Discard, c)
 	})
-	return l.Addr().String()
 }
