@@ -35,7 +35,7 @@ func streamKills(t *testing.T, stream string) {
 	if wide() {
 		step = 6
 	}
-	copying := killAfter(t, file, step)
+	copying := killAfter(t, file, step, func(string) {})
 	launch(t, "run", "--until", "now", file.path).exitWithin(t, 2*patience, exitOK)
 	pgtest.Exec(t, target, "DELETE FROM parts WHERE person % 3 = 0", "UPDATE parts SET n = -1 WHERE person % 5 = 0")
 	p := launch(t, "run", file.path)

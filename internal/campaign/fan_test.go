@@ -35,7 +35,7 @@ func TestFanCopyKills(t *testing.T) {
 	if wide() {
 		step = 1
 	}
-	kills := killAfter(t, f.file, step)
+	kills := killAfter(t, f.file, step, func(string) {})
 	stop()
 	launch(t, "run", "--until", "now", f.file.path).exitWithin(t, 2*patience, exitOK)
 	want, err := query(t.Context(), f.source, rowsSQL29)

@@ -102,25 +102,30 @@ func stored(r admin.Report) int {
 // copyCampaign copies existing rows again and again, into a new target each time,
 // until the program was killed as often as the trial says, behind each part of a table.
 func copyCampaign(t testing.TB, r *Trial) {
+	table := [][]string{{"copy", "kills", "rows and sum of hashes, equal at both sides"}}
 	for len(r.faults) < r.Faults && !t.Failed() {
-		within(t, fmt.Sprintf("behind %d kills", len(r.faults)), func(t testing.TB) { copiedUnderKills(t, r, 1) })
+		before := len(r.faults)
+		within(t, fmt.Sprintf("behind %d kills", before), func(t testing.TB) {
+			rows := copiedUnderKills(t, r, 1)
+			table = append(table, []string{fmt.Sprint(len(table)), fmt.Sprint(len(r.faults) - before), rows})
+		})
 	}
+	r.claims(t, fmt.Sprintf("%d copies under %d kills while %d writers changed what was copied: the same rows at both sides each time",
+		len(table)-1, len(r.faults), writers), table)
 }
 
 // copiedUnderKills proves P1 and P2 for the copying of existing rows: 16 writers
 // change and delete what is being copied, the process is killed once after every few
-// parts, in both the copy and the hand-over, and in the end both sides are equal.
-func copiedUnderKills(t testing.TB, r *Trial, step int) {
+// parts, in both the copy and the hand-over, and in the end both sides are equal. It
+// returns what both have.
+func copiedUnderKills(t testing.TB, r *Trial, step int) (rows string) {
 	srv := pgtest.Start(t, r.Major, nil)
 	source, target := pgtest.CreateDatabase(t, srv), pgtest.CreateDatabase(t, srv)
 	pgtest.Exec(t, source, fullSQL)
 	file := writeSnapshotPipeline(t, pgtest.Name(t), fromPostgres(source), strings.Replace(intoPostgres(target), "}", ", create_tables: true}", 1))
 	stop := hustle(t, source, 3*time.Millisecond)
-	kills := killAfter(t, file, step)
+	kills := killAfter(t, file, step, r.happened)
 	stop()
-	for range kills {
-		r.happened("SIGKILL of the program in a copy") // noted at its end: the kinds count, not the times
-	}
 	launch(t, "run", "--until", "now", file.path).exitWithin(t, 2*patience, exitOK)
 	want, err := query(t.Context(), source, rowsSQL29)
 	if err != nil {
@@ -139,7 +144,11 @@ func copiedUnderKills(t testing.TB, r *Trial, step int) {
 	if slots := pgtest.QueryOne(t, source, "SELECT count(*) FROM pg_replication_slots WHERE temporary"); slots != "0" {
 		t.Errorf("%s temporary slots are left", slots)
 	}
-	r.note(t, "source and target are equal after %d kills while %d writers changed what was copied: rows and sums of hashes %v", kills, writers, want)
+	t.Logf("equal after %d kills while %d writers changed what was copied: %v", kills, writers, want)
+	for _, table := range want {
+		rows += strings.Join(table, " ") + "; "
+	}
+	return strings.TrimSuffix(rows, "; ")
 }
 
 // stepOfTests is how many parts there are between two kills in tests.
@@ -151,8 +160,8 @@ func stepOfTests() int {
 }
 
 // killAfter starts the pipeline again and again and kills it, some parts of tables
-// later each time, until it streams; then twice more.
-func killAfter(t testing.TB, file pipelineFile, step int) (kills int) {
+// later each time, until it streams; then twice more. Each kill is noted by happened.
+func killAfter(t testing.TB, file pipelineFile, step int, happened func(kind string)) (kills int) {
 	t.Helper()
 	for round := 0; ; round++ {
 		p := launch(t, "run", file.path)
@@ -169,6 +178,7 @@ func killAfter(t testing.TB, file pipelineFile, step int) (kills int) {
 			return streams || stored(report) > step*round
 		})
 		p.kill()
+		happened("SIGKILL of the program in a copy")
 		kills++
 		if streams && round > 2 {
 			return kills

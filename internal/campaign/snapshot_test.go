@@ -51,7 +51,7 @@ func TestPG29IntoFile(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out.jsonl")
 	file := writeSnapshotPipeline(t, pgtest.Name(t), fromPostgres(source), intoFile(out))
 	stop := hustle(t, source, 3*time.Millisecond)
-	killAfter(t, file, stepOfTests())
+	killAfter(t, file, stepOfTests(), func(string) {})
 	stop()
 	launch(t, "run", "--until", "now", file.path).exitWithin(t, 2*patience, exitOK)
 	wantFolded(t, source, readText(t, out))

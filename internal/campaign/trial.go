@@ -44,8 +44,7 @@ type Trial struct {
 // Fault is something that was done to a running campaign.
 type Fault struct {
 	// At is how long after the campaign's beginning it was noted, in seconds: at once, but
-	// for a copy's kills and for calls that were made to fail, which are noted at the end of
-	// a copy and of a process.
+	// for calls that were made to fail, which are noted at the end of a process.
 	At float64 `json:"at"`
 	// Kind says what it was.
 	Kind string `json:"kind"`
