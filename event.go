@@ -119,6 +119,18 @@ type Message struct {
 	Transactional bool
 }
 
+// CopyOrdinals is where the ordinals of events begin that are made by a copying of rows
+// while changes flow: its rows and their end, and the truncate that a resync begins with.
+// They are above those of changes, and begin somewhere else in each process.
+const CopyOrdinals uint64 = 3 << 62
+
+// OfCopy reports whether a copying of existing rows has made the event, instead of a change
+// at the source. A copying that was cut off makes events anew, with other ids: none of them
+// may be left out for having come before.
+func (e *Event) OfCopy() bool {
+	return e.Op == OpRead || e.Op == OpReadEnd || e.Ordinal >= CopyOrdinals
+}
+
 // AppendID appends the event's id, source/incarnation/version/ordinal, to dst.
 // The same change always has the same id (P2).
 func (e *Event) AppendID(dst []byte) []byte {

@@ -167,6 +167,22 @@ func (t *tables) quit(l *life, cause error) {
 	t.signal()
 }
 
+// unhanded is what becomes of rows that the pipeline's rules do not take. A refresh is given
+// up, and the session begins anew: what was to come behind them is on no way any more.
+func (t *tables) unhanded(ctx context.Context, f *flight, cause error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := f.life
+	if l == nil || !l.Refresh || errors.Is(cause, errDraining) || entrain.IsRetryable(cause) || ctx.Err() != nil {
+		return cause
+	}
+	t.quit(l, cause)
+	if err := t.save(ctx, nil); err != nil {
+		return errors.Join(err, cause)
+	}
+	return errReopen
+}
+
 // unfit is what becomes of a table whose copy does not take what the stream shows; mu
 // is held.
 func (t *tables) unfit(l *life, stop error) error {

@@ -303,7 +303,7 @@ func (l *life) beginDouble(now time.Time) error {
 func (t *tables) emptied(l *life, at entrain.Position) flight {
 	tx := t.moment(0)
 	t.rows++
-	e := entrain.Event{Op: entrain.OpTruncate, Ordinal: chunkOrdinals + t.rows, Tx: &tx, Settling: true,
+	e := entrain.Event{Op: entrain.OpTruncate, Ordinal: entrain.CopyOrdinals + t.rows, Tx: &tx, Settling: true,
 		Truncate: &entrain.Truncate{Tables: []*entrain.Table{l.copy.Table()}}}
 	return flight{batch: &entrain.Batch{Events: []entrain.Event{e}, Through: at}, leads: l.lead()}
 }
@@ -316,9 +316,6 @@ func (l *life) lead() map[tableName]*life {
 	return map[tableName]*life{l.sink: l}
 }
 
-// chunkOrdinals are above those of changes and of initial rows.
-const chunkOrdinals uint64 = 3 << 62
-
 // batchOf puts the rows of a chunk into a batch.
 func (t *tables) batchOf(l *life, rows []entrain.Row, at entrain.Position) (flight, error) {
 	tx := t.moment(l.copy.Version())
@@ -327,7 +324,7 @@ func (t *tables) batchOf(l *life, rows []entrain.Row, at entrain.Position) (flig
 	table := l.copy.Table()
 	event := func(op entrain.Op) entrain.Event {
 		t.rows++
-		return entrain.Event{Op: op, Ordinal: chunkOrdinals + t.rows, Table: table, Tx: &tx, Settling: true}
+		return entrain.Event{Op: op, Ordinal: entrain.CopyOrdinals + t.rows, Table: table, Tx: &tx, Settling: true}
 	}
 	for i, row := range rows {
 		b.Events[i] = event(entrain.OpRead)
@@ -420,7 +417,7 @@ func (s *session) handDue(ctx context.Context, at entrain.Position) error {
 		}
 		s.noteRead(due[i].batch)
 		if err := s.put(ctx, due[i].batch, &due[i]); err != nil {
-			return err
+			return s.p.tables.unhanded(ctx, &due[i], err)
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -35,7 +36,7 @@ type tables struct {
 	at      entrain.Position        // the last that was read in this session, or where it began
 	open    bool                    // the stream stands inside a transaction
 	version uint64                  // of the last transaction that was read
-	rows    uint64                  // that were read in chunks
+	rows    uint64                  // that were read in chunks, from where this process began to count
 	stream  *entrain.Stream
 	flying  []flight      // rows that are on their way to the sink, in order
 	changed chan struct{} // closed and replaced when a waiter may go on
@@ -81,8 +82,12 @@ type flight struct {
 	leads map[tableName]*life // to the double that its events go to; nil: to the table itself
 }
 
+// ordinalsOfOne is below which a process begins to count the events of copies: two are not
+// to give the same ids to different ones.
+const ordinalsOfOne = 1 << 61
+
 func newTables(p *Pipeline) *tables {
-	t := &tables{p: p, lives: map[tableName]*life{}, sources: map[tableName]tableName{}, groups: map[tableName]int{}, tied: map[int]bool{}, met: map[tableName]bool{}, changed: make(chan struct{})}
+	t := &tables{p: p, rows: rand.Uint64N(ordinalsOfOne), lives: map[tableName]*life{}, sources: map[tableName]tableName{}, groups: map[tableName]int{}, tied: map[int]bool{}, met: map[tableName]bool{}, changed: make(chan struct{})}
 	t.store, _ = p.opt.Store.(TableStore)
 	return t
 }

@@ -231,7 +231,7 @@ func (w *writer) write(ctx context.Context, b *entrain.Batch) error {
 // is sent before it where it is too much, or where a transaction would no longer
 // fit.
 func (w *writer) next(ctx context.Context, e *entrain.Event) error {
-	at, again := placeOf(e), e.Op != entrain.OpRead && e.Op != entrain.OpReadEnd
+	at, again := placeOf(e), !e.OfCopy()
 	if again && w.is.Written != nil && at.through(*w.is.Written) {
 		if w.debezium != nil { // which counts the events of a transaction
 			_, _ = w.debezium.Records(e) // whose records are there

@@ -160,6 +160,9 @@ func Mark(e *entrain.Event, delivery string) string {
 // retry brings again as it was. Rows that are read anew are not, nor what is said
 // of tables.
 func Remembered(e *entrain.Event) bool {
+	if e.OfCopy() {
+		return false
+	}
 	switch e.Op {
 	case entrain.OpInsert, entrain.OpUpdate, entrain.OpDelete, entrain.OpTruncate, entrain.OpMessage:
 		return true
