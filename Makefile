@@ -47,8 +47,9 @@ bench: build ## against the real peers; needs pg_recvlogical (postgresql-15, pos
 campaign: servers ## the whole campaigns as far as 100 minutes reach; again goes on with the rest at the same commit
 	$(GO) run ./campaign all --budget 100; code=$$?; $(GO) run ./campaign proof; exit $$code
 
+proof: SHELL := /bin/bash
 proof: servers ## what the tests come to, into docs/proof, and docs/proof.md anew: long. ENTRAIN_TEST_WIDE=1 for all of it
-	$(GO) test -json -timeout 120m ./internal/campaign ./... | $(GO) run ./campaign record; code=$$?; $(GO) run ./campaign proof; exit $$code
+	set -o pipefail; $(GO) test -json -timeout 120m ./internal/campaign ./... | $(GO) run ./campaign record; code=$$?; $(GO) run ./campaign proof; exit $$code
 
 demo: build ## two private servers, a shop, changes flowing; DEMO="--for 20s" ends it
 	$(GO) run ./internal/pgserver/fetch any

@@ -22,7 +22,7 @@
 // this package, the reports, that record and DIR/found.txt.
 //
 // It exits with 0 if everything passed, 1 if it could not be done, 2 for a wrong command
-// line, 4 if something was found or skipped (go run makes 1 of each but 0). The servers run as an unprivileged user if this runs as root.
+// line, 3 if all left campaigns out for the budget, 4 if something was found or skipped (go run makes 1 of each but 0). The servers run as an unprivileged user if this runs as root.
 package main
 
 import (
@@ -52,6 +52,7 @@ const (
 	exitOK       = 0
 	exitRuntime  = 1
 	exitUsage    = 2
+	exitLeft     = 3
 	exitFindings = 4
 )
 
@@ -195,10 +196,31 @@ func commit() string {
 		return "unknown"
 	}
 	name := strings.TrimSpace(string(hash))
-	if changed, err := exec.Command("git", "status", "--porcelain", "--untracked-files=no", "--", ":!docs/proof", ":!docs/proof.md").Output(); err != nil || len(changed) > 0 {
+	if changed, err := exec.Command("git", "status", "--porcelain", "--untracked-files=all", "--", ":/", ":!/docs/proof", ":!/docs/proof.md").Output(); err != nil || differs(string(changed)) {
 		name += "+"
 	}
 	return name
+}
+
+// differs reports whether git status tells of anything that may be built: files of the
+// commit that were changed, and new ones of Go.
+func differs(status string) bool {
+	for line := range strings.Lines(status) {
+		path, isNew := strings.CutPrefix(strings.TrimSpace(line), "?? ")
+		path = strings.Trim(path, `"`)
+		if !isNew || strings.HasSuffix(path, ".go") || slices.Contains([]string{"go.mod", "go.sum", "go.work"}, filepath.Base(path)) {
+			return true
+		}
+	}
+	return false
+}
+
+// stayed is the commit of a campaign: with a mark if files changed since it began.
+func stayed(before, after string) string {
+	if before != after && !strings.HasSuffix(before, "+") {
+		return before + "+"
+	}
+	return before
 }
 
 func list(out io.Writer) error {
@@ -224,6 +246,9 @@ func (s settings) one(ctx context.Context, c campaign.Case, to output) (int, err
 	if s.Length > 0 {
 		o.Length = s.Length
 	}
+	if err := writable(s.folder); err != nil {
+		return 0, err
+	}
 	if _, err := pgserver.Obtain(ctx, o.Major); err != nil {
 		return 0, err
 	}
@@ -233,11 +258,9 @@ func (s settings) one(ctx context.Context, c campaign.Case, to output) (int, err
 	if ctx.Err() != nil {
 		return 0, fmt.Errorf("%s was broken off; no report is kept", c.Name)
 	}
-	report.Commit, report.Asked = s.commit, s.asked
-	if err := s.keep(report); err != nil {
-		return 0, err
-	}
-	if _, err := fmt.Fprintf(to.result, "%s: %s: %s\n", c.Name, report.Verdict, report.Claim()); err != nil {
+	report.Commit, report.Asked = stayed(s.commit, commit()), s.asked
+	_, said := fmt.Fprintf(to.result, "%s: %s: %s\n", c.Name, report.Verdict, report.Claim())
+	if err := errors.Join(said, s.keep(report, to.log)); err != nil {
 		return 0, err
 	}
 	if report.Verdict != campaign.Passed {
@@ -246,8 +269,30 @@ func (s settings) one(ctx context.Context, c campaign.Case, to output) (int, err
 	return exitOK, nil
 }
 
-// keep writes both forms of a report.
-func (s settings) keep(r *campaign.Report) error {
+// writable makes a folder and tries to write into it, before a campaign rather than after.
+func writable(folder string) error {
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
+	probe, err := os.CreateTemp(folder, ".probe-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}
+
+// baseName is the name of a report's files, without the ending.
+func baseName(r *campaign.Report) string {
+	base := fmt.Sprintf("%s-pg%d", r.Name, r.PostgreSQL)
+	if r.Asked != "" {
+		base += "-short" // beside the whole one
+	}
+	return base
+}
+
+// keep writes both forms of a report. One that failed replaces one that passed, one that
+// was skipped does not.
+func (s settings) keep(r *campaign.Report, log io.Writer) error {
 	text, err := r.JSON()
 	if err != nil {
 		return err
@@ -255,9 +300,17 @@ func (s settings) keep(r *campaign.Report) error {
 	if err := os.MkdirAll(s.folder, 0o755); err != nil {
 		return err
 	}
-	base := filepath.Join(s.folder, fmt.Sprintf("%s-pg%d", r.Name, r.PostgreSQL))
-	if r.Asked != "" {
-		base += "-short" // beside the whole one
+	base := filepath.Join(s.folder, baseName(r))
+	if text, err := os.ReadFile(base + ".json"); err == nil && r.Verdict != campaign.Passed {
+		old, err := campaign.Parse(text)
+		switch {
+		case err != nil || old.Verdict != campaign.Passed:
+		case r.Verdict == campaign.Skipped:
+			fmt.Fprintf(log, "==> %s.json stays: it passed at commit %s, this run was skipped\n", base, old.Commit)
+			return nil
+		default:
+			fmt.Fprintf(log, "==> %s.json is replaced: it had passed at commit %s\n", base, old.Commit)
+		}
 	}
 	return errors.Join(os.WriteFile(base+".json", text, 0o644), os.WriteFile(base+".md", []byte(r.Markdown()), 0o644))
 }
@@ -284,6 +337,7 @@ func (s settings) all(ctx context.Context, to output) (int, error) {
 	}
 	if left > 0 {
 		fmt.Fprintf(to.log, "==> %d campaigns are left: the same command again goes on\n", left)
+		worst = max(worst, exitLeft)
 	}
 	return worst, nil
 }

@@ -18,7 +18,12 @@ const about = "<!-- Written by `go run ./campaign proof`. Not edited by hand: a 
 	"# What is proven, and by what\n\n" +
 	"Every claim here has a test or a campaign that anybody can repeat, and the figures of its last run that was kept. A campaign is a load on real\n" +
 	"servers, faults from outside and checkers that trust none of entrain's code ([ADR 17](adr/0017-campaigns.md)); tests sample nearly all of them.\n" +
-	"What is not shown, or only in part, says so.\n\n"
+	"What is not shown, or only in part, says so.\n\n" +
+	"Each report is of the commit that it names, not of this one: `git diff COMMIT` says what has changed since. Counted one by one are changes that\n" +
+	"have a number: a target without any unique key has to have each of them once and in the source's order. Those three figures are of these; inserts into\n" +
+	"the log without a key are in the count, too, but a lost or doubled one is a finding, not in the figures. The other changes of a load are looked at by\n" +
+	"the rows that they left. Reads of the ledger look, while changes arrive, for a transaction of which only a part is there. A seed repeats the choices of\n" +
+	"load and faults, as far as a campaign draws them; not when the machine does what. That of `copy` repeats nothing.\n\n"
 
 // page is docs/proof.md.
 func (e *evidence) page(all []group) string {
@@ -48,7 +53,7 @@ func (e *evidence) head(all []group) string {
 			switch {
 			case r.missing != "":
 				missing++
-			case r.short != "":
+			case r.part() != "":
 				part++
 			}
 		}
@@ -74,7 +79,7 @@ func (e *evidence) head(all []group) string {
 
 // named says how the tests that the rows name have ended.
 func (e *evidence) named(all []group) string {
-	ends, names := map[string]int{}, namedTests(all)
+	ends, names := map[string]int{}, namedTests(all, e.found)
 	for name := range names {
 		how := ""
 		if t := e.result(name); t != nil {
@@ -139,7 +144,7 @@ func (e *evidence) bugs() string {
 		if !strings.HasPrefix(r.file, "mutants-") {
 			continue
 		}
-		fmt.Fprintf(&b, "## The campaign of planted bugs\n\nPostgreSQL %d, %s, %s:\n\n", r.PostgreSQL, e.linkTo(r), r.Verdict)
+		fmt.Fprintf(&b, "## The campaign of planted bugs\n\nPostgreSQL %d, %s, %s%s:\n\n", r.PostgreSQL, e.linkTo(r), r.Verdict, cell.Replace(r.Asked))
 		for i, line := range r.Table {
 			fmt.Fprintf(&b, "| %s |\n", strings.Join(line, " | "))
 			if i == 0 {
@@ -155,13 +160,13 @@ func (e *evidence) bugs() string {
 func (e *evidence) line(r row) string {
 	var by []string
 	for _, c := range showing(r.id) {
-		by = append(by, e.campaignResult(c))
+		by = append(by, e.campaignResult(c, plantedIn[r.id]))
 	}
 	for _, name := range testNames(r.tests) {
 		by = append(by, e.testResult(name))
 	}
-	if r.short != "" {
-		by = append(by, "In part: "+cell.Replace(r.short)+".")
+	if part := r.part(); part != "" {
+		by = append(by, "In part: "+cell.Replace(part)+".")
 	}
 	if r.missing != "" {
 		by = append(by, "Not possible yet: "+cell.Replace(r.missing)+".")
@@ -169,17 +174,37 @@ func (e *evidence) line(r row) string {
 	return fmt.Sprintf("| %s | %s | %s |\n", r.id, cell.Replace(r.title), strings.Join(by, "<br>"))
 }
 
-// campaignResult is what the last runs of a campaign came to.
-func (e *evidence) campaignResult(c campaign.Case) string {
-	reports := e.of(c.Name)
+// campaignResult is what the last whole runs of a campaign came to; of planted bugs, what
+// their own lines say.
+func (e *evidence) campaignResult(c campaign.Case, bugs []string) string {
+	reports := e.whole(c.Name)
 	if reports == nil {
 		return fmt.Sprintf("campaign %s: %s", c.Name, noResult)
 	}
 	var texts []string
 	for _, r := range reports {
-		texts = append(texts, fmt.Sprintf("campaign %s: %s, %s", e.linkTo(r), r.Verdict, cell.Replace(r.Claim())))
+		came := r.Claim()
+		if bugs != nil {
+			came = r.ofBugs(bugs)
+		}
+		texts = append(texts, fmt.Sprintf("campaign %s: %s, %s", e.linkTo(r), r.Verdict, cell.Replace(came)))
 	}
 	return strings.Join(texts, "<br>")
+}
+
+// ofBugs is what a report's table says of bugs.
+func (r kept) ofBugs(bugs []string) string {
+	var texts []string
+	for _, bug := range bugs {
+		text := bug + ": " + noResult
+		for _, line := range r.Table {
+			if len(line) > 3 && line[0] == bug {
+				text = bug + ": " + r.Table[0][3] + " " + line[3]
+			}
+		}
+		texts = append(texts, text)
+	}
+	return strings.Join(texts, "; ")
 }
 
 var verdicts = map[string]string{"pass": "passed", "fail": "FAILED", "skip": "skipped"}
@@ -207,7 +232,7 @@ func (e *evidence) history() string {
 	for _, f := range e.found {
 		var guards []string
 		for _, name := range testNames(f.guard) {
-			guards = append(guards, "`"+name.String()+"`")
+			guards = append(guards, e.testResult(name))
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", cell.Replace(f.by), cell.Replace(f.wrong), strings.Join(guards, "<br>"))
 	}

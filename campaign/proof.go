@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/entrainsync/entrain/internal/campaign"
@@ -59,17 +60,26 @@ func readEvidence(folder string) (*evidence, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
-		e.reports = append(e.reports, kept{report, strings.TrimSuffix(filepath.Base(file), ".json")})
+		name := strings.TrimSuffix(filepath.Base(file), ".json")
+		if want := baseName(report); name != want {
+			return nil, fmt.Errorf("%s: the report in it belongs into %s.json", file, want)
+		}
+		e.reports = append(e.reports, kept{report, name})
 	}
+	e.found, err = readFoundIn(folder)
+	return e, err
+}
+
+// readFoundIn reads a folder's found.txt, which need not be there.
+func readFoundIn(folder string) ([]finding, error) {
 	text, err := os.ReadFile(filepath.Join(folder, foundFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return e, nil
+		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	e.found, err = readFound(string(text))
-	return e, err
+	return readFound(string(text))
 }
 
 // readFound reads found.txt.
@@ -87,6 +97,9 @@ func readFound(text string) ([]finding, error) {
 
 // keepPage writes the page of a folder of reports beside that folder.
 func keepPage(folder string) (int, error) {
+	if _, err := os.ReadDir(folder); err != nil {
+		return 0, err
+	}
 	e, err := readEvidence(folder)
 	if err != nil {
 		return 0, err
@@ -116,6 +129,11 @@ func (e *evidence) of(name string) []kept {
 		}
 	}
 	return found
+}
+
+// whole returns those of the reports of a campaign for which nothing less was asked.
+func (e *evidence) whole(name string) []kept {
+	return slices.DeleteFunc(e.of(name), func(r kept) bool { return r.Asked != "" })
 }
 
 // showing are the campaigns that show a case.

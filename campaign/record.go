@@ -69,6 +69,7 @@ type recorder struct {
 	running  map[testName]*running
 	packages map[string]bool // with tests
 	broken   map[string]bool // with a test that failed
+	started  map[string]bool // packages that have not ended
 	log      io.Writer       // gets what failed, and a line a package
 }
 
@@ -76,7 +77,7 @@ type recorder struct {
 // of a build, is passed on to log. Input that ends before its tests do is a failure of
 // these tests.
 func readTests(in io.Reader, wanted map[testName]bool, log io.Writer) (*record, error) {
-	r := &recorder{wanted: wanted, running: map[testName]*running{}, packages: map[string]bool{}, broken: map[string]bool{}, log: log}
+	r := &recorder{wanted: wanted, running: map[testName]*running{}, packages: map[string]bool{}, broken: map[string]bool{}, started: map[string]bool{}, log: log}
 	events := 0
 	lines := bufio.NewReader(in)
 	for {
@@ -101,6 +102,9 @@ func readTests(in io.Reader, wanted map[testName]bool, log io.Writer) (*record, 
 	}
 	for name := range r.running {
 		r.end(name, "fail", 0)
+	}
+	for folder := range r.started { // cut off
+		r.failPackage(folder)
 	}
 	r.Packages = len(r.packages)
 	slices.Sort(r.Failures)
@@ -136,11 +140,21 @@ func (r *recorder) takePackage(folder string, e testEvent) {
 		if !strings.HasPrefix(e.Output, "PASS") && strings.TrimSpace(e.Output) != "" {
 			io.WriteString(r.log, e.Output)
 		}
+	case "start":
+		r.started[folder] = true
+	case "pass", "skip":
+		delete(r.started, folder)
 	case "fail":
-		if !r.broken[folder] {
-			r.Failed++
-			r.Failures = append(r.Failures, folder)
-		}
+		delete(r.started, folder)
+		r.failPackage(folder)
+	}
+}
+
+// failPackage counts a package that failed, unless a test of it did.
+func (r *recorder) failPackage(folder string) {
+	if !r.broken[folder] {
+		r.Failed++
+		r.Failures = append(r.Failures, folder)
 	}
 }
 
@@ -188,8 +202,23 @@ func (r *recorder) end(name testName, how string, seconds float64) {
 		}
 	}
 	if r.wanted[name] {
-		r.Tests = append(r.Tests, result{name.folder, name.name, how, seconds, now.claims})
+		r.keep(result{name.folder, name.name, how, seconds, now.claims})
 	}
+}
+
+// keep keeps how a test ended: the worst end if it ran more than once.
+func (r *recorder) keep(t result) {
+	order := []string{"pass", "skip", "fail"}
+	for i, old := range r.Tests {
+		if old.Package != t.Package || old.Name != t.Name {
+			continue
+		}
+		if slices.Index(order, t.Result) > slices.Index(order, old.Result) {
+			r.Tests[i] = t
+		}
+		return
+	}
+	r.Tests = append(r.Tests, t)
 }
 
 var (
@@ -214,7 +243,11 @@ func claimOf(line string) string {
 // keepTests reads events and writes the record of them into a folder.
 func keepTests(folder string, in io.Reader, log io.Writer) (int, error) {
 	tested := commit() // before somebody goes on working
-	r, err := readTests(in, namedTests(groups()), log)
+	found, err := readFoundIn(folder)
+	if err != nil {
+		return 0, err
+	}
+	r, err := readTests(in, namedTests(groups(), found), log)
 	if err != nil {
 		return 0, err
 	}
@@ -223,8 +256,8 @@ func keepTests(folder string, in io.Reader, log io.Writer) (int, error) {
 	r.PostgreSQL = cmp.Or(strings.ReplaceAll(os.Getenv("ENTRAIN_TEST_PG"), " ", ""), "15,18")
 	var switches []string
 	for _, name := range []string{"ENTRAIN_TEST_WIDE", "ENTRAIN_TEST_LEAST"} {
-		if os.Getenv(name) == "1" {
-			switches = append(switches, name+"=1")
+		if value := os.Getenv(name); value != "" { // any text switches it on
+			switches = append(switches, name+"="+value)
 		}
 	}
 	r.Switches = strings.Join(switches, " ")

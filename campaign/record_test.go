@@ -14,7 +14,7 @@ import (
 
 // said is what go test -json says, shortened: a test with a subtest and claims, one that
 // fails, one that is skipped, one that nobody wants, a package that cannot be built, and
-// a test whose end is cut off.
+// a test whose end is cut off, and a package that began only.
 const said = `# some output of a build
 {"Action":"start","Package":"github.com/entrainsync/entrain/a"}
 {"Action":"run","Package":"github.com/entrainsync/entrain/a","Test":"TestOne"}
@@ -37,6 +37,7 @@ const said = `# some output of a build
 {"Action":"fail","Package":"github.com/entrainsync/entrain/a","Elapsed":3}
 {"Action":"fail","Package":"github.com/entrainsync/entrain/b","Elapsed":0}
 {"Action":"run","Package":"github.com/entrainsync/entrain/c","Test":"TestCut"}
+{"Action":"start","Package":"github.com/entrainsync/entrain/d"}
 `
 
 // TestReadTests: what is wanted is kept with its end and what it counted, everything is
@@ -52,7 +53,7 @@ func TestReadTests(t *testing.T) {
 		t.Fatal(err)
 	}
 	const lost = "0 lost, 0 duplicated of 70 changes"
-	want := &record{Packages: 2, Passed: 2, Failed: 3, Skipped: 1, Failures: []string{"a.TestTwo", "b", "c.TestCut"}, Tests: []result{
+	want := &record{Packages: 2, Passed: 2, Failed: 4, Skipped: 1, Failures: []string{"a.TestTwo", "b", "c.TestCut", "d"}, Tests: []result{
 		{"a", "TestOne", "pass", 2, []string{lost, "15 of 15 caught"}},
 		{"a", "TestOne/sub", "pass", 1.5, []string{lost}},
 		{"a", "TestThree", "skip", 0, nil},
@@ -117,5 +118,16 @@ func TestRecordIsKept(t *testing.T) {
 	}
 	if r.PostgreSQL != "14,16" || r.Switches != "ENTRAIN_TEST_WIDE=1" || r.Commit == "" || r.Date == "" || !strings.HasPrefix(r.Go, "go") || r.Passed != 2 {
 		t.Errorf("kept is %s", text)
+	}
+}
+
+// TestWorstEndIsKept: of a test that ran twice.
+func TestWorstEndIsKept(t *testing.T) {
+	r := &recorder{}
+	for _, how := range []string{"pass", "fail", "pass"} {
+		r.keep(result{Package: "a", Name: "TestA", Result: how})
+	}
+	if len(r.Tests) != 1 || r.Tests[0].Result != "fail" {
+		t.Errorf("%+v", r.Tests)
 	}
 }

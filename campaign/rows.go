@@ -1,6 +1,9 @@
 package main
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // row is a case of what has to be proven, and what proves it. Campaigns name the
 // rows that they show by themselves (campaign.Case.IDs).
@@ -97,14 +100,31 @@ func testNames(text string) []testName {
 	return names
 }
 
-// namedTests are the tests that rows name.
-func namedTests(all []group) map[testName]bool {
+// part says which part of the case is not shown.
+func (r row) part() string {
+	const byChance = "campaign.TestMutantsAreCaught plants two bugs by chance, all of them in the wide run"
+	switch {
+	case !slices.Contains(strings.Fields(r.tests), sampleCaught):
+		return r.short
+	case r.short == "":
+		return byChance
+	}
+	return r.short + "; " + byChance
+}
+
+// namedTests are the tests that rows and the guards of findings name.
+func namedTests(all []group, found []finding) map[testName]bool {
 	named := map[testName]bool{}
 	for _, g := range all {
 		for _, r := range g.rows {
 			for _, name := range testNames(r.tests) {
 				named[name] = true
 			}
+		}
+	}
+	for _, f := range found {
+		for _, name := range testNames(f.guard) {
+			named[name] = true
 		}
 	}
 	return named

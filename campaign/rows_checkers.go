@@ -44,3 +44,25 @@ var mutantRows = []row{
 	{id: "bug 17", title: "what a view sees is decided by positions of the log", tests: "backfill.TestBugs " + sampleCaught},
 	{id: "bug 18", title: "a change that was delivered and is not yet visible in the view is forgotten", tests: "backfill.TestBugs " + sampleCaught},
 }
+
+// plantedIn are the names that the bugs of a row have in the campaign's report.
+var plantedIn = map[string][]string{
+	"bug 1":  {"acknowledge before the sink is durable"},
+	"bug 2":  {"feedback before the position is saved"},
+	"bug 3":  {"resume by row"},
+	"bug 4":  {"skip the first change after a reconnect"},
+	"bug 5":  {"drop one in 5000", "drop one in 1000000"},
+	"bug 6":  {"swap two changes of one key"},
+	"bug 7":  {"deduplication that forgets after two minutes"},
+	"bug 8":  {"position outside of the transaction"},
+	"bug 9":  {"delete and insert on key change"},
+	"bug 10": {"unchanged TOAST as NULL"},
+	"bug 11": {"apply at PREPARE"},
+	"bug 12": {"replay past the version gate", "replay past the version gate, its core"},
+	"bug 13": {"skip truncates"},
+	"bug 14": {"commit in the middle of a transaction"},
+	"bug 15": {"write a batch twice"},
+	"bug 16": {"idle position confirmed before it is saved"},
+	"bug 17": {"visibility decided by LSN"},
+	"bug 18": {"delivered but invisible ignored"},
+}

@@ -21,8 +21,8 @@ func lossCampaign(t testing.TB, r *Trial) {
 	w := newCable(t)
 	a := newArena(t, r, plan{topology: single, doors: w.host, inside: w.inside})
 	a.hurried()
-	dropped := int64(0)
-	for i := 0; i < r.Faults && !t.Failed(); i++ {
+	dropped, vain := int64(0), 0
+	for i := 0; i < r.Faults+vain && !t.Failed(); i++ {
 		wait(t.Context(), a.between(200*time.Millisecond, time.Second))
 		part, long := 20+a.rng.IntN(600), a.between(time.Second, 4*time.Second)
 		if i%5 == 4 {
@@ -39,10 +39,12 @@ func lossCampaign(t testing.TB, r *Trial) {
 		if err := w.lose(0); err != nil {
 			t.Fatal(err)
 		}
-		if dropped += lost; part == allLost && lost == 0 {
-			t.Error("all packets were to be lost, and none was")
-		}
+		dropped += lost
 		switch {
+		case lost == 0: // nobody sent anything, or what was sent came through
+			if vain++; vain > r.Faults {
+				t.Error("hardly a packet is lost")
+			}
 		case part == allLost:
 			r.happened("all packets lost")
 		case part >= 200:
@@ -51,9 +53,7 @@ func lossCampaign(t testing.TB, r *Trial) {
 			r.happened("of five packets fewer than one lost")
 		}
 	}
-	if r.note(t, "%d packets were lost", dropped); dropped < int64(r.Faults) {
-		t.Errorf("only %d packets were lost by %d faults", dropped, r.Faults)
-	}
+	r.note(t, "%d packets were lost", dropped)
 	a.finish()
 }
 

@@ -2,6 +2,7 @@ package campaign
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -10,6 +11,8 @@ import (
 
 // Report is what a campaign says at its end. It is kept as JSON and as text.
 type Report struct {
+	// Format is the form of a kept report: 1, or 0 in those from before it was numbered.
+	Format int `json:"format,omitempty"`
 	// Name and IDs are those of the campaign.
 	Name string   `json:"name"`
 	IDs  []string `json:"ids"`
@@ -52,12 +55,14 @@ const (
 	Skipped = "skipped"
 )
 
+const reportFormat = 1
+
 // report gathers what is known at the end.
 func (r *Trial) report(c Case, run *standalone, began time.Time) *Report {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := &Report{
-		Name: c.Name, IDs: c.IDs, About: c.About, Verdict: Passed, Seed: r.Seed, PostgreSQL: r.Major,
+		Format: reportFormat, Name: c.Name, IDs: c.IDs, About: c.About, Verdict: Passed, Seed: r.Seed, PostgreSQL: r.Major,
 		Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH, Began: began.UTC().Truncate(time.Second), Seconds: since(began).Seconds(),
 		Outcome: r.result, Findings: run.errors, Skipped: run.skipped, Notes: r.notes, Faults: r.faults, Said: r.claim, Table: r.table,
 	}
@@ -76,8 +81,20 @@ func (p *Report) JSON() ([]byte, error) {
 	return append(text, '\n'), err
 }
 
-// Claim is the one line that says it all.
+// Claim is the one line that says it all. That of a failure begins with what was found.
 func (p *Report) Claim() string {
+	if p.Verdict != Failed || len(p.Findings) == 0 {
+		return p.figures()
+	}
+	first, _, _ := strings.Cut(strings.TrimSpace(p.Findings[0]), "\n")
+	if runes := []rune(first); len(runes) > 200 {
+		first = string(runes[:200]) + "…"
+	}
+	return fmt.Sprintf("%d findings, the first: %s; counted: %s", len(p.Findings), first, p.figures())
+}
+
+// figures are what was counted, or what the campaign says in their place.
+func (p *Report) figures() string {
 	switch o := p.Outcome; {
 	case p.Verdict == Skipped:
 		return "skipped: " + p.Skipped
@@ -86,7 +103,8 @@ func (p *Report) Claim() string {
 	case o.Changes == 0 && len(p.Notes) > 0:
 		return strings.Join(p.Notes, "; ")
 	default:
-		return fmt.Sprintf("%d lost, %d duplicated, %d reordered of %d under %d faults", o.Lost, o.Duplicated, o.Reordered, o.Changes, len(p.Faults))
+		return fmt.Sprintf("%d lost, %d duplicated, %d reordered of %d changes counted one by one, in a load of %d, under %d faults",
+			o.Lost, o.Duplicated, o.Reordered, o.Counted, o.Changes, len(p.Faults))
 	}
 }
 
@@ -140,5 +158,20 @@ func Parse(text []byte) (*Report, error) {
 	if err := json.Unmarshal(text, p); err != nil {
 		return nil, fmt.Errorf("read a report: %w", err)
 	}
-	return p, nil
+	return p, p.check()
+}
+
+// check refuses what no campaign has written.
+func (p *Report) check() error {
+	switch {
+	case p.Format < 0 || p.Format > reportFormat:
+		return fmt.Errorf("read a report: format %d is unknown", p.Format)
+	case p.Name == "" || p.Commit == "":
+		return errors.New("read a report: it lacks the campaign's name or the commit")
+	case p.Verdict != Passed && p.Verdict != Failed && p.Verdict != Skipped:
+		return fmt.Errorf("read a report: verdict %q is unknown", p.Verdict)
+	case p.Verdict == Passed && (len(p.Findings) > 0 || p.Skipped != ""):
+		return errors.New("read a report: it passed, and has findings or was skipped")
+	}
+	return nil
 }

@@ -7,7 +7,7 @@ import (
 
 // TestReportTable: what a campaign says of its parts is in both forms of the report.
 func TestReportTable(t *testing.T) {
-	p := &Report{Name: "n", Verdict: Passed, Said: "2 of 2 bugs caught", Notes: []string{"a note"}, Table: [][]string{{"bug", "by"}, {"a|b", "rows"}}}
+	p := &Report{Name: "n", Commit: "c", Verdict: Passed, Said: "2 of 2 bugs caught", Notes: []string{"a note"}, Table: [][]string{{"bug", "by"}, {"a|b", "rows"}}}
 	text := p.Markdown()
 	for _, want := range []string{"# n: passed\n\n2 of 2 bugs caught (", "\n\n| bug | by |\n|---|---|\n| a\\|b | rows |\n", "\n- a note\n"} {
 		if !strings.Contains(text, want) {
@@ -21,5 +21,30 @@ func TestReportTable(t *testing.T) {
 	again, err := Parse(kept)
 	if err != nil || again.Claim() != "2 of 2 bugs caught" || len(again.Table) != 2 {
 		t.Errorf("%+v, %v", again, err)
+	}
+}
+
+// TestParseRefuses: what no campaign writes is no report; one without a format's number is.
+func TestParseRefuses(t *testing.T) {
+	const old = `{"name":"kill","commit":"abc","verdict":"passed"}`
+	if _, err := Parse([]byte(old)); err != nil {
+		t.Errorf("an old report: %v", err)
+	}
+	for _, text := range []string{
+		"{}", `{"commit":"abc","verdict":"passed"}`, `{"name":"kill","verdict":"passed"}`, `{"name":"kill","commit":"abc","verdict":"good"}`,
+		`{"name":"kill","commit":"abc","verdict":"passed","findings":["x"]}`, `{"name":"kill","commit":"abc","verdict":"passed","skipped":"x"}`,
+		`{"format":2,"name":"kill","commit":"abc","verdict":"passed"}`,
+	} {
+		if _, err := Parse([]byte(text)); err == nil {
+			t.Errorf("%s is a report", text)
+		}
+	}
+}
+
+// TestClaimOfAFailure: it begins with what was found.
+func TestClaimOfAFailure(t *testing.T) {
+	p := &Report{Verdict: Failed, Findings: []string{"rows: differ\nmore", "b"}, Outcome: Outcome{Changes: 9, Counted: 4}}
+	if got := p.Claim(); !strings.HasPrefix(got, "2 findings, the first: rows: differ; ") || !strings.Contains(got, "of 4 changes counted one by one, in a load of 9") {
+		t.Errorf("%q", got)
 	}
 }
