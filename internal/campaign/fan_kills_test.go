@@ -19,6 +19,9 @@ func TestStreamCopyAndResyncKills(t *testing.T) {
 		streamKills(t, embedded(""))
 	})
 	t.Run("kafka", func(t *testing.T) {
+		if !wide() {
+			t.Skip("with ENTRAIN_TEST_WIDE=1")
+		}
 		t.Parallel()
 		streamKills(t, fmt.Sprintf("stream: {type: kafka, brokers: [%q], session_timeout: %s}", kafkatest.Start(t).Addr(), sessionTimeout))
 	})
