@@ -176,7 +176,9 @@ func (t *tables) unhanded(ctx context.Context, f *flight, cause error) error {
 	if l == nil || !l.Refresh || errors.Is(cause, errDraining) || entrain.IsRetryable(cause) || ctx.Err() != nil {
 		return cause
 	}
-	t.quit(l, cause)
+	if t.lives[tableName{l.Schema, l.Name}] == l { // else it was ordered elsewhere meanwhile
+		t.quit(l, cause)
+	}
 	if err := t.save(ctx, nil); err != nil {
 		return errors.Join(err, cause)
 	}

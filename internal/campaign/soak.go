@@ -209,7 +209,7 @@ func stalledCampaign(t testing.TB, r *Trial) {
 		s.do(a, long)
 		stop()
 		r.happened(s.kind)
-		if a.waiting < long.Milliseconds()/1000 { // several a second are written
+		if a.waiting < int64(long.Seconds()) { // several a second are written
 			t.Errorf("%s for %s: only %d transactions of the ledger waited", s.kind, long.Round(time.Second), a.waiting)
 		}
 		took := a.drain(began)
