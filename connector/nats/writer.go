@@ -214,7 +214,7 @@ func (w *writer) write(ctx context.Context, b *entrain.Batch) error {
 		}
 	}
 	at := entrain.Position{Incarnation: w.is.Incarnation, Offset: w.is.Offset}
-	if b.Through.IsZero() || b.Through == at && len(w.pending) == 0 && w.is.Written == nil {
+	if b.Through.IsZero() || b.Through == at && len(w.pending) == 0 {
 		return nil
 	}
 	if w.debezium != nil {
@@ -223,7 +223,9 @@ func (w *writer) write(ctx context.Context, b *entrain.Batch) error {
 		}
 	}
 	is := w.is
-	is.Incarnation, is.Offset, is.Written = b.Through.Incarnation, b.Through.Offset, nil
+	if b.Through != at { // else what was written behind it still comes again
+		is.Incarnation, is.Offset, is.Written = b.Through.Incarnation, b.Through.Offset, nil
+	}
 	return w.send(ctx, is)
 }
 
