@@ -42,7 +42,8 @@ const (
 	headerBytes = 4 << 10
 	// messageBytes is the largest message that is written, whatever the server takes.
 	messageBytes = 1 << 20
-	// dialTimeout bounds a connection's opening if the context does not.
+	// dialTimeout bounds a connection's opening if the context does not, and then each
+	// answer of a server elsewhere.
 	dialTimeout = 10 * time.Second
 )
 
@@ -71,7 +72,11 @@ func (b *backend) connect(ctx context.Context, more ...natsgo.Option) (*natsgo.C
 		}
 		return nil, nil, b.unreachable(err)
 	}
-	js, err := jetstream.New(nc)
+	answer := dialTimeout
+	if b.embedded {
+		answer = appendTimeout // its disk may be busy, and no network is between
+	}
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(answer))
 	if err != nil {
 		nc.Close()
 		return nil, nil, err
