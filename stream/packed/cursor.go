@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
@@ -29,8 +28,8 @@ type handed struct {
 	known bool // acked.end is known
 }
 
-// handedEnd is a message and how many bytes of the sequence end with it.
-type handedEnd struct{ number, end uint64 }
+// handedEnd is a message, its digest, and how many bytes of the sequence end with it.
+type handedEnd struct{ number, digest, end uint64 }
 
 func (h *handed) add(e handedEnd) {
 	h.mu.Lock()
@@ -122,7 +121,7 @@ func (r *reader) storeCursor(ctx context.Context) error {
 	if e.number == r.stored || r.src.cursor == "" {
 		return nil
 	}
-	text, err := json.Marshal(marked{Number: e.number, At: time.Now()})
+	text, err := json.Marshal(marked{Number: e.number, Digest: e.digest, At: time.Now()})
 	if err == nil {
 		err = r.seq.State.Store(ctx, cursorPrefix+r.src.cursor, text)
 	}
@@ -143,7 +142,7 @@ func (l *Log) CursorAt(ctx context.Context, cursor string, p stream.Partition) (
 		return at, fmt.Errorf("look into the stream of %s: %w", p, err)
 	}
 	if m, ok := readMarked(values[cursorPrefix+cursor]); ok && m.Number > 0 {
-		at = entrain.Position{Incarnation: seq.ID, Offset: strconv.FormatUint(m.Number, 10)}
+		at = entrain.Position{Incarnation: seq.ID, Offset: place{number: m.Number, digest: m.Digest}.offset()}
 	}
 	return at, nil
 }

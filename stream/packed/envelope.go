@@ -3,13 +3,15 @@ package packed
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/fnv"
 	"time"
 
 	"github.com/entrainsync/entrain/stream/frame"
 )
 
-// envelopeVersion is the first byte of every message.
-const envelopeVersion = 1
+// envelopeVersion is the first byte of every message. Those of version 1, which are read
+// still, have no parent.
+const envelopeVersion = 2
 
 // The flags of a message. One without any ends a batch of whole transactions: the
 // position in its frame is the source's behind it.
@@ -36,7 +38,10 @@ const (
 	atBase        = 12
 	atTotal       = 20
 	atTime        = 28
-	envelopeBytes = 36
+	atParent      = 36
+	envelopeBytes = 44
+	// versionOneBytes is the size of an envelope of version 1.
+	versionOneBytes = 36
 )
 
 // envelope is what stands in front of a frame, or a fragment of one, so that a
@@ -57,6 +62,10 @@ type envelope struct {
 	total uint64
 	// written is the time by the writer's clock, in whole milliseconds.
 	written time.Time
+	// parent is the digest of the message before it; a marker's is that of its base. It
+	// tells whether a number still is of the message that it was of: a server that has
+	// lost its latest messages gives their numbers to others. 0: it is not known.
+	parent uint64
 }
 
 // put writes the envelope over the first bytes of a message.
@@ -67,25 +76,48 @@ func (v *envelope) put(msg []byte) {
 	binary.LittleEndian.PutUint64(msg[atBase:], v.base)
 	binary.LittleEndian.PutUint64(msg[atTotal:], v.total)
 	binary.LittleEndian.PutUint64(msg[atTime:], uint64(v.written.UnixMilli()))
+	binary.LittleEndian.PutUint64(msg[atParent:], v.parent)
+}
+
+// digest identifies a message: FNV-1a of its envelope, which names the time and the message
+// before it, and of its size. It is never 0.
+func digest(msg []byte) uint64 {
+	n := len(msg)
+	head := msg[:min(n, envelopeBytes)]
+	if n > 0 && msg[0] == 1 {
+		head = msg[:min(n, versionOneBytes)]
+	}
+	h := fnv.New64a()
+	_, _ = h.Write(head)
+	_, _ = h.Write(binary.LittleEndian.AppendUint64(nil, uint64(n)))
+	return max(h.Sum64(), 1)
 }
 
 // readEnvelope returns a message's envelope and what is behind it. Errors wrap
 // those of package frame.
 func readEnvelope(msg []byte) (envelope, []byte, error) {
-	if len(msg) < envelopeBytes {
+	if len(msg) < versionOneBytes {
 		return envelope{}, nil, fmt.Errorf("%w: a message of %d bytes", frame.ErrDamaged, len(msg))
 	}
-	if msg[0] != envelopeVersion || msg[atFlags]&^flagsKnown != 0 {
+	if msg[0] < 1 || msg[0] > envelopeVersion || msg[atFlags]&^flagsKnown != 0 {
 		return envelope{}, nil, fmt.Errorf("%w: message of version %d with flags %#x", frame.ErrVersion, msg[0], msg[atFlags])
 	}
-	return envelope{
+	v := envelope{
 		flags:    msg[atFlags],
 		index:    binary.LittleEndian.Uint16(msg[atIndex:]),
 		previous: binary.LittleEndian.Uint64(msg[atPrevious:]),
 		base:     binary.LittleEndian.Uint64(msg[atBase:]),
 		total:    binary.LittleEndian.Uint64(msg[atTotal:]),
 		written:  time.UnixMilli(int64(binary.LittleEndian.Uint64(msg[atTime:]))),
-	}, msg[envelopeBytes:], nil
+	}
+	switch {
+	case msg[0] == 1:
+		return v, msg[versionOneBytes:], nil
+	case len(msg) < envelopeBytes:
+		return envelope{}, nil, fmt.Errorf("%w: a message of %d bytes", frame.ErrDamaged, len(msg))
+	}
+	v.parent = binary.LittleEndian.Uint64(msg[atParent:])
+	return v, msg[envelopeBytes:], nil
 }
 
 // follows is the number of the message that was the last one when this one, with

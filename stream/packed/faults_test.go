@@ -289,36 +289,6 @@ func wantStop(t *testing.T, err error, code, text string) {
 	}
 }
 
-// TestDamage: a message that cannot be read is named; one of a newer form, too.
-func TestDamage(t *testing.T) {
-	for at, code := range map[int]string{0: "stream_version", 1: "stream_version", 100: "stream_damaged", -1: "stream_damaged"} {
-		store := &packed.Memory{}
-		s := open(t, packed.Config{Backend: store})
-		s.write(1)
-		seq, err := store.Open(t.Context(), "shop")
-		if err != nil {
-			t.Fatal(err)
-		}
-		last, err := seq.Tail.Last(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		data := bytes.Clone(last.Data)
-		data[(at+len(data))%len(data)] ^= 0x40
-		if _, _, err := seq.Tail.Append(t.Context(), last.Number, [][]byte{data}); err != nil {
-			t.Fatal(err)
-		}
-		src := s.l.Read("c", "shop")
-		_, pos := s.read(src, entrain.Position{}, 1)
-		r, err := src.Open(t.Context(), pos)
-		if err == nil {
-			_, err = r.Read(t.Context())
-			r.Close()
-		}
-		wantStop(t, err, code, "message 3 of the stream of shop")
-	}
-}
-
 // TestLag: a reader knows how far it is behind.
 func TestLag(t *testing.T) {
 	s := open(t, packed.Config{Backend: &packed.Memory{}, MessageBytes: 8 << 10})

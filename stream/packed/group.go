@@ -162,12 +162,12 @@ func (w *writer) launch(ctx context.Context) error {
 	g := w.group
 	w.group, w.spare = w.spare, group{}
 	w.group.reset()
-	flying, run := make(chan appended, 1), appending{w: w, g: &g, after: w.last, base: w.base, total: w.total}
+	flying, run := make(chan appended, 1), appending{w: w, g: &g, after: w.last, base: w.base, total: w.total, parent: w.tip}
 	w.total += uint64(len(g.buf))
 	w.flying = flying
 	w.wg.Go(func() {
 		last, err := run.all(w.ctx)
-		flying <- appended{last: last, err: err, g: g}
+		flying <- appended{last: last, tip: run.parent, err: err, g: g}
 	})
 	return nil
 }
@@ -183,7 +183,7 @@ func (w *writer) land(ctx context.Context) error {
 		if a.err != nil {
 			return fmt.Errorf("append to the stream of %s: %w", w.log.cfg.Producer, a.err)
 		}
-		w.last, w.spare = a.last, a.g
+		w.last, w.tip, w.spare = a.last, a.tip, a.g
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -196,7 +196,8 @@ type appending struct {
 	g           *group
 	after, base uint64
 	total       uint64
-	anyway      bool // beyond our own limit
+	parent      uint64 // digest of the message after
+	anyway      bool   // beyond our own limit
 }
 
 // all appends the group, and waits for room if there is none.
@@ -209,7 +210,7 @@ func (a *appending) all(ctx context.Context) (uint64, error) {
 			a.total += uint64(len(m))
 		}
 		if n > 0 {
-			done, a.after = done+n, last
+			done, a.after, a.parent = done+n, last, digest(msgs[n-1])
 		}
 		if err == nil {
 			return a.after, a.w.room.found()
@@ -240,10 +241,10 @@ func (a *appending) attempt(ctx context.Context, msgs [][]byte) (n int, last uin
 
 // seal writes the envelopes, now that it is known what the messages follow.
 func (a *appending) seal(msgs [][]byte, done int) {
-	v := envelope{previous: a.after, base: a.base, total: a.total, written: time.Now()}
+	v := envelope{previous: a.after, base: a.base, total: a.total, written: time.Now(), parent: a.parent}
 	for i, m := range msgs {
 		v.flags, v.index = a.g.flags[done+i], uint16(i)
 		v.put(m)
-		v.total += uint64(len(m))
+		v.total, v.parent = v.total+uint64(len(m)), digest(m)
 	}
 }

@@ -73,6 +73,20 @@ func (b *Memory) Reset() {
 	b.producers = nil
 }
 
+// Forget loses all messages of a producer behind a number, as a server does that is
+// restored from a backup: their numbers are given out again. The values stay.
+func (b *Memory) Forget(producer string, behind uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	m := b.producers[producer]
+	m.messages = slices.DeleteFunc(m.messages, func(x Message) bool { return x.Number > behind })
+	m.last = min(m.last, behind)
+	m.bytes = 0
+	for _, x := range m.messages {
+		m.bytes += int64(len(x.Data))
+	}
+}
+
 // LoseAnswer makes the next append report err although it has taken place.
 func (b *Memory) LoseAnswer(err error) {
 	b.mu.Lock()

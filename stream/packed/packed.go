@@ -169,6 +169,8 @@ func (l *Log) MakeTable(ctx context.Context, t entrain.ChunkTable) error {
 type marked struct {
 	// Number of the message.
 	Number uint64 `json:"number"`
+	// Digest tells whether it is the same message still; 0: it is not known.
+	Digest uint64 `json:"digest,omitempty,string"`
 	// Incarnation and Offset are the source's position; empty for a cursor.
 	Incarnation string `json:"incarnation,omitempty"`
 	Offset      string `json:"offset,omitempty"`

@@ -13,13 +13,17 @@ import (
 // there, which the message has told or which was stored later.
 type place struct {
 	number uint64
+	digest uint64 // of the message; 0: it is not known
 	source entrain.Position
 }
 
-// offset is the place as a text: the number, and the source's position if it is
-// known.
+// offset is the place as a text: the number, a dot and the digest in hexadecimal if it is
+// known, and the source's position if that is known.
 func (p place) offset() string {
 	text := strconv.FormatUint(p.number, 10)
+	if p.digest != 0 {
+		text += "." + strconv.FormatUint(p.digest, 16)
+	}
 	if p.source.IsZero() {
 		return text
 	}
@@ -28,8 +32,12 @@ func (p place) offset() string {
 
 // parsePlace reads what offset has written.
 func parsePlace(offset string) (p place, err error) {
-	number, source, known := strings.Cut(offset, " ")
-	if p.number, err = strconv.ParseUint(number, 10, 64); err != nil || !known {
+	message, source, known := strings.Cut(offset, " ")
+	number, hex, exact := strings.Cut(message, ".")
+	if p.number, err = strconv.ParseUint(number, 10, 64); err == nil && exact {
+		p.digest, err = strconv.ParseUint(hex, 16, 64)
+	}
+	if err != nil || !known {
 		return p, err
 	}
 	var whole bool
@@ -58,7 +66,7 @@ func (r *reader) findIdle(ctx context.Context) {
 		if !ok || !strings.HasPrefix(name, idlePrefix) || m.Number != at {
 			continue
 		}
-		p := place{at, entrain.Position{Incarnation: m.Incarnation, Offset: m.Offset}}
+		p := place{at, m.Digest, entrain.Position{Incarnation: m.Incarnation, Offset: m.Offset}}
 		if old := r.idle.Swap(&p); old != nil && *old == p {
 			continue
 		}
@@ -72,12 +80,18 @@ func (r *reader) findIdle(ctx context.Context) {
 // without an event.
 func (r *reader) atRest() *entrain.Batch {
 	p := r.idle.Load()
-	if p == nil || p.number != r.finished || r.read != r.finished || *p == r.rested {
+	if p == nil || !r.rests(p) || r.read != r.finished {
 		return nil
 	}
 	r.rested = *p
-	at := place{r.solid, p.source} // a marker between the two is nothing that could be acknowledged
+	at := place{r.solid, r.root, p.source} // a marker between the two is nothing that could be acknowledged
 	return &entrain.Batch{Through: entrain.Position{Incarnation: r.seq.ID, Offset: at.offset()}}
+}
+
+// rests reports whether a position was stored for what is the last message now, and was
+// not handed out yet.
+func (r *reader) rests(p *place) bool {
+	return p.number == r.finished && same(p.digest, r.tip) && *p != r.rested
 }
 
 // next waits for a message. It returns early, without one, when the source has
@@ -87,7 +101,7 @@ func (r *reader) next(ctx context.Context) (Message, error) {
 	defer cancel()
 	r.wake.Store(&cancel)
 	defer r.wake.Store(nil)
-	if p := r.idle.Load(); p != nil && p.number == r.finished && *p != r.rested {
+	if p := r.idle.Load(); p != nil && r.rests(p) {
 		return Message{}, nil // it has, just now
 	}
 	m, err := r.follower.Next(waiting)

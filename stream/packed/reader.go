@@ -71,17 +71,18 @@ func (s *source) Open(ctx context.Context, from entrain.Position) (entrain.Reade
 }
 
 func (s *source) open(ctx context.Context, seq *Sequence, from entrain.Position) (*reader, error) {
-	after, err := s.locate(ctx, seq, from)
+	at, err := s.locate(ctx, seq, from)
 	if err != nil {
 		return nil, err
 	}
-	begins, err := s.begins(ctx, seq, after)
+	begins, err := s.begins(ctx, seq, at.number)
 	if err != nil {
 		return nil, err
 	}
-	if begins != nil {
-		after = max(after, begins.at.From)
+	if begins != nil && begins.at.From > at.number {
+		at = place{number: begins.at.From}
 	}
+	after := at.number
 	if first, err := s.missing(ctx, seq, after); err != nil {
 		return nil, err
 	} else if first != 0 {
@@ -92,12 +93,13 @@ func (s *source) open(ctx context.Context, seq *Sequence, from entrain.Position)
 		return nil, fmt.Errorf("read the stream of %s after message %d: %w", s.partition, after, err)
 	}
 	r := &reader{src: s, seq: seq, follower: f, from: from, read: after, finished: after, solid: after, begins: begins}
+	r.tip, r.root = at.digest, at.digest
 	if s.bounded {
 		if r.last, err = s.end(ctx, seq); err != nil {
 			return nil, errors.Join(err, f.Close())
 		}
 	}
-	r.handed.acked.number = after
+	r.handed.acked.number, r.handed.acked.digest = after, at.digest
 	r.at.Store(after)
 	r.heard.Store(time.Now().UnixMilli())
 	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -106,27 +108,24 @@ func (s *source) open(ctx context.Context, seq *Sequence, from entrain.Position)
 }
 
 // locate finds the message that a position is behind.
-func (s *source) locate(ctx context.Context, seq *Sequence, from entrain.Position) (uint64, error) {
-	var after uint64
+func (s *source) locate(ctx context.Context, seq *Sequence, from entrain.Position) (at place, err error) {
 	if !from.IsZero() {
 		if from.Incarnation != seq.ID {
-			return 0, stopRecreated(s.partition, from, "it was removed and made anew, or FILE leads to another server or folder")
+			return at, stopRecreated(s.partition, from, "it was removed and made anew, or FILE leads to another server or folder")
 		}
-		p, err := parsePlace(from.Offset)
-		if err != nil {
-			return 0, stopRecreated(s.partition, from, "the position is none of this stream")
+		if at, err = parsePlace(from.Offset); err != nil {
+			return at, stopRecreated(s.partition, from, "the position is none of this stream")
 		}
-		after = p.number
 	}
 	stat, err := seq.State.Stat(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("look into the stream of %s: %w", s.partition, err)
+		return at, fmt.Errorf("look into the stream of %s: %w", s.partition, err)
 	}
-	if after > stat.Last {
-		return 0, stopRecreated(s.partition, from,
+	if at.number > stat.Last {
+		return at, stopRecreated(s.partition, from,
 			fmt.Sprintf("it ends with message %d: it was restored from a backup, or lost its latest messages", stat.Last))
 	}
-	return after, nil
+	return at, nil
 }
 
 // missing reports what is there instead of what follows a message, by its number; 0
@@ -164,6 +163,8 @@ type reader struct {
 	read     uint64     // the last message that was looked at
 	finished uint64     // the last finished one among them; finished <= read
 	solid    uint64     // the last finished one that is no marker, of which sinks know
+	tip      uint64     // digest of read; 0: it is not known
+	root     uint64     // that of solid
 	fragment []byte     // of a frame that goes on in the next message
 	pending  merged     // frames of a batch that goes on
 	parts    bool       // a part of a transaction was handed out, its end was not
@@ -221,7 +222,10 @@ func (r *reader) take(m Message) (*entrain.Batch, error) {
 	if v.follows(m.Number) > r.read {
 		r.skipping = true
 	}
-	r.read = m.Number
+	if err := r.descends(&v, m.Number); err != nil {
+		return nil, err
+	}
+	r.read, r.tip = m.Number, digest(m.Data)
 	r.at.Store(m.Number)
 	r.heard.Store(time.Now().UnixMilli())
 	r.end.Store(v.total + uint64(len(m.Data)))
@@ -248,7 +252,7 @@ func (r *reader) take(m Message) (*entrain.Batch, error) {
 	if !h.Committed.IsZero() {
 		r.committed.Store(h.Committed.UnixMicro())
 	}
-	return r.hand(&v, place{m.Number, h.Through}, b), nil
+	return r.hand(&v, place{m.Number, r.tip, h.Through}, b), nil
 }
 
 // hand returns the batch that the frame completes; nil if more belongs to it.
@@ -270,8 +274,8 @@ func (r *reader) hand(v *envelope, at place, b *entrain.Batch) *entrain.Batch {
 		return b
 	}
 	b.Through = entrain.Position{Incarnation: r.seq.ID, Offset: at.offset()}
-	r.finished, r.solid, r.parts = at.number, at.number, false
-	r.handed.add(handedEnd{at.number, r.end.Load()})
+	r.finished, r.solid, r.root, r.parts = at.number, at.number, at.digest, false
+	r.handed.add(handedEnd{at.number, at.digest, r.end.Load()})
 	return b
 }
 

@@ -77,6 +77,7 @@ func (w *writer) takeOver(ctx context.Context) error {
 type tail struct {
 	last, base uint64 // the last message, and the last finished one that is no marker
 	total      uint64
+	digest     uint64 // of base; 0: it is not known
 	at         entrain.Position
 }
 
@@ -91,62 +92,53 @@ func (w *writer) ending(ctx context.Context) (tail, error) {
 		return tail{}, w.stopProducer(m.Number, err)
 	}
 	e := tail{last: m.Number, total: v.total + uint64(len(m.Data))}
-	finished := m.Number // the last one, a marker or not
-	if v.unfinished() {
-		finished = v.base
-		if v, body, err = w.finishedAt(ctx, finished); err != nil {
-			return tail{}, err
+	if v.unfinished() { // of the last finished one, a marker or not
+		if m, err = w.finishedAt(ctx, v.base); err != nil || m.Number == 0 {
+			return e, err
+		}
+		if v, body, err = readEnvelope(m.Data); err != nil {
+			return tail{}, w.stopProducer(m.Number, err)
 		}
 	}
-	if e.base = finished; v.marker() {
-		e.base = v.base
+	if e.base, e.digest = m.Number, digest(m.Data); v.marker() {
+		e.base, e.digest = v.base, v.parent
 	}
 	if e.at, err = positionIn(body); err != nil {
-		return tail{}, w.stopProducer(finished, err)
+		return tail{}, w.stopProducer(m.Number, err)
 	}
-	return e, w.idleAt(ctx, finished, &e.at)
+	return e, w.idleAt(ctx, m, &e.at)
 }
 
 // finishedAt returns a finished message, an empty one for the beginning.
-func (w *writer) finishedAt(ctx context.Context, number uint64) (envelope, []byte, error) {
+func (w *writer) finishedAt(ctx context.Context, number uint64) (Message, error) {
 	if number == 0 {
-		return envelope{}, nil, nil
+		return Message{}, nil
 	}
 	m, err := w.seq.History.At(ctx, number)
-	if err != nil {
-		return envelope{}, nil, err
+	if err == nil && m.Number != number {
+		err = w.stopProducer(number, fmt.Errorf("%w: it is not there", frame.ErrDamaged))
 	}
-	if m.Number != number {
-		return envelope{}, nil, w.stopProducer(number, fmt.Errorf("%w: it is not there", frame.ErrDamaged))
-	}
-	v, body, err := readEnvelope(m.Data)
-	if err != nil {
-		return envelope{}, nil, w.stopProducer(number, err)
-	}
-	return v, body, nil
+	return m, err
 }
 
 // positionIn returns the source's position behind a finished message. Where the
 // frame is divided among messages, the last one has only its end: such a run ends
 // with a message of its own.
 func positionIn(body []byte) (entrain.Position, error) {
-	if body == nil {
-		return entrain.Position{}, nil
-	}
 	h, err := frame.ReadHeader(body)
 	return h.Through, err
 }
 
 // idleAt replaces the position by the one that was stored later, if no event has
 // come since.
-func (w *writer) idleAt(ctx context.Context, finished uint64, at *entrain.Position) error {
+func (w *writer) idleAt(ctx context.Context, finished Message, at *entrain.Position) error {
 	values, err := w.seq.State.Values(ctx)
 	if err != nil {
 		return err
 	}
 	for name, value := range values {
 		m, ok := readMarked(value)
-		if ok && strings.HasPrefix(name, idlePrefix) && m.Number == finished {
+		if ok && strings.HasPrefix(name, idlePrefix) && m.Number == finished.Number && same(m.Digest, digest(finished.Data)) {
 			*at = entrain.Position{Incarnation: m.Incarnation, Offset: m.Offset}
 		}
 	}
@@ -160,12 +152,12 @@ func (w *writer) mark(ctx context.Context, e tail) error {
 		return err
 	}
 	for {
-		v := envelope{flags: flagMarker, previous: e.base, base: e.base, total: e.total, written: time.Now()}
+		v := envelope{flags: flagMarker, previous: e.base, base: e.base, total: e.total, written: time.Now(), parent: e.digest}
 		v.put(msg)
 		_, last, err := w.seq.Tail.Append(ctx, e.last, [][]byte{msg})
 		if err == nil {
 			w.room.took(len(msg))
-			w.marker, w.last, w.base, w.at, w.total = last, last, last, e.at, e.total+uint64(len(msg))
+			w.marker, w.last, w.base, w.at, w.total, w.tip = last, last, last, e.at, e.total+uint64(len(msg)), digest(msg)
 			return w.room.found()
 		}
 		if err := w.room.wait(ctx, err); err != nil {

@@ -38,6 +38,7 @@ type writer struct {
 	at     entrain.Position // of the source, at base
 	marker uint64           // the message that the session began with
 	last   uint64           // the last message that is known to be there
+	tip    uint64           // its digest; 0: there is none
 	base   uint64           // the last finished one; base <= last
 	total  uint64           // bytes of all messages through the last one given to append
 	stored time.Time        // when an idle position was stored
@@ -53,9 +54,9 @@ type writer struct {
 
 // appended is what became of a group.
 type appended struct {
-	last uint64
-	err  error
-	g    group
+	last, tip uint64
+	err       error
+	g         group
 }
 
 // errNotTaken is returned by calls that come before Position.
@@ -198,7 +199,7 @@ func (w *writer) idle(ctx context.Context, at entrain.Position) error {
 	if err := pause(ctx, time.Until(w.stored.Add(idleEvery))); err != nil {
 		return err
 	}
-	m := marked{Number: w.base, Incarnation: at.Incarnation, Offset: at.Offset, At: time.Now()}
+	m := marked{Number: w.base, Digest: w.tip, Incarnation: at.Incarnation, Offset: at.Offset, At: time.Now()}
 	if err := w.store(ctx, idleName(w.marker), m); err != nil {
 		return fmt.Errorf("store the source's position %s: %w", at, err)
 	}
