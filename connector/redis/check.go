@@ -13,6 +13,7 @@ const (
 	codeDurability = "redis_durability"
 	codeEviction   = "redis_eviction"
 	codeMemory     = "redis_memory"
+	codeTorn       = "redis_torn"
 )
 
 func codes() []string { return []string{codeServer, codeDurability, codeEviction, codeMemory} }
@@ -21,21 +22,26 @@ func codes() []string { return []string{codeServer, codeDurability, codeEviction
 func (l *Log) Codes() []string { return codes() }
 
 // Codes implements [entrain.Checker].
-func (s *Sink) Codes() []string { return codes() }
+func (s *Sink) Codes() []string { return append(codes(), codeTorn) }
 
 // Check implements [entrain.Checker].
 func (l *Log) Check(ctx context.Context, _ *entrain.Report) (entrain.Report, error) {
-	return l.server.check(ctx, l.maxBytes)
+	return l.server.check(ctx, checkFor{maxBytes: l.maxBytes})
 }
 
 // Check implements [entrain.Checker].
 func (s *Sink) Check(ctx context.Context, _ *entrain.Report) (entrain.Report, error) {
-	return s.server.check(ctx, 0)
+	return s.server.check(ctx, checkFor{entries: true})
 }
 
-// check examines the server. maxBytes is the room that messages are to have; 0: it
-// is not limited.
-func (s *server) check(ctx context.Context, maxBytes int64) (entrain.Report, error) {
+// checkFor is what the server is to be used for.
+type checkFor struct {
+	maxBytes int64 // the room that messages are to have; 0: it is not limited
+	entries  bool  // others read what is written
+}
+
+// check examines the server.
+func (s *server) check(ctx context.Context, use checkFor) (entrain.Report, error) {
 	report := entrain.Report{Server: "Redis at " + s.url, Connect: s.url}
 	c, err := s.dial(ctx)
 	if err != nil {
@@ -46,7 +52,14 @@ func (s *server) check(ctx context.Context, maxBytes int64) (entrain.Report, err
 	if err != nil {
 		return report, fmt.Errorf("examine the server: %w", err)
 	}
-	report.Findings = []entrain.Finding{s.checkServer(&f), s.checkDurability(&f), s.checkEviction(&f), s.checkMemory(&f, maxBytes)}
+	report.Findings = []entrain.Finding{s.checkServer(&f), s.checkDurability(&f), s.checkEviction(&f), s.checkMemory(&f, use.maxBytes)}
+	if use.entries {
+		torn, err := s.checkTorn(ctx, c)
+		if err != nil {
+			return report, fmt.Errorf("examine the server: %w", err)
+		}
+		report.Findings = append(report.Findings, torn)
+	}
 	for i := range report.Findings {
 		found := &report.Findings[i]
 		found.Doc, found.Object = "redis.md#"+found.Code, report.Server
@@ -103,6 +116,21 @@ func (s *server) checkEviction(f *facts) entrain.Finding {
 		found.Fix = []entrain.Fix{{Where: s.where(), Shell: s.admin(setNoEvict) + " && " + s.admin(keepSetting)}}
 	}
 	return found
+}
+
+// checkTorn warns of what a server does with a transaction that a crash has torn: our
+// stream takes out what comes back of it, entries that others read are theirs.
+func (s *server) checkTorn(ctx context.Context, c *conn) (entrain.Finding, error) {
+	found := entrain.Finding{Code: codeTorn}
+	value, err := c.setting(ctx, "aof-load-truncated")
+	if value != "yes" || !c.seen().appendLog {
+		return found, err
+	}
+	found.Status = entrain.FindingWarning
+	found.Why = "killed in the middle of a write, it starts without the torn transaction but may leave it in its file (aof-load-truncated yes): " +
+		"its entries come back when it is started once more, beside those that were written anew. With no it refuses to start until redis-check-aof --fix has mended the file"
+	found.Fix = []entrain.Fix{{Where: s.where(), Shell: s.admin(setWhole) + " && " + s.admin(keepSetting)}}
+	return found, nil
 }
 
 func (s *server) checkMemory(f *facts, maxBytes int64) entrain.Finding {

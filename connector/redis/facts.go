@@ -67,17 +67,23 @@ func (f *facts) evicts() bool {
 // ask completes the facts by a setting that only CONFIG tells. A server that
 // does not let us, or has no such command, is no error.
 func (c *conn) ask(ctx context.Context) (facts, error) {
+	f := c.seen()
+	var err error
+	f.sync, err = c.setting(ctx, "appendfsync")
+	return f, err
+}
+
+// setting is one of the server's; empty if we may not ask.
+func (c *conn) setting(ctx context.Context, name string) (string, error) {
 	values, err := do(ctx, c, func() (map[string]string, error) {
-		values, err := c.client.ConfigGet(ctx, "appendfsync").Result()
+		values, err := c.client.ConfigGet(ctx, name).Result()
 		var told goredis.Error
 		if errors.As(err, &told) && (goredis.IsPermissionError(err) || strings.Contains(err.Error(), "unknown command")) {
 			return nil, nil
 		}
 		return values, err
 	})
-	f := c.seen()
-	f.sync = values["appendfsync"]
-	return f, err
+	return values[name], err
 }
 
 // suits returns why a server cannot be used.

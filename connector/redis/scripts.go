@@ -41,6 +41,12 @@ const (
 // scriptOpen makes a stream if there is none, and notes that it was seen on a run
 // of the server. Numbers behind a change of that begin at the time in
 // microseconds: no run before can have come so far.
+//
+// A server that was killed in the middle of a transaction loads its file without the
+// torn part, but may leave that there, so that it comes back when the server is started
+// once more, before what was written since (valkey-io/valkey#4342 mends it). Then entries are in
+// a gap, and are removed. That there are two commands below makes them a transaction of the
+// server's file, which ends such a part: behind it nothing can be lost with it.
 // KEYS: stream, hash, set of producers. ARGV: new identity, run, producer.
 var scriptOpen = goredis.NewScript(anyway + lua + `
 local id = identity(KEYS[1])
@@ -56,6 +62,11 @@ local kept = redis.call('HGET', KEYS[2], '#id') or ''
 if kept ~= id then return {id, kept, ''} end
 local gaps = redis.call('HGET', KEYS[2], '#gaps')
 if redis.call('HGET', KEYS[2], '#run') ~= ARGV[2] then
+  for survived, floor in string.gmatch(gaps, '(%d+):(%d+)') do
+    for _, entry in ipairs(redis.call('XRANGE', KEYS[1], '(' .. survived .. '-0', floor .. '-0')) do
+      redis.call('XDEL', KEYS[1], entry[1])
+    end
+  end
   local first, last = tonumber((ends('XRANGE', '-', '+'))), (ends('XREVRANGE', '+', '-'))
   local still = ''
   for survived, floor in string.gmatch(gaps, '(%d+):(%d+)') do
@@ -64,7 +75,8 @@ if redis.call('HGET', KEYS[2], '#run') ~= ARGV[2] then
   local now = redis.call('TIME')
   local floor = math.max(tonumber(now[1]) * 1000000 + tonumber(now[2]), tonumber(redis.call('HGET', KEYS[2], '#given')))
   gaps = still .. last .. ':' .. text(floor) .. ' '
-  redis.call('HSET', KEYS[2], '#run', ARGV[2], '#gaps', gaps, '#given', text(floor))
+  redis.call('HSET', KEYS[2], '#gaps', gaps, '#given', text(floor))
+  redis.call('HSET', KEYS[2], '#run', ARGV[2])
 end
 return {id, kept, gaps}
 `)

@@ -77,6 +77,7 @@ func (s *server) stopCluster() error {
 const (
 	setAppend   = "CONFIG SET appendonly yes appendfsync always"
 	setNoEvict  = "CONFIG SET maxmemory-policy noeviction"
+	setWhole    = "CONFIG SET aof-load-truncated no"
 	keepSetting = "CONFIG REWRITE"
 	mayAsk      = "+config|get"
 )
