@@ -1,6 +1,7 @@
 package campaign
 
 import (
+	"os"
 	"strings"
 	"testing"
 )
@@ -46,5 +47,24 @@ func TestClaimOfAFailure(t *testing.T) {
 	p := &Report{Verdict: Failed, Findings: []string{"rows: differ\nmore", "b"}, Outcome: Outcome{Changes: 9, Counted: 4}}
 	if got := p.Claim(); !strings.HasPrefix(got, "2 findings, the first: rows: differ; ") || !strings.Contains(got, "of 4 changes counted one by one, in a load of 9") {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestKeptFolders: of a campaign that failed there is something to look at, of others
+// nothing.
+func TestKeptFolders(t *testing.T) {
+	for _, fails := range []bool{true, false} {
+		var dir, said string
+		s := newStandalone(t.Context(), "x", func(line string) { said += line })
+		s.do(func() {
+			if dir = s.TempDir(); fails {
+				s.Error("it failed")
+			}
+		})
+		_, err := os.Stat(dir)
+		if kept := err == nil; kept != fails || strings.Contains(said, "kept: "+dir) != fails {
+			t.Errorf("failed %v: folder kept %v, %q", fails, kept, said)
+		}
+		os.RemoveAll(dir)
 	}
 }

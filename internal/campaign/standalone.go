@@ -95,13 +95,19 @@ func (s *standalone) Cleanup(f func()) {
 	s.cleanups = append(s.cleanups, f)
 }
 
-// TempDir implements testing.TB.
+// TempDir implements testing.TB. Of a campaign that has failed the folder stays.
 func (s *standalone) TempDir() string {
 	dir, err := os.MkdirTemp("", "entrain-campaign-")
 	if err != nil {
 		s.Fatal(err)
 	}
-	s.Cleanup(func() { _ = os.RemoveAll(dir) })
+	s.Cleanup(func() {
+		if s.Failed() {
+			s.Logf("kept: %s", dir)
+			return
+		}
+		_ = os.RemoveAll(dir)
+	})
 	return dir
 }
 

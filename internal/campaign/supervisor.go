@@ -1,7 +1,10 @@
 package campaign
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -73,11 +76,25 @@ func (s *supervisor) loop(t testing.TB) {
 			return
 		}
 		<-p.ended
+		if err := s.record(p); err != nil {
+			t.Error(err)
+		}
 		if s.note(p) {
 			return
 		}
 		wait(t.Context(), restartPause)
 	}
+}
+
+// record appends what a process has said to a file beside the pipeline's, for whoever
+// looks into a campaign that failed.
+func (s *supervisor) record(p *process) error {
+	f, err := os.OpenFile(filepath.Join(filepath.Dir(s.file.path), "stderr.log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(p.stderr.String())
+	return errors.Join(err, f.Close())
 }
 
 // install makes p the current process unless the end has come meanwhile.
