@@ -75,6 +75,7 @@ func killCampaign(t testing.TB, r *Trial, m manner) {
 	l.start(t)
 	c.killing()
 	l.stop()
+	c.settle()
 	// Large transactions go one by one: a sink that is behind for them shows one session.
 	small := &load{url: s.source, seed: r.Seed + 1, writes: l.writes, pace: l.pace, broad: m.broad}
 	small.start(t)

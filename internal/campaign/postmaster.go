@@ -30,13 +30,19 @@ func postmasterCampaign(t testing.TB, r *Trial) {
 	c.settleAndJudge(file, w)
 }
 
+// settle waits until all that was written is there, as long as that may take.
+func (c *chaos) settle() {
+	c.t.Helper()
+	if err := c.site.settle(c.t.Context(), livenessLimit); err != nil {
+		c.t.Errorf("after %s: %v", c.trial.kinds(), err)
+	}
+}
+
 // settleAndJudge waits until everything is there and checks it.
 func (c *chaos) settleAndJudge(file pipelineFile, w *watcher) {
 	t := c.t
 	t.Helper()
-	if err := c.site.settle(t.Context(), livenessLimit); err != nil {
-		t.Errorf("after %s: %v", c.trial.kinds(), err)
-	}
+	c.settle()
 	w.stop()
 	checkRest(t, c.site, file)
 	checkEnd(t, c.site, file, c.program)
