@@ -24,18 +24,19 @@ func brokerCampaign(t testing.TB, r *Trial) {
 	f.work(2)
 	l := &load{url: s.source, seed: f.rng.Uint64(), writes: 2, pace: 20 * time.Millisecond, bulk: 3 * time.Second, rows: 4000, keeps: true}
 	l.start(t)
-	for range r.Faults {
+	r.harm(t, func(int) bool {
 		wait(t.Context(), time.Second+time.Duration(f.rng.Int64N(int64(3*time.Second))))
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
 		if err := broker.Kill(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if err := broker.Start(ctx); err != nil {
 			t.Fatal(err)
 		}
-		cancel()
 		r.happened("SIGKILL of the broker")
-	}
+		return true
+	})
 	wait(t.Context(), 2*time.Second)
 	l.stop()
 	f.judge()

@@ -82,8 +82,8 @@ func (c *chaos) freeze() {
 }
 
 // cut terminates the program's sessions at one side: the walsender, or the
-// session of the sink.
-func (c *chaos) cut(side, url string) {
+// session of the sink. It reports whether there was one.
+func (c *chaos) cut(side, url string) bool {
 	wait(c.t.Context(), c.between(500*time.Millisecond, 1500*time.Millisecond))
 	rows, err := query(c.t.Context(), url, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name LIKE 'entrain%'`)
@@ -94,6 +94,7 @@ WHERE datname = current_database() AND application_name LIKE 'entrain%'`)
 		c.trial.happened("sessions at the " + side + " cut")
 	}
 	wait(c.t.Context(), time.Second)
+	return len(rows) > 0
 }
 
 // crash kills a server by SIGKILL and starts it again.

@@ -2,8 +2,11 @@ package campaign
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -13,7 +16,10 @@ import (
 
 // clock is the time of day of one server, as libfaketime has it: what the server's own
 // library of C tells it. What is monotonic stays what it is.
-type clock struct{ file string }
+type clock struct {
+	file  string
+	ahead time.Duration // of the true time
+}
 
 // fakers are where libfaketime may be.
 const fakers = "/usr/lib/*/faketime/libfaketime.so.1"
@@ -69,10 +75,37 @@ func (c *clock) set(t testing.TB, ahead time.Duration) {
 	if err := os.Rename(next, c.file); err != nil {
 		t.Fatal(err)
 	}
+	c.ahead = ahead
+}
+
+// shows reports whether a server goes by its clock.
+func (c *clock) shows(t testing.TB, url string) bool {
+	t.Helper()
+	const leeway = 2 * time.Second
+	before := time.Now().Add(c.ahead - leeway)
+	rows, err := query(t.Context(), url, "SELECT floor(extract(epoch FROM clock_timestamp()))::bigint")
+	if err != nil {
+		t.Logf("ask for the time: %v", err)
+		return false
+	}
+	seconds, err := strconv.ParseInt(rows[0][0], 10, 64)
+	if err != nil {
+		t.Error(err)
+	}
+	is := time.Unix(seconds, 0)
+	return is.After(before) && is.Before(time.Now().Add(c.ahead+leeway))
 }
 
 // jumps are how far a clock is off.
-var jumps = []time.Duration{time.Hour, -time.Hour, 10 * 365 * 24 * time.Hour, 0, -10 * 365 * 24 * time.Hour, time.Minute, -time.Minute, 0}
+var jumps = []time.Duration{time.Hour, -time.Hour, 10 * 365 * 24 * time.Hour, 0, -10 * 365 * 24 * time.Hour, time.Minute, -time.Minute}
+
+// next is a random one that none of these clocks stands at.
+func next(rng *rand.Rand, clocks []*clock) time.Duration {
+	others := slices.DeleteFunc(slices.Clone(jumps), func(d time.Duration) bool {
+		return slices.ContainsFunc(clocks, func(c *clock) bool { return c.ahead == d })
+	})
+	return others[rng.IntN(len(others))]
+}
 
 // followed makes sure that a server goes by its clock.
 func followed(t testing.TB, c *clock, url string) {
@@ -97,17 +130,21 @@ func clockCampaign(t testing.TB, r *Trial) {
 	a := newArena(t, r, plan{topology: fanned, on: c})
 	followed(t, source, a.site.source)
 	followed(t, target, a.site.target)
-	for i := 0; i < r.Faults && !t.Failed(); i++ {
+	urls := map[*clock]string{source: a.site.source, target: a.site.target}
+	sides := map[string][]*clock{"source": {source}, "target": {target}, "both": {source, target}}
+	r.harm(t, func(i int) bool {
 		wait(t.Context(), a.between(300*time.Millisecond, 2*time.Second))
-		jump := jumps[a.rng.IntN(len(jumps))]
 		side := []string{"source", "target", "both"}[i%3]
-		if side != "target" {
-			source.set(t, jump)
+		jump, shown := next(a.rng, sides[side]), true
+		for _, c := range sides[side] {
+			c.set(t, jump)
 		}
-		if side != "source" {
-			target.set(t, jump)
+		for _, c := range sides[side] {
+			shown = shown && c.shows(t, urls[c])
 		}
-		r.happened("clock of " + side + " set")
+		if shown {
+			r.happened("clock of " + side + " set")
+		}
 		if i%4 == 3 {
 			a.programs[0].kill(t)
 			r.happened("SIGKILL of the program")
@@ -115,6 +152,7 @@ func clockCampaign(t testing.TB, r *Trial) {
 		if i%5 == 4 {
 			a.alive(soakLiveness)
 		}
-	}
+		return shown
+	})
 	a.finish()
 }

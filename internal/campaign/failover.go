@@ -32,6 +32,7 @@ func promotionCampaign(t testing.TB, r *Trial) {
 	for round := 0; round < r.Faults && !t.Failed(); round++ {
 		within(t, fmt.Sprintf("round %d", round+1), func(t testing.TB) { promotion(t, r) })
 	}
+	r.conclude(t)
 }
 
 const promoted = "primary killed, standby promoted"

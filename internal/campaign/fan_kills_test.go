@@ -33,7 +33,7 @@ func streamKills(t *testing.T, stream string) {
 	pgtest.Exec(t, source, fullSQL)
 	file := writeSections(t, pgtest.Name(t), "source: "+fromPostgres(source), "snapshot: {mode: initial, parallel: 2, chunk_rows: 300}", stream,
 		"sinks: ["+sinkNamed("copy", creating(intoPostgres(target)))+"]")
-	stop := hustle(t, source, 20*time.Millisecond)
+	stop := hustle(t, source, 20*time.Millisecond, 29)
 	step := 24
 	if wide() {
 		step = 6

@@ -30,7 +30,7 @@ func TestFanCopyKills(t *testing.T) {
 	f := &fan{source: pgtest.CreateDatabase(t, srv), one: pgtest.CreateDatabase(t, srv), two: pgtest.CreateDatabase(t, srv)}
 	pgtest.Exec(t, f.source, fullSQL)
 	f.write(t, pgtest.Name(t), "snapshot: {mode: initial, parallel: 3, chunk_rows: 400}", embedded(""))
-	stop := hustle(t, f.source, 10*time.Millisecond)
+	stop := hustle(t, f.source, 10*time.Millisecond, 29)
 	step := 12
 	if wide() {
 		step = 1

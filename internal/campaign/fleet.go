@@ -76,10 +76,11 @@ func (f *fleet) work(n int) {
 	}
 }
 
-// kill kills one of these by SIGKILL.
-func (f *fleet) kill(of []*supervisor, what string) {
+// kill kills one of these by SIGKILL. As all faults, it reports whether it happened.
+func (f *fleet) kill(of []*supervisor, what string) bool {
 	of[f.rng.IntN(len(of))].kill(f.t)
 	f.trial.happened("SIGKILL of a " + what)
+	return true
 }
 
 // zombies is the fault that has to happen at least once.
@@ -87,12 +88,10 @@ const zombies = "SIGSTOP of a worker until its successor wrote"
 
 // zombie stops a worker until others deliver what it had, as the fences at the
 // target tell, and lets it go on then. One that had nothing goes on after a while.
-func (f *fleet) zombie() {
+func (f *fleet) zombie() bool {
 	before := f.fences()
 	w := f.workers[f.rng.IntN(len(f.workers))]
-	if !w.send(syscall.SIGSTOP) {
-		return
-	}
+	pgtest.Eventually(f.t, patience, "a worker is stopped", func() bool { return w.send(syscall.SIGSTOP) })
 	what := "SIGSTOP of an idle worker"
 	for end := time.Now().Add(sessionTimeout + 6*time.Second); time.Now().Before(end) && f.t.Context().Err() == nil; {
 		wait(f.t.Context(), 200*time.Millisecond)
@@ -104,6 +103,7 @@ func (f *fleet) zombie() {
 	}
 	w.send(syscall.SIGCONT)
 	f.trial.happened(what)
+	return true
 }
 
 // fences counts how often partitions were taken over.
@@ -120,23 +120,23 @@ func (f *fleet) fences() (n int64) {
 
 // chaos lets as many faults happen as the trial says.
 func (f *fleet) chaos() {
-	for i := 0; i < f.trial.Faults && !f.t.Failed(); i++ {
+	f.trial.harm(f.t, func(i int) bool {
 		wait(f.t.Context(), 300*time.Millisecond+time.Duration(f.rng.Int64N(int64(3*time.Second))))
 		switch i % 6 {
 		case 1:
-			f.kill(f.captures, "capture")
+			return f.kill(f.captures, "capture")
 		case 3:
-			f.zombie()
+			return f.zombie()
 		case 4:
-			f.cut()
+			return f.cut()
 		default:
-			f.kill(f.workers, "worker")
+			return f.kill(f.workers, "worker")
 		}
-	}
+	})
 }
 
 // cut terminates all sessions of the workers at the target.
-func (f *fleet) cut() {
+func (f *fleet) cut() bool {
 	rows, err := query(f.t.Context(), f.site.target, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND application_name LIKE 'entrain%'`)
 	if err != nil {
@@ -145,6 +145,7 @@ WHERE datname = current_database() AND application_name LIKE 'entrain%'`)
 	if len(rows) > 0 {
 		f.trial.happened("sessions at the target cut")
 	}
+	return len(rows) > 0
 }
 
 // settled waits until both sides are equal.
@@ -271,6 +272,9 @@ func (f *fleet) judge() {
 	}
 	if order != (tally{}) {
 		t.Errorf("applied: of %d changes %s", len(h.numbered), order)
+	}
+	if len(h.numbered) == 0 {
+		t.Error("no change was numbered")
 	}
 	f.unique(t)
 	f.trial.differ(order)

@@ -48,15 +48,17 @@ func networkFaults() []networkFault {
 }
 
 // bad lets one of the faults of the network happen, at one of the doors or at all.
-func (a *arena) bad(f networkFault) {
+// It reports whether a connection was open then.
+func (a *arena) bad(f networkFault) bool {
 	sides := a.sides()
 	where := sides[a.rng.IntN(len(sides))]
 	d := a.doors[where]
 	met := len(d.open()) > 0
 	f.do(a, d)
-	if met || len(d.open()) > 0 {
+	if met = met || len(d.open()) > 0; met {
 		a.trial.happened(fmt.Sprintf("%s (%s)", f.kind, where))
 	}
+	return met
 }
 
 // networkCampaign: the connections between the program and its servers are slow, cut
@@ -66,13 +68,13 @@ func networkCampaign(t testing.TB, r *Trial, top topology) {
 	a := newArena(t, r, plan{topology: top, doors: loopback})
 	a.hurried()
 	faults := networkFaults()
-	for i := 0; i < r.Faults && !t.Failed(); i++ {
+	r.harm(t, func(i int) bool {
 		wait(t.Context(), a.between(200*time.Millisecond, 1500*time.Millisecond))
 		// Each kind comes as often as the others, in an order that is random.
 		if i%len(faults) == 0 {
 			a.rng.Shuffle(len(faults), func(i, j int) { faults[i], faults[j] = faults[j], faults[i] })
 		}
-		a.bad(faults[i%len(faults)])
-	}
+		return a.bad(faults[i%len(faults)])
+	})
 	a.finish()
 }

@@ -81,7 +81,7 @@ func (p *pen) squeeze(a *arena) {
 	before, has := p.killed(t), a.programs[0].process().resident()
 	room := int64(a.rng.IntN(8 << 20))
 	for end := time.Now().Add(time.Minute); p.killed(t) == before; {
-		if time.Now().After(end) {
+		if time.Now().After(end) || t.Context().Err() != nil {
 			t.Fatal("the kernel does not kill it")
 		}
 		if p.bound(max(1<<20, has+room)) != nil {
@@ -102,11 +102,12 @@ func (p *pen) squeeze(a *arena) {
 func oomCampaign(t testing.TB, r *Trial) {
 	p := newPen(t)
 	a := newArena(t, r, plan{topology: fanned, inside: p.inside()})
-	for range r.Faults {
+	r.harm(t, func(int) bool {
 		wait(t.Context(), a.between(300*time.Millisecond, 3*time.Second))
 		before := a.programs[0].started()
 		p.squeeze(a)
 		pgtest.Eventually(t, patience, "the program is started again", func() bool { return a.programs[0].started() > before })
-	}
+		return true
+	})
 	a.finish()
 }

@@ -69,7 +69,7 @@ func floodCampaign(t testing.TB, r *Trial) {
 	}
 	done := int64(0)
 	enough := func() bool { return done > r.Changes+r.Changes/50 && l.committed.Load() > r.Changes/50 }
-	for kills := 0; !enough() && !t.Failed(); {
+	for kills := 0; (!enough() || kills < r.Faults) && !t.Failed(); {
 		wait(t.Context(), time.Second)
 		done = changesOf(t, c.site.source)
 		if kills < r.Faults && done > int64(kills+1)*r.Changes/int64(r.Faults+1) {

@@ -3,7 +3,9 @@ package campaign
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"slices"
+	"sync"
 	"testing"
 )
 
@@ -11,9 +13,11 @@ import (
 // its name in front.
 type scope struct {
 	testing.TB
-	name     string
-	ctx      context.Context
-	cancel   context.CancelFunc
+	name   string
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu       sync.Mutex
 	cleanups []func()
 }
 
@@ -34,20 +38,44 @@ func within(t testing.TB, name string, body func(t testing.TB)) {
 // end does what was left for the end, the last first.
 func (s *scope) end() {
 	s.cancel()
-	for len(s.cleanups) > 0 {
-		last := s.cleanups[len(s.cleanups)-1]
-		s.cleanups = slices.Delete(s.cleanups, len(s.cleanups)-1, len(s.cleanups))
+	for last := s.last(); last != nil; last = s.last() {
 		done := make(chan struct{})
 		go func() { // it may end by Fatal
 			defer close(done)
+			defer s.catch()
 			last()
 		}()
 		<-done
 	}
 }
 
+// catch makes a panic a failure: here nobody else would, and the process would end with
+// its servers left behind.
+func (s *scope) catch() {
+	if p := recover(); p != nil {
+		s.Errorf("panic: %v\n%s", p, debug.Stack())
+	}
+}
+
+// last takes what was left for the end last; nil if nothing is left.
+func (s *scope) last() func() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.cleanups) - 1
+	if n < 0 {
+		return nil
+	}
+	f := s.cleanups[n]
+	s.cleanups = slices.Delete(s.cleanups, n, n+1)
+	return f
+}
+
 // Cleanup implements testing.TB.
-func (s *scope) Cleanup(f func()) { s.cleanups = append(s.cleanups, f) }
+func (s *scope) Cleanup(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cleanups = append(s.cleanups, f)
+}
 
 // Context implements testing.TB.
 func (s *scope) Context() context.Context { return s.ctx }

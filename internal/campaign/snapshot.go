@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,12 +60,14 @@ func write29(ctx context.Context, conn *pgconn.PgConn, rng *rand.Rand) error {
 	return err
 }
 
-// hustle has 16 writers at work, with a pause after each transaction, until the function that it returns is called.
-// Deadlocks and duplicate keys between them are their own business.
-func hustle(t testing.TB, url string, pause time.Duration) (stop func()) {
+// hustle has 16 writers at work, with a pause after each transaction, until the function
+// that it returns is called, which tells how many transactions were committed. Deadlocks
+// and duplicate keys between them are their own business.
+func hustle(t testing.TB, url string, pause time.Duration, seed uint64) (stop func() int64) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
+	var committed atomic.Int64
 	for i := range writers {
 		wg.Go(func() {
 			conn, err := pgconn.Connect(ctx, url)
@@ -73,18 +76,21 @@ func hustle(t testing.TB, url string, pause time.Duration) (stop func()) {
 				return
 			}
 			defer conn.Close(context.WithoutCancel(ctx))
-			rng := rand.New(rand.NewPCG(uint64(i), 29))
+			rng := rand.New(rand.NewPCG(seed, uint64(i)))
 			for ctx.Err() == nil {
-				if write29(context.WithoutCancel(ctx), conn, rng) != nil {
+				if write29(context.WithoutCancel(ctx), conn, rng) == nil {
+					committed.Add(1)
+				} else {
 					_, _ = conn.Exec(context.WithoutCancel(ctx), "ROLLBACK").ReadAll()
 				}
 				wait(ctx, pause)
 			}
 		})
 	}
-	return func() {
+	return func() int64 {
 		cancel()
 		wg.Wait()
+		return committed.Load()
 	}
 }
 
@@ -102,30 +108,48 @@ func stored(r admin.Report) int {
 // copyCampaign copies existing rows again and again, into a new target each time,
 // until the program was killed as often as the trial says, behind each part of a table.
 func copyCampaign(t testing.TB, r *Trial) {
-	table := [][]string{{"copy", "kills", "rows and sum of hashes, equal at both sides"}}
-	for len(r.faults) < r.Faults && !t.Failed() {
-		before := len(r.faults)
-		within(t, fmt.Sprintf("behind %d kills", before), func(t testing.TB) {
-			rows := copiedUnderKills(t, r, 1)
-			table = append(table, []string{fmt.Sprint(len(table)), fmt.Sprint(len(r.faults) - before), rows})
+	table := [][]string{{"copy", "kills", "rows at first", "transactions committed meanwhile", "rows and sum of hashes, equal at both sides"}}
+	var all copied
+	for all.kills < r.Faults && !t.Failed() {
+		within(t, fmt.Sprintf("behind %d kills", all.kills), func(t testing.TB) {
+			c := copiedUnderKills(t, r, 1)
+			if t.Failed() {
+				return // nothing is to be said of it
+			}
+			table = append(table, []string{fmt.Sprint(len(table)), fmt.Sprint(c.kills), c.first, fmt.Sprint(c.committed), c.rows})
+			all.kills, all.committed, all.first = all.kills+c.kills, all.committed+c.committed, c.first
 		})
 	}
-	r.claims(t, fmt.Sprintf("%d copies under %d kills while %d writers changed what was copied: the same rows at both sides each time",
-		len(table)-1, len(r.faults), writers), table)
+	if r.enough(t); t.Failed() {
+		return
+	}
+	r.claims(t, fmt.Sprintf("%d copies of %s rows each under %d kills, while %d writers committed %d transactions that changed what was copied: the same rows at both sides each time",
+		len(table)-1, all.first, all.kills, writers, all.committed), table)
+}
+
+// copied is what became of a copy.
+type copied struct {
+	kills     int
+	first     string // how many rows there were as it began
+	committed int64  // transactions of the writers
+	rows      string // what both sides have at the end
 }
 
 // copiedUnderKills proves P1 and P2 for the copying of existing rows: 16 writers
 // change and delete what is being copied, the process is killed once after every few
-// parts, in both the copy and the hand-over, and in the end both sides are equal. It
-// returns what both have.
-func copiedUnderKills(t testing.TB, r *Trial, step int) (rows string) {
+// parts, in both the copy and the hand-over, and in the end both sides are equal.
+func copiedUnderKills(t testing.TB, r *Trial, step int) (c copied) {
 	srv := pgtest.Start(t, r.Major, nil)
 	source, target := pgtest.CreateDatabase(t, srv), pgtest.CreateDatabase(t, srv)
 	pgtest.Exec(t, source, fullSQL)
 	file := writeSnapshotPipeline(t, pgtest.Name(t), fromPostgres(source), strings.Replace(intoPostgres(target), "}", ", create_tables: true}", 1))
-	stop := hustle(t, source, 3*time.Millisecond)
-	kills := killAfter(t, file, step, r.happened)
-	stop()
+	c.first = pgtest.QueryOne(t, source, "SELECT (SELECT count(*) FROM people) + (SELECT count(*) FROM parts) + (SELECT count(*) FROM notes)")
+	// The writers of each copy do something else.
+	stop := hustle(t, source, 3*time.Millisecond, r.Seed+uint64(r.count(killedInCopy)))
+	c.kills = killAfter(t, file, step, r.happened)
+	if c.committed = stop(); c.committed < leastCommits {
+		t.Errorf("only %d transactions were committed meanwhile", c.committed)
+	}
 	launch(t, "run", "--until", "now", file.path).exitWithin(t, 2*patience, exitOK)
 	want, err := query(t.Context(), source, rowsSQL29)
 	if err != nil {
@@ -144,12 +168,18 @@ func copiedUnderKills(t testing.TB, r *Trial, step int) (rows string) {
 	if slots := pgtest.QueryOne(t, source, "SELECT count(*) FROM pg_replication_slots WHERE temporary"); slots != "0" {
 		t.Errorf("%s temporary slots are left", slots)
 	}
-	t.Logf("equal after %d kills while %d writers changed what was copied: %v", kills, writers, want)
+	t.Logf("after %d kills, while %d writers committed %d transactions: %v", c.kills, writers, c.committed, want)
 	for _, table := range want {
-		rows += strings.Join(table, " ") + "; "
+		c.rows += strings.Join(table, " ") + "; "
 	}
-	return strings.TrimSuffix(rows, "; ")
+	c.rows = strings.TrimSuffix(c.rows, "; ")
+	return c
 }
+
+// leastCommits is how many transactions have to be committed while a copy is made.
+const leastCommits = 100
+
+const killedInCopy = "SIGKILL of the program in a copy"
 
 // stepOfTests is how many parts there are between two kills in tests.
 func stepOfTests() int {
@@ -178,7 +208,7 @@ func killAfter(t testing.TB, file pipelineFile, step int, happened func(kind str
 			return streams || stored(report) > step*round
 		})
 		p.kill()
-		happened("SIGKILL of the program in a copy")
+		happened(killedInCopy)
 		kills++
 		if streams && round > 2 {
 			return kills

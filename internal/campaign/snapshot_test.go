@@ -50,7 +50,7 @@ func TestPG29IntoFile(t *testing.T) {
 	pgtest.Exec(t, source, fullSQL)
 	out := filepath.Join(t.TempDir(), "out.jsonl")
 	file := writeSnapshotPipeline(t, pgtest.Name(t), fromPostgres(source), intoFile(out))
-	stop := hustle(t, source, 3*time.Millisecond)
+	stop := hustle(t, source, 3*time.Millisecond, 29)
 	killAfter(t, file, stepOfTests(), func(string) {})
 	stop()
 	launch(t, "run", "--until", "now", file.path).exitWithin(t, 2*patience, exitOK)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -20,7 +21,7 @@ const soakLiveness = time.Minute
 // stall is a way in which a target stands still for a while.
 type stall struct {
 	kind string
-	do   func(a *arena, long time.Duration)
+	do   func(a *arena, long time.Duration) bool // whether it did
 }
 
 // stalls are the ways.
@@ -51,81 +52,98 @@ func (a *arena) stand(long time.Duration) {
 }
 
 // lockTables holds a lock on tables that the sink writes to.
-func (a *arena) lockTables(long time.Duration) {
+func (a *arena) lockTables(long time.Duration) bool {
 	conn, err := pgconn.Connect(a.t.Context(), a.site.target)
 	if err != nil {
 		a.t.Errorf("lock tables: %v", err)
-		return
+		return false
 	}
 	defer conn.Close(context.WithoutCancel(a.t.Context()))
 	if _, err := conn.Exec(a.t.Context(), "SET deadlock_timeout = '1h'; BEGIN; LOCK TABLE ledger_seq, tick, bulk IN EXCLUSIVE MODE").ReadAll(); err != nil {
 		a.t.Errorf("lock tables: %v", err)
+		return false
 	}
 	a.stand(long)
+	return true
 }
 
 // readOnly is what a target does while another one takes over.
-func (a *arena) readOnly(long time.Duration) {
+func (a *arena) readOnly(long time.Duration) bool {
 	url := a.target.URL("postgres")
 	pgtest.Exec(a.t, url, "ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
 	a.stand(long)
 	pgtest.Exec(a.t, url, "SET default_transaction_read_only = off", "ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()")
+	return true
 }
 
 // stopBackend stops the session of the sink where it is.
-func (a *arena) stopBackend(long time.Duration) {
+func (a *arena) stopBackend(long time.Duration) bool {
 	rows, err := query(a.t.Context(), a.site.target, "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'entrain%sink'")
 	if err != nil {
 		a.t.Errorf("stop a backend: %v", err)
-		return
+		return false
 	}
+	stopped := 0
 	for _, row := range rows {
 		if pid, err := strconv.Atoi(row[0]); err == nil && syscall.Kill(pid, syscall.SIGSTOP) == nil {
 			defer syscall.Kill(pid, syscall.SIGCONT)
+			stopped++
 		}
 	}
+	if stopped == 0 {
+		return false
+	}
 	a.stand(long)
+	return true
 }
 
 // stopProgram stops the program; its connections stay open.
-func (a *arena) stopProgram(long time.Duration) {
-	a.programs[0].send(syscall.SIGSTOP)
+func (a *arena) stopProgram(long time.Duration) bool {
+	if !a.programs[0].send(syscall.SIGSTOP) {
+		return false
+	}
 	a.stand(long)
 	a.programs[0].send(syscall.SIGCONT)
+	return true
 }
 
 // soakFault is one of the whole matrix.
 type soakFault struct {
-	kind string // empty: do says it
-	ends bool   // the process
-	do   func(a *arena)
+	kind string              // empty: do notes it
+	ends bool                // the process
+	do   func(a *arena) bool // whether it happened
 }
 
 // soakFaults are all that there are here. The disk is the one of the state.
 func soakFaults(d *disks) []soakFault {
 	all := []soakFault{
-		{"SIGKILL of the program", true, func(a *arena) { a.programs[0].kill(a.t) }},
-		{"", false, func(a *arena) { a.cut("source", a.site.source) }},
-		{"", false, func(a *arena) { a.cut("target", a.site.target) }},
-		{"", false, func(a *arena) { a.crash("source", a.source) }},
-		{"", false, func(a *arena) { a.crash("target", a.target) }},
+		{"SIGKILL of the program", true, func(a *arena) bool { a.programs[0].kill(a.t); return true }},
+		{"", false, func(a *arena) bool { return a.cut("source", a.site.source) }},
+		{"", false, func(a *arena) bool { return a.cut("target", a.site.target) }},
+		{"", false, func(a *arena) bool { a.crash("source", a.source); return true }},
+		{"", false, func(a *arena) bool { a.crash("target", a.target); return true }},
 	}
 	for _, f := range networkFaults() {
-		all = append(all, soakFault{"", false, func(a *arena) { a.bad(f) }})
+		all = append(all, soakFault{"", false, func(a *arena) bool { return a.bad(f) }})
 	}
 	for _, s := range stalls() {
-		all = append(all, soakFault{s.kind, false, func(a *arena) { s.do(a, a.between(500*time.Millisecond, 5*time.Second)) }})
+		all = append(all, soakFault{s.kind, false, func(a *arena) bool { return s.do(a, a.between(500*time.Millisecond, 5*time.Second)) }})
 	}
-	all = append(all, soakFault{"a slow target", false, func(a *arena) {
-		a.doors["target"].set(weather{delay: 20 * time.Millisecond})
+	all = append(all, soakFault{"a slow target", false, func(a *arena) bool {
+		d := a.doors["target"]
+		met := len(d.open()) > 0
+		d.set(weather{delay: 20 * time.Millisecond})
 		wait(a.t.Context(), a.between(time.Second, 5*time.Second))
-		a.doors["target"].set(weather{})
+		d.set(weather{})
+		return met || len(d.open()) > 0
 	}})
 	if d != nil {
-		all = append(all, soakFault{"no room for the state", false, func(a *arena) {
+		all = append(all, soakFault{"no room for the state", false, func(a *arena) bool {
+			before := lackOf(a.programs[0].process())
 			d.shrink(a, "state")
 			wait(a.t.Context(), a.between(time.Second, 5*time.Second))
 			d.grow(a, "state")
+			return before.met(a)
 		}})
 	}
 	return all
@@ -161,8 +179,7 @@ func soakCampaign(t testing.TB, r *Trial, top topology) {
 		if late && starts == 0 {
 			starts = a.programs[0].started()
 		}
-		f.do(a)
-		if f.kind != "" {
+		if f.do(a) && f.kind != "" {
 			r.happened(f.kind)
 		}
 		a.alive(soakLiveness)
@@ -206,7 +223,10 @@ func stalledCampaign(t testing.TB, r *Trial) {
 			long = r.Length / 2 / time.Duration(len(stalls())-1)
 		}
 		began, stop := time.Now(), c.every(a, long/20)
-		s.do(a, long)
+		pgtest.Eventually(t, soakLiveness, s.kind, func() bool {
+			began = time.Now()
+			return s.do(a, long)
+		})
 		stop()
 		r.happened(s.kind)
 		if a.waiting < int64(long.Seconds()) { // several a second are written
@@ -217,18 +237,19 @@ func stalledCampaign(t testing.TB, r *Trial) {
 	}
 	c.judge(a)
 	c.taken = nil
-	for i := 0; i < r.Faults && !t.Failed(); i++ {
+	r.harm(t, func(i int) bool {
 		side, url := "source", a.site.source
 		if i%2 == 1 {
 			side, url = "target", a.site.target
 		}
-		a.reconnect(side, url)
+		cut := a.reconnect(side, url)
 		if i%max(1, r.Faults/30) == 0 {
 			if err := c.take(a); err != nil {
 				t.Errorf("take the vitals: %v", err)
 			}
 		}
-	}
+		return cut
+	})
 	if !t.Failed() {
 		a.alive(livenessLimit)
 		c.judge(a)
@@ -267,23 +288,29 @@ func (a *arena) drain(began time.Time) time.Duration {
 	return time.Since(from).Round(100 * time.Millisecond)
 }
 
-// reconnect cuts the sessions at one side and waits until there are new ones.
-func (a *arena) reconnect(side, url string) {
+// reconnect cuts the sessions at one side and waits until there are new ones and none of
+// the old. It reports whether there was one to cut.
+func (a *arena) reconnect(side, url string) bool {
 	t := a.t
 	t.Helper()
-	const sessions = "FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'entrain%'"
-	rows, err := query(t.Context(), url, "SELECT pid, pg_terminate_backend(pid) "+sessions)
+	const sessions = "pid || ' ' || backend_start FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'entrain%'"
+	rows, err := query(t.Context(), url, "SELECT pg_terminate_backend(pid), "+sessions)
 	if err != nil {
 		t.Errorf("cut the sessions at the %s: %v", side, err)
-		return
+		return false
 	}
 	old := map[string]bool{}
 	for _, row := range rows {
-		old[row[0]] = true
+		old[row[1]] = row[0] == "t"
+	}
+	if len(old) == 0 {
+		wait(t.Context(), 100*time.Millisecond)
+		return false
 	}
 	pgtest.Eventually(t, soakLiveness, fmt.Sprintf("there are new sessions at the %s", side), func() bool {
-		rows, err := query(t.Context(), url, "SELECT pid "+sessions)
-		return err == nil && len(rows) > 0 && !old[rows[0][0]]
+		rows, err := query(t.Context(), url, "SELECT "+sessions)
+		return err == nil && len(rows) > 0 && !slices.ContainsFunc(rows, func(row []string) bool { return old[row[0]] })
 	})
 	a.trial.happened("sessions at the " + side + " cut")
+	return true
 }

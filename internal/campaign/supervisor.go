@@ -142,6 +142,13 @@ func (s *supervisor) process() *process {
 	return s.current
 }
 
+// latest is the current process and how many were started, it included.
+func (s *supervisor) latest() (*process, int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current, s.starts
+}
+
 // kill ends the current process by SIGKILL and waits for its successor.
 func (s *supervisor) kill(t testing.TB) {
 	t.Helper()

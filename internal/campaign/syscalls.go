@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,7 +23,6 @@ type tracer struct {
 	rng  *rand.Rand
 	a    *arena // nil: nothing is traced
 	turn int
-	now  string // what is done to the current process
 }
 
 // harms are what is done to a process, in turn. K is the first call that it is done to,
@@ -81,7 +81,6 @@ func (x *tracer) under() []string {
 	}
 	h := harms[x.turn%len(harms)]
 	x.turn++
-	x.now = h.kind
 	first := 2 + x.rng.IntN(h.within)
 	calls, how, _ := strings.Cut(h.inject, ":")
 	how = strings.NewReplacer("K", fmt.Sprint(first), "M", fmt.Sprint(10+x.rng.IntN(60))).Replace(how)
@@ -94,22 +93,23 @@ func (x *tracer) under() []string {
 	return args
 }
 
-func (x *tracer) log(turn int) string { return filepath.Join(x.logs, fmt.Sprintf("strace.%d", turn)) }
+// traced is the name of what strace says in a turn.
+const traced = "strace.%d"
 
-// current is the turn of the process that was started last, and what is done to it.
-func (x *tracer) current() (turn int, kind string) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.turn, x.now
-}
+func (x *tracer) log(turn int) string { return filepath.Join(x.logs, fmt.Sprintf(traced, turn)) }
 
-// failed is how many calls were made to fail in a turn.
-func (x *tracer) failed(turn int) int {
-	text, err := os.ReadFile(x.log(turn))
-	if err != nil {
-		return 0
+// done is what was to be done to a process, by what it was started with, and how many of
+// its calls were made to fail.
+func (x *tracer) done(p *process) (kind string, calls int) {
+	turn, at := 0, slices.Index(p.cmd.Args, "-o")
+	if at < 0 { // started before anything was traced
+		return "", 0
 	}
-	return strings.Count(string(text), "(INJECTED)")
+	if _, err := fmt.Sscanf(filepath.Base(p.cmd.Args[at+1]), traced, &turn); err != nil || turn < 1 {
+		return "", 0
+	}
+	text, _ := os.ReadFile(x.log(turn)) // none: it did nothing
+	return harms[(turn-1)%len(harms)].kind, strings.Count(string(text), "(INJECTED)")
 }
 
 // syncCampaign: the program is killed at the writes and syncs of its state, its stream
@@ -125,32 +125,30 @@ func syncCampaign(t testing.TB, r *Trial) {
 	x.begin(a)
 	s.endsWith("input/output error") // of its state: what a disk has of it then nobody knows, and the next one looks
 	s.kill(t)                        // the next one is traced
-	for done, vain := 0, 0; done < r.Faults && !t.Failed(); {
+	calls := 0
+	r.harm(t, func(int) bool {
 		n := x.life(t, s, a.between(time.Second, 6*time.Second))
-		if done += n; n > 0 {
-			vain = 0
-		} else if vain++; vain > 100 {
-			t.Fatal("in a hundred lives nothing was made to fail")
-		}
-	}
+		calls += n
+		return n > 0
+	})
 	x.end()
 	s.kill(t)
+	r.note(t, "%d calls failed, or were those at which the program was killed", calls)
 	a.finish()
 }
 
-// life is that of one process, which ends by a harm or by SIGKILL. It returns how many
-// faults were done to it besides.
+// life is that of one process, which ends by a harm or by SIGKILL. What strace did to it
+// is one fault, however many calls that were; it returns how many.
 func (x *tracer) life(t testing.TB, s *supervisor, long time.Duration) int {
-	before, p := s.started(), s.process()
-	turn, kind := x.current()
+	p, before := s.latest()
 	for end := time.Now().Add(long); time.Now().Before(end) && p.running(); {
 		wait(t.Context(), 50*time.Millisecond)
 	}
-	n := x.failed(turn)
-	if n == 0 && !p.running() && p.code() == exitKilled {
+	kind, n := x.done(p)
+	if kind != "" && n == 0 && !p.running() && p.code() == exitKilled {
 		n = 1
 	}
-	for range n {
+	if n > 0 {
 		x.a.trial.happened(kind)
 	}
 	if p.running() && s.started() == before {

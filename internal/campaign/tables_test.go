@@ -120,7 +120,7 @@ func besideTheStream(t *testing.T, major int) {
 	file := writeSnapshotPipeline(t, pgtest.Name(t), fromPostgres(source), strings.Replace(intoPostgres(target), "}", ", create_tables: true}", 1))
 	p := launch(t, "run", file.path)
 	file.until(t, "it streams", streaming)
-	stop := hustle(t, source, 60*time.Millisecond)
+	stop := hustle(t, source, 60*time.Millisecond, 29)
 	pgtest.Exec(t, source, lateSQL)
 	stopLate := disturb(t.Context(), t, source)
 	file.order(t, "add", "public.late")

@@ -88,6 +88,33 @@ func (r *Trial) happened(kind string) {
 	r.faults = append(r.faults, Fault{At: time.Since(r.began).Seconds(), Kind: kind})
 }
 
+// mostVain is how often in a row a fault may not happen.
+const mostVain = 100
+
+// harm does as many faults as the trial is to have. do says whether the fault of turn i
+// happened; if not, another one is done in its place.
+func (r *Trial) harm(t testing.TB, do func(i int) bool) {
+	t.Helper()
+	for i, done, vain := 0, 0, 0; done < r.Faults && !t.Failed(); i++ {
+		if do(i) {
+			done, vain = done+1, 0
+		} else if vain++; vain == mostVain {
+			t.Errorf("%d times in a row a fault did not happen; %d of %d did", vain, done, r.Faults)
+		}
+	}
+}
+
+// enough fails the campaign if fewer faults happened than there were to be.
+func (r *Trial) enough(t testing.TB) {
+	t.Helper()
+	r.mu.Lock()
+	happened := len(r.faults)
+	r.mu.Unlock()
+	if happened < r.Faults && !t.Failed() { // a campaign that fails ends early
+		t.Errorf("only %d faults happened; want %d", happened, r.Faults)
+	}
+}
+
 // count is how many faults of a kind there were.
 func (r *Trial) count(kind string) (n int) {
 	r.mu.Lock()
@@ -158,12 +185,19 @@ func (r *Trial) differ(t tally) {
 	r.result.Reordered += int64(t.reordered)
 }
 
-// conclude says what came out, which is what people read.
+// conclude checks that there was as much as the trial asks for, and tells.
 func (r *Trial) conclude(t testing.TB) {
 	t.Helper()
+	r.enough(t)
 	if r.result.Changes < r.Changes {
 		t.Errorf("only %d changes; want %d", r.result.Changes, r.Changes)
 	}
+	r.tell(t)
+}
+
+// tell says what came out so far, which is what people read.
+func (r *Trial) tell(t testing.TB) {
+	t.Helper()
 	verdict := fmt.Sprintf("%d lost, %d duplicated, %d reordered", r.result.Lost, r.result.Duplicated, r.result.Reordered)
 	if t.Failed() {
 		verdict = "NOT as promised: " + verdict

@@ -76,7 +76,7 @@ func (tr *trouble) finish() {
 	reads, _ := tr.watcher.looked()
 	tr.trial.differ(order)
 	tr.trial.counted(h, reads)
-	tr.trial.conclude(t)
+	tr.trial.tell(t)
 }
 
 // blocked waits until the sink waits for a session, and reports whether it did.
