@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -80,13 +81,21 @@ func startProgram(path string, env []string, args ...string) (*process, error) {
 	p := &process{cmd: exec.Command(path, args...), ended: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
-	if err := p.cmd.Start(); err != nil {
+	diesWithUs(p.cmd)
+	started := make(chan error)
+	go func() {
+		// The kernel takes the end of the thread that started it for ours.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(p.ended)
+		err := p.cmd.Start()
+		if started <- err; err == nil {
+			_ = p.cmd.Wait() // the state tells
+		}
+	}()
+	if err := <-started; err != nil {
 		return nil, fmt.Errorf("start %v: %w", args, err)
 	}
-	go func() {
-		defer close(p.ended)
-		_ = p.cmd.Wait() // the state tells
-	}()
 	return p, nil
 }
 
