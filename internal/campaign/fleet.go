@@ -142,10 +142,11 @@ WHERE datname = current_database() AND application_name LIKE 'entrain%'`)
 	if err != nil {
 		f.t.Error(err)
 	}
-	if len(rows) > 0 {
+	cut := anyEnded(rows)
+	if cut {
 		f.trial.happened("sessions at the target cut")
 	}
-	return len(rows) > 0
+	return cut
 }
 
 // settled waits until both sides are equal.

@@ -81,7 +81,10 @@ func (p *pen) squeeze(a *arena) {
 	before, has := p.killed(t), a.programs[0].process().resident()
 	room := int64(a.rng.IntN(8 << 20))
 	for end := time.Now().Add(time.Minute); p.killed(t) == before; {
-		if time.Now().After(end) || t.Context().Err() != nil {
+		if err := t.Context().Err(); err != nil {
+			t.Fatal(err)
+		}
+		if time.Now().After(end) {
 			t.Fatal("the kernel does not kill it")
 		}
 		if p.bound(max(1<<20, has+room)) != nil {

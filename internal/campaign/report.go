@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -61,10 +62,12 @@ const reportFormat = 1
 func (r *Trial) report(c Case, run *standalone, began time.Time) *Report {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	run.mu.Lock() // somebody may still be at work who was not waited for
+	defer run.mu.Unlock()
 	p := &Report{
 		Format: reportFormat, Name: c.Name, IDs: c.IDs, About: c.About, Verdict: Passed, Seed: r.Seed, PostgreSQL: r.Major,
 		Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH, Began: began.UTC().Truncate(time.Second), Seconds: since(began).Seconds(),
-		Outcome: r.result, Findings: run.errors, Skipped: run.skipped, Notes: r.notes, Faults: r.faults, Said: r.claim, Table: r.table,
+		Outcome: r.result, Findings: slices.Clone(run.errors), Skipped: run.skipped, Notes: r.notes, Faults: slices.Clone(r.faults), Said: r.claim, Table: r.table,
 	}
 	switch {
 	case len(run.errors) > 0:

@@ -112,7 +112,7 @@ func copyCampaign(t testing.TB, r *Trial) {
 	var all copied
 	for all.kills < r.Faults && !t.Failed() {
 		within(t, fmt.Sprintf("behind %d kills", all.kills), func(t testing.TB) {
-			c := copiedUnderKills(t, r, 1)
+			c := copiedUnderKills(t, r, 1, r.Seed+uint64(len(table)))
 			if t.Failed() {
 				return // nothing is to be said of it
 			}
@@ -137,15 +137,15 @@ type copied struct {
 
 // copiedUnderKills proves P1 and P2 for the copying of existing rows: 16 writers
 // change and delete what is being copied, the process is killed once after every few
-// parts, in both the copy and the hand-over, and in the end both sides are equal.
-func copiedUnderKills(t testing.TB, r *Trial, step int) (c copied) {
+// parts, in both the copy and the hand-over, and in the end both sides are equal. seed is
+// where the choices of the writers come from.
+func copiedUnderKills(t testing.TB, r *Trial, step int, seed uint64) (c copied) {
 	srv := pgtest.Start(t, r.Major, nil)
 	source, target := pgtest.CreateDatabase(t, srv), pgtest.CreateDatabase(t, srv)
 	pgtest.Exec(t, source, fullSQL)
 	file := writeSnapshotPipeline(t, pgtest.Name(t), fromPostgres(source), strings.Replace(intoPostgres(target), "}", ", create_tables: true}", 1))
 	c.first = pgtest.QueryOne(t, source, "SELECT (SELECT count(*) FROM people) + (SELECT count(*) FROM parts) + (SELECT count(*) FROM notes)")
-	// The writers of each copy do something else.
-	stop := hustle(t, source, 3*time.Millisecond, r.Seed+uint64(r.count(killedInCopy)))
+	stop := hustle(t, source, 3*time.Millisecond, seed)
 	c.kills = killAfter(t, file, step, r.happened)
 	if c.committed = stop(); c.committed < leastCommits {
 		t.Errorf("only %d transactions were committed meanwhile", c.committed)
@@ -179,8 +179,6 @@ func copiedUnderKills(t testing.TB, r *Trial, step int) (c copied) {
 // leastCommits is how many transactions have to be committed while a copy is made.
 const leastCommits = 100
 
-const killedInCopy = "SIGKILL of the program in a copy"
-
 // stepOfTests is how many parts there are between two kills in tests.
 func stepOfTests() int {
 	if wide() {
@@ -208,7 +206,7 @@ func killAfter(t testing.TB, file pipelineFile, step int, happened func(kind str
 			return streams || stored(report) > step*round
 		})
 		p.kill()
-		happened(killedInCopy)
+		happened("SIGKILL of the program in a copy")
 		kills++
 		if streams && round > 2 {
 			return kills

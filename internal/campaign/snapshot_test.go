@@ -16,7 +16,7 @@ import (
 func TestPG29SnapshotHandoff(t *testing.T) {
 	r := sampled(t, 1, 0)
 	for _, major := range newestMajors(t) {
-		t.Run(fmt.Sprint(major), func(t *testing.T) { copiedUnderKills(t, r.on(major), stepOfTests()) })
+		t.Run(fmt.Sprint(major), func(t *testing.T) { copiedUnderKills(t, r.on(major), stepOfTests(), r.Seed) })
 	}
 }
 

@@ -303,7 +303,7 @@ func (a *arena) reconnect(side, url string) bool {
 	for _, row := range rows {
 		old[row[1]] = row[0] == "t"
 	}
-	if len(old) == 0 {
+	if !anyEnded(rows) {
 		wait(t.Context(), 100*time.Millisecond)
 		return false
 	}

@@ -145,8 +145,8 @@ func (x *tracer) life(t testing.TB, s *supervisor, long time.Duration) int {
 		wait(t.Context(), 50*time.Millisecond)
 	}
 	kind, n := x.done(p)
-	if kind != "" && n == 0 && !p.running() && p.code() == exitKilled {
-		n = 1
+	if n == 0 && strings.HasPrefix(kind, "SIGKILL") && !p.running() && p.code() == exitKilled {
+		n = 1 // strace does not mark it
 	}
 	if n > 0 {
 		x.a.trial.happened(kind)
