@@ -2,7 +2,7 @@
 // came out: "0 lost, 0 duplicated, 0 reordered of N changes under M faults".
 //
 //	go run ./campaign list
-//	go run ./campaign NAME [--seed N] [--minutes M] [--pg 14..18] [--faults N] [--changes N] [--out DIR]
+//	go run ./campaign NAME [--seed N] [--pg N] [--faults N] [--changes N] [--minutes M] [--out DIR]
 //	go run ./campaign all [--budget MINUTES] [...]
 //	go test -json ./... | go run ./campaign record [--out DIR]
 //	go run ./campaign proof [--out DIR]
@@ -10,12 +10,13 @@
 // A campaign is a load, faults from outside and checkers that trust none of
 // entrain's code; package internal/campaign has them, and its tests run the same
 // ones in small. The report goes to DIR (docs/proof) as NAME-pgMAJOR.json and .md, with -short in
-// the name if less was asked for.
+// the name if other numbers were asked for; that of one without a server as NAME.json.
 //
-// all runs one campaign after the other and leaves out those that have passed at
+// A flag that has no effect on what is to be done is refused. all gives each campaign
+// those that it takes. It runs one after the other and leaves out those that have passed at
 // this commit already, so that it can be broken off and resumed; --budget begins
-// none that would not end within so many minutes. --minutes shortens campaigns that
-// are measured by time.
+// none that would not end within so many minutes. --minutes is for campaigns that
+// are measured by time. A second Ctrl-C ends at once and may leave servers behind.
 //
 // record keeps what a run of the tests came to in DIR/tests.json; proof writes the
 // page beside DIR (docs/proof.md), which says what shows each case: from the rows of
@@ -31,14 +32,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -59,14 +58,19 @@ const (
 // reportsFolder is the folder of the reports unless --out names another one.
 var reportsFolder = filepath.Join("docs", "proof")
 
-// errUsage marks mistakes of the command line.
-var errUsage = errors.New("usage: go run ./campaign list|all|record|proof|NAME [flags]; go run ./campaign list says which there are")
-
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignal(context.Background())
 	code := run(ctx, os.Args[1:], output{os.Stdout, os.Stderr})
 	stop()
 	os.Exit(code)
+}
+
+// untilSignal returns a context that ends with the first Ctrl-C. The second one then
+// ends the process at once, also while servers are being removed.
+func untilSignal(parent context.Context) (context.Context, func()) {
+	ctx, stop := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
 }
 
 // output is where results go, and what goes on.
@@ -78,8 +82,11 @@ func run(ctx context.Context, args []string, to output) int {
 		err = errors.Join(err, fmt.Errorf("remove the servers: %w", removed))
 	}
 	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(to.result, help())
+		return exitOK
 	case errors.Is(err, errUsage):
-		fmt.Fprintln(to.log, err)
+		fmt.Fprintln(to.log, "campaign:", err)
 		return exitUsage
 	case err != nil:
 		fmt.Fprintln(to.log, "campaign:", err)
@@ -90,103 +97,26 @@ func run(ctx context.Context, args []string, to output) int {
 
 func command(ctx context.Context, args []string, to output) (int, error) {
 	if len(args) == 0 {
-		return 0, errUsage
+		return 0, wrong("it lacks what to do")
 	}
-	name := args[0]
-	if name == "record" || name == "proof" {
-		return paper(name, args[1:], to.log)
+	if slices.Contains([]string{"help", "-h", "-help", "--help"}, args[0]) {
+		return 0, flag.ErrHelp
 	}
-	s, err := parse(name, args[1:], to.log)
+	a, err := parse(args[0], args[1:])
 	if err != nil {
 		return 0, err
 	}
-	switch name {
+	switch a.name {
 	case "list":
 		return exitOK, list(to.result)
 	case "all":
-		return s.all(ctx, to)
+		return a.all(ctx, to)
+	case "record":
+		return keepTests(a.folder, os.Stdin, to.log)
+	case "proof":
+		return keepPage(a.folder)
 	}
-	c, found := campaign.Find(name)
-	if !found {
-		return 0, fmt.Errorf("%w\nthere is no campaign %q", errUsage, name)
-	}
-	return s.one(ctx, c, to)
-}
-
-// paper does what is about reports and runs nothing.
-func paper(name string, args []string, log io.Writer) (int, error) {
-	flags := flag.NewFlagSet("campaign "+name, flag.ContinueOnError)
-	flags.SetOutput(log)
-	folder := flags.String("out", reportsFolder, "folder of the reports")
-	if err := flags.Parse(args); err != nil {
-		return 0, fmt.Errorf("%w\n%w", errUsage, err)
-	}
-	if flags.NArg() > 0 {
-		return 0, fmt.Errorf("%w\n%q is too much", errUsage, flags.Arg(0))
-	}
-	if name == "record" {
-		return keepTests(*folder, os.Stdin, log)
-	}
-	return keepPage(*folder)
-}
-
-// settings are what the command line says.
-type settings struct {
-	campaign.Options
-	folder string
-	budget time.Duration
-	commit string
-	asked  string // the flags that make the campaign another one
-}
-
-// minutes is a flag in minutes.
-type minutes struct{ d *time.Duration }
-
-// String implements flag.Value.
-func (m minutes) String() string {
-	if m.d == nil {
-		return ""
-	}
-	return strconv.FormatFloat(m.d.Minutes(), 'f', -1, 64)
-}
-
-// Set implements flag.Value.
-func (m minutes) Set(text string) (err error) {
-	*m.d, err = time.ParseDuration(text + "m")
-	return err
-}
-
-func parse(name string, args []string, log io.Writer) (settings, error) {
-	s := settings{folder: reportsFolder, budget: 24 * time.Hour, commit: commit()}
-	flags := flag.NewFlagSet("campaign "+name, flag.ContinueOnError)
-	flags.SetOutput(log)
-	flags.Uint64Var(&s.Seed, "seed", rand.Uint64(), "where random choices come from")
-	flags.IntVar(&s.Major, "pg", 15, "major version of PostgreSQL")
-	flags.IntVar(&s.Faults, "faults", 0, "how many faults, instead of the campaign's own number")
-	flags.Int64Var(&s.Changes, "changes", 0, "how many changes, instead of the campaign's own number")
-	flags.Var(minutes{&s.Length}, "minutes", "how long, for campaigns that are measured by time")
-	flags.Var(minutes{&s.budget}, "budget", "minutes that all may take together")
-	flags.StringVar(&s.folder, "out", s.folder, "folder of the reports")
-	if err := flags.Parse(args); err != nil {
-		return s, fmt.Errorf("%w\n%w", errUsage, err)
-	}
-	flags.Visit(func(f *flag.Flag) {
-		if slices.Contains([]string{"faults", "changes", "minutes"}, f.Name) {
-			s.asked += " --" + f.Name + " " + f.Value.String()
-		}
-	})
-	if bug := os.Getenv("ENTRAIN_MUTANT"); bug != "" {
-		s.asked += " with ENTRAIN_MUTANT=" + strconv.Quote(bug)
-	}
-	switch {
-	case flags.NArg() > 0:
-		return s, fmt.Errorf("%w\n%q is too much", errUsage, flags.Arg(0))
-	case s.Major < pgserver.OldestMajor:
-		return s, fmt.Errorf("%w\nPostgreSQL %d is too old", errUsage, s.Major)
-	case s.Faults < 0 || s.Changes < 0 || s.Length < 0 || s.budget <= 0:
-		return s, fmt.Errorf("%w\na number is negative", errUsage)
-	}
-	return s, nil
+	return a.one(ctx, a.campaign, to)
 }
 
 // commit is what is being tested: the last commit, with a mark if files differ from it.
@@ -234,31 +164,24 @@ func list(out io.Writer) error {
 
 // one runs a campaign and keeps its report.
 func (s settings) one(ctx context.Context, c campaign.Case, to output) (int, error) {
-	o := c.Full
-	o.Seed, o.Major = s.Seed, max(s.Major, c.Oldest)
-	if s.Faults > 0 {
-		o.Faults = s.Faults
-		o.Changes = 0
-	}
-	if s.Changes > 0 {
-		o.Changes = s.Changes
-	}
-	if s.Length > 0 {
-		o.Length = s.Length
-	}
+	o := s.options(c)
 	if err := writable(s.folder); err != nil {
 		return 0, err
 	}
-	if _, err := pgserver.Obtain(ctx, o.Major); err != nil {
-		return 0, err
+	on := ""
+	if c.Takes(campaign.Major) {
+		if _, err := pgserver.Obtain(ctx, o.Major); err != nil {
+			return 0, err
+		}
+		on = fmt.Sprintf("seed %d, PostgreSQL %d, ", o.Seed, o.Major)
 	}
-	fmt.Fprintf(to.log, "==> %s: seed %d, PostgreSQL %d, commit %s\n", c.Name, o.Seed, o.Major, s.commit)
+	fmt.Fprintf(to.log, "==> %s: %scommit %s\n", c.Name, on, s.commit)
 	began := time.Now()
 	report := c.Run(ctx, o, func(line string) { fmt.Fprintf(to.log, "%6.0f s  %s\n", time.Since(began).Seconds(), line) })
 	if ctx.Err() != nil {
 		return 0, fmt.Errorf("%s was broken off; no report is kept", c.Name)
 	}
-	report.Commit, report.Asked = stayed(s.commit, commit()), s.asked
+	report.Commit, report.Asked = stayed(s.commit, commit()), s.asked(c)
 	_, said := fmt.Fprintf(to.result, "%s: %s: %s\n", c.Name, report.Verdict, report.Claim())
 	if err := errors.Join(said, s.keep(report, to.log)); err != nil {
 		return 0, err
@@ -283,7 +206,10 @@ func writable(folder string) error {
 
 // baseName is the name of a report's files, without the ending.
 func baseName(r *campaign.Report) string {
-	base := fmt.Sprintf("%s-pg%d", r.Name, r.PostgreSQL)
+	base := r.Name
+	if r.Serves() {
+		base += fmt.Sprintf("-pg%d", r.PostgreSQL)
+	}
 	if r.Asked != "" {
 		base += "-short" // beside the whole one
 	}
@@ -324,7 +250,7 @@ func (s settings) all(ctx context.Context, to output) (int, error) {
 		case s.passed(c):
 			fmt.Fprintf(to.log, "==> %s has passed already\n", c.Name)
 			continue
-		case time.Now().Add(time.Duration(c.Minutes) * time.Minute).After(end):
+		case time.Now().Add(s.estimate(c)).After(end):
 			fmt.Fprintf(to.log, "==> %s does not end within the budget\n", c.Name)
 			left++
 			continue
@@ -344,8 +270,8 @@ func (s settings) all(ctx context.Context, to output) (int, error) {
 
 // covers reports whether a report says that a campaign need not be run: it passed, was
 // the same one, and of a commit that can be had again.
-func (s settings) covers(r *campaign.Report) bool {
-	return r.Verdict == campaign.Passed && r.Asked == s.asked && r.Commit == s.commit && commitHash.MatchString(r.Commit)
+func (s settings) covers(r *campaign.Report, asked string) bool {
+	return r.Verdict == campaign.Passed && r.Asked == asked && r.Commit == s.commit && commitHash.MatchString(r.Commit)
 }
 
 // commitHash is a commit without changes.
@@ -353,10 +279,14 @@ var commitHash = regexp.MustCompile(`^[0-9a-f]{7,40}$`)
 
 // passed reports whether a campaign's last report is of this commit and good.
 func (s settings) passed(c campaign.Case) bool {
-	text, err := os.ReadFile(filepath.Join(s.folder, fmt.Sprintf("%s-pg%d.json", c.Name, max(s.Major, c.Oldest))))
+	like := &campaign.Report{Name: c.Name, Asked: s.asked(c)}
+	if c.Takes(campaign.Major) {
+		like.PostgreSQL = s.options(c).Major
+	}
+	text, err := os.ReadFile(filepath.Join(s.folder, baseName(like)+".json"))
 	if err != nil {
 		return false
 	}
 	r, err := campaign.Parse(text)
-	return err == nil && s.covers(r)
+	return err == nil && s.covers(r, like.Asked)
 }

@@ -23,7 +23,7 @@ const about = "<!-- Written by `go run ./campaign proof`. Not edited by hand: a 
 	"have a number: a target without any unique key has to have each of them once and in the source's order. Those three figures are of these; inserts into\n" +
 	"the log without a key are in the count, too, but a lost or doubled one is a finding, not in the figures. The other changes of a load are looked at by\n" +
 	"the rows that they left. Reads of the ledger look, while changes arrive, for a transaction of which only a part is there. A seed repeats the choices of\n" +
-	"load and faults, as far as a campaign draws them; not when the machine does what. That of `copy` repeats nothing.\n\n"
+	"load and faults, as far as a campaign draws them; not when the machine does what.\n\n"
 
 // page is docs/proof.md.
 func (e *evidence) page(all []group) string {
@@ -129,8 +129,12 @@ func (e *evidence) campaigns() string {
 }
 
 func (e *evidence) reportLine(r kept) string {
-	return fmt.Sprintf("| %s | %s | %s | %s | %d | `%s` | %d | %s |\n", e.linkTo(r), cell.Replace(r.About), r.Verdict, cell.Replace(r.Claim()+r.Asked),
-		r.Seed, r.Commit, r.PostgreSQL, time.Duration(r.Seconds)*time.Second)
+	seed, major := "", ""
+	if r.Serves() {
+		seed, major = fmt.Sprint(r.Seed), fmt.Sprint(r.PostgreSQL)
+	}
+	return fmt.Sprintf("| %s | %s | %s | %s | %s | `%s` | %s | %s |\n", e.linkTo(r), cell.Replace(r.About), r.Verdict, cell.Replace(r.Claim()+r.Asked),
+		seed, r.Commit, major, time.Duration(r.Seconds)*time.Second)
 }
 
 func (e *evidence) linkTo(r kept) string {

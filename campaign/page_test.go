@@ -104,7 +104,7 @@ func TestReportsCanBeHadAgain(t *testing.T) {
 func TestCovers(t *testing.T) {
 	now := settings{commit: "0123456789"}
 	good := campaign.Report{Verdict: campaign.Passed, Commit: "0123456789"}
-	if !now.covers(&good) {
+	if !now.covers(&good, "") {
 		t.Error("a good report does not count")
 	}
 	for what, spoil := range map[string]func(r *campaign.Report, s *settings){
@@ -116,7 +116,7 @@ func TestCovers(t *testing.T) {
 		"nobody knows of what": func(r *campaign.Report, s *settings) { r.Commit, s.commit = "unknown", "unknown" },
 	} {
 		r, s := good, now
-		if spoil(&r, &s); s.covers(&r) {
+		if spoil(&r, &s); s.covers(&r, "") {
 			t.Errorf("it counts, though %s", what)
 		}
 	}

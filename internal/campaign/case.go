@@ -3,6 +3,7 @@ package campaign
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -21,40 +22,64 @@ type Case struct {
 	Minutes int
 	// Oldest is the first version of PostgreSQL that can do it; 0 for all.
 	Oldest int
+	// Uses are the options that have an effect on it.
+	Uses []Option
 
 	run func(t testing.TB, r *Trial)
 }
+
+// Option is the name of one of [Options], as a flag has it.
+type Option string
+
+// The options.
+const (
+	Seed    Option = "seed"
+	Major   Option = "pg"
+	Faults  Option = "faults"
+	Changes Option = "changes"
+	Minutes Option = "minutes"
+)
+
+var (
+	chosen  = []Option{Seed, Major, Faults}
+	counted = []Option{Seed, Major, Faults, Changes}
+	timed   = []Option{Seed, Major, Changes, Minutes}
+	whole   = []Option{Seed, Major, Faults, Changes, Minutes}
+)
+
+// Takes reports whether an option has an effect on the campaign.
+func (c Case) Takes(o Option) bool { return slices.Contains(c.Uses, o) }
 
 // Cases are all campaigns, in the order in which they are best run.
 func Cases() []Case {
 	all := []Case{
 		{
-			Name: "kill", IDs: []string{"CR-01"}, Minutes: 40, Full: Options{Faults: 1000, Changes: 1_000_000},
+			Name: "kill", IDs: []string{"CR-01"}, Minutes: 40, Full: Options{Faults: 1000, Changes: 1_000_000}, Uses: counted,
 			About: "the program is killed at random while servers crash and sessions are cut",
 			run:   func(t testing.TB, r *Trial) { killCampaign(t, r, inOrder) },
 		},
 		{
-			Name: "kill-parallel", IDs: []string{"CR-01"}, Minutes: 15, Full: Options{Faults: 300, Changes: 300_000},
-			About: "the same with a sink that applies transactions side by side",
+			Name: "kill-parallel", IDs: []string{"CR-01"}, Minutes: 15, Full: Options{Faults: 300, Changes: 300_000}, Uses: counted,
+			About: "the program, whose sink applies transactions side by side, is killed at random while servers crash and sessions are cut",
 			run:   func(t testing.TB, r *Trial) { killCampaign(t, r, aside) },
 		},
 		{
-			Name: "kill-embedded", IDs: []string{"CR-01"}, Minutes: 20, Full: Options{Faults: 300, Changes: 300_000},
-			About: "the same through the embedded stream into two databases and a file",
+			Name: "kill-embedded", IDs: []string{"CR-01"}, Minutes: 20, Full: Options{Faults: 300, Changes: 300_000}, Uses: counted,
+			About: "the program, with the embedded stream into two databases and a file, is killed at random while servers crash and sessions are cut",
 			run:   fanCampaign,
 		},
 		{
-			Name: "workers", IDs: []string{"ST-03", "CR-01"}, Minutes: 30, Full: Options{Faults: 200},
+			Name: "workers", IDs: []string{"ST-03", "CR-01"}, Minutes: 30, Full: Options{Faults: 200}, Uses: counted,
 			About: "through Kafka, six partitions: capture and three workers are killed, stopped and cut off",
 			run:   workersCampaign,
 		},
 		{
-			Name: "workers-ordered", IDs: []string{"ST-03", "CO-13"}, Minutes: 20, Full: Options{Faults: 100},
-			About: "the same with one partition, where transactions stay whole",
+			Name: "workers-ordered", IDs: []string{"ST-03", "CO-13"}, Minutes: 20, Full: Options{Faults: 100}, Uses: counted,
+			About: "through Kafka, one partition, where transactions stay whole: capture and workers are killed, stopped and cut off",
 			run:   orderedWorkersCampaign,
 		},
 		{
-			Name: "broker", IDs: []string{"ST-04"}, Minutes: 20, Full: Options{Faults: 100},
+			Name: "broker", IDs: []string{"ST-04"}, Minutes: 20, Full: Options{Faults: 100}, Uses: counted,
 			About: "the Kafka broker is killed and started again",
 			run:   brokerCampaign,
 		},
@@ -67,22 +92,22 @@ func Cases() []Case {
 func serverCases() []Case {
 	return []Case{
 		{
-			Name: "postmaster", IDs: []string{"CR-02"}, Minutes: 25, Full: Options{Faults: 100, Changes: 200_000},
+			Name: "postmaster", IDs: []string{"CR-02"}, Minutes: 25, Full: Options{Faults: 100, Changes: 200_000}, Uses: counted,
 			About: "source and target server are killed a hundred times each",
 			run:   postmasterCampaign,
 		},
 		{
-			Name: "flood", IDs: []string{"CR-03"}, Minutes: 25, Full: Options{Faults: 10, Changes: 10_000_000},
+			Name: "flood", IDs: []string{"CR-03"}, Minutes: 25, Full: Options{Faults: 10, Changes: 10_000_000}, Uses: counted,
 			About: "ten million changes, one transaction of a million, some kills",
 			run:   floodCampaign,
 		},
 		{
-			Name: "promotion", IDs: []string{"PG-26"}, Minutes: 15, Full: Options{Faults: 20}, Oldest: 17,
+			Name: "promotion", IDs: []string{"PG-26"}, Minutes: 15, Full: Options{Faults: 20}, Oldest: 17, Uses: counted,
 			About: "the primary is killed under load and its standby promoted, on new servers each time",
 			run:   promotionCampaign,
 		},
 		{
-			Name: "copy", IDs: []string{"PG-29"}, Minutes: 20, Full: Options{Faults: 300},
+			Name: "copy", IDs: []string{"PG-29"}, Minutes: 20, Full: Options{Faults: 300}, Uses: chosen,
 			About: "existing rows are copied while 16 writers change them and the program is killed behind each part",
 			run:   copyCampaign,
 		},
@@ -92,12 +117,12 @@ func serverCases() []Case {
 			run:   simulatedCampaign,
 		},
 		{
-			Name: "mutants", IDs: mutantIDs(), Minutes: 10,
+			Name: "mutants", IDs: mutantIDs(), Minutes: 10, Uses: chosen,
 			About: "bugs are planted in the data path, one by one, and must be caught by the checkers",
 			run:   mutantsCampaign,
 		},
 		{
-			Name: "failpoints", IDs: []string{"CO-01"}, Minutes: 10,
+			Name: "failpoints", IDs: []string{"CO-01"}, Minutes: 10, Uses: chosen,
 			About: "at every durable boundary the program panics, fails, sleeps for 5 s or returns early, directly and through the embedded stream",
 			run:   failpointsCampaign,
 		},

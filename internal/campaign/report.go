@@ -69,6 +69,12 @@ func (r *Trial) report(c Case, run *standalone, began time.Time) *Report {
 		Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH, Began: began.UTC().Truncate(time.Second), Seconds: since(began).Seconds(),
 		Outcome: r.result, Findings: slices.Clone(run.errors), Skipped: run.skipped, Notes: r.notes, Faults: slices.Clone(r.faults), Said: r.claim, Table: r.table,
 	}
+	if !c.Takes(Major) { // no server is started
+		p.PostgreSQL = 0
+	}
+	if !c.Takes(Seed) {
+		p.Seed = 0
+	}
 	switch {
 	case len(run.errors) > 0:
 		p.Verdict = Failed
@@ -77,6 +83,10 @@ func (r *Trial) report(c Case, run *standalone, began time.Time) *Report {
 	}
 	return p
 }
+
+// Serves reports whether the campaign starts servers. One that does not has neither a
+// version of PostgreSQL nor a seed.
+func (p *Report) Serves() bool { return p.PostgreSQL != 0 }
 
 // JSON is the report for programs.
 func (p *Report) JSON() ([]byte, error) {
@@ -115,9 +125,11 @@ func (p *Report) figures() string {
 func (p *Report) Markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s: %s\n\n%s (%s): %s.\n\n", p.Name, p.Verdict, p.Claim(), strings.Join(p.IDs, ", "), p.About)
-	fmt.Fprintf(&b, "| | |\n|---|---|\n| commit | `%s` |\n| seed | %d |\n", p.Commit, p.Seed)
-	if p.PostgreSQL != 0 {
-		fmt.Fprintf(&b, "| PostgreSQL | %d |\n", p.PostgreSQL)
+	fmt.Fprintf(&b, "| | |\n|---|---|\n| commit | `%s` |\n", p.Commit)
+	again := p.Asked
+	if p.Serves() {
+		fmt.Fprintf(&b, "| seed | %d |\n| PostgreSQL | %d |\n", p.Seed, p.PostgreSQL)
+		again = fmt.Sprintf(" --seed %d --pg %d%s", p.Seed, p.PostgreSQL, p.Asked)
 	}
 	fmt.Fprintf(&b, "| Go | %s |\n| began | %s |\n| took | %s |\n", p.Go, p.Began.Format(time.RFC3339), time.Duration(p.Seconds)*time.Second)
 	if o := p.Outcome; o.Changes > 0 {
@@ -134,7 +146,7 @@ func (p *Report) Markdown() string {
 	for _, f := range p.Findings {
 		fmt.Fprintf(&b, "\n```\n%s\n```\n", f)
 	}
-	fmt.Fprintf(&b, "\nAgain: `go run ./campaign %s --seed %d --pg %d%s`\n", p.Name, p.Seed, p.PostgreSQL, p.Asked)
+	fmt.Fprintf(&b, "\nAgain: `go run ./campaign %s%s`\n", p.Name, again)
 	return b.String()
 }
 
