@@ -89,6 +89,7 @@ const zombies = "SIGSTOP of a worker until its successor wrote"
 // zombie stops a worker until others deliver what it had, as the fences at the
 // target tell, and lets it go on then. One that had nothing goes on after a while.
 func (f *fleet) zombie() bool {
+	pgtest.Eventually(f.t, livenessLimit, "a worker delivers", f.delivers)
 	before := f.fences()
 	w := f.workers[f.rng.IntN(len(f.workers))]
 	pgtest.Eventually(f.t, patience, "a worker is stopped", func() bool { return w.send(syscall.SIGSTOP) })
@@ -104,6 +105,12 @@ func (f *fleet) zombie() bool {
 	w.send(syscall.SIGCONT)
 	f.trial.happened(what)
 	return true
+}
+
+// delivers reports whether a worker has ever had a partition.
+func (f *fleet) delivers() bool {
+	rows, err := query(f.t.Context(), f.site.target, "SELECT to_regclass('entrain.position') IS NOT NULL")
+	return err == nil && rows[0][0] == "t" && f.fences() > 0
 }
 
 // fences counts how often partitions were taken over.
