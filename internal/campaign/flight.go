@@ -82,7 +82,7 @@ func (f *flight) run() []string {
 	f.cuts.stop()
 	var found []string
 	if err := settleOr(t.Context(), result, f.settle); err != nil {
-		found = append(found, "liveness: "+err.Error())
+		found = append(found, unsettled(err))
 	} else {
 		cancel()
 		if err := <-result; err != nil {
@@ -113,9 +113,23 @@ func settleOr(ctx context.Context, result <-chan error, settle func(context.Cont
 	case err := <-result:
 		cancel(err)
 		<-settled
-		return fmt.Errorf("the pipeline ended: %w", err)
+		return fmt.Errorf("%w: %w", errEnded, err)
 	}
 }
+
+var errEnded = errors.New("the pipeline ended")
+
+// unsettled is the finding that what was written did not arrive: the pipeline ended, or it
+// took too long, which also a machine can do that has too much to do.
+func unsettled(err error) string {
+	if errors.Is(err, errEnded) {
+		return "end: " + err.Error()
+	}
+	return liveness + ": " + err.Error()
+}
+
+// liveness is who says that something did not arrive in time.
+const liveness = "liveness"
 
 // settleOr is settle, unless the pipeline ends before.
 func (s site) settleOr(ctx context.Context, result <-chan error, within time.Duration) error {
