@@ -9,12 +9,12 @@ import (
 func faultCases() []Case {
 	return append(networkCases(), []Case{
 		{
-			Name: "disk-full", IDs: []string{"CR-04"}, Minutes: 12, Full: Options{Faults: 80}, Uses: counted,
+			Name: "disk-full", IDs: []string{"CR-04"}, Minutes: 12, Full: Options{Faults: 100}, Uses: counted,
 			About: "the disks of the state, of the embedded stream and of a file are full again and again; one that is full counts if the program met it",
 			run:   diskCampaign,
 		},
 		{
-			Name: "fsync", IDs: []string{"CR-04"}, Minutes: 15, Full: Options{Faults: 100}, Uses: counted,
+			Name: "fsync", IDs: []string{"CR-04"}, Minutes: 15, Full: Options{Faults: 200}, Uses: counted,
 			About: "writes and syncs of the state, of the stream and of a file fail, or the program is killed at one of them; a process counts once, however many of its calls fail",
 			run:   syncCampaign,
 		},
