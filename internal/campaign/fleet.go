@@ -161,13 +161,17 @@ func (f *fleet) settled(tables []string, within time.Duration) {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), within)
 	defer cancel()
+	var last []string // of the last look that came to its end
 	for {
 		found, err := differing(ctx, f.site, tables)
 		if err == nil && len(found) == 0 {
 			return
 		}
+		if err == nil {
+			last = found
+		}
 		if ctx.Err() != nil {
-			f.t.Fatalf("%s after the faults the sides differ: %v %v", within, found, err)
+			f.t.Fatalf("%s after the faults the sides differ: %v %v", within, last, err)
 		}
 		wait(ctx, 300*time.Millisecond)
 	}

@@ -71,7 +71,14 @@ func (f *flight) run() []string {
 	defer cancel()
 	result := make(chan error, 1)
 	go func() { result <- p.Run(ctx) }()
-	pgtest.Eventually(t, patience, "streaming", func() bool { return p.Status().Phase == "streaming" })
+	pgtest.Eventually(t, patience, "streaming", func() bool {
+		select {
+		case err := <-result:
+			t.Fatalf("it ended before it streamed: %v", err)
+		default:
+		}
+		return p.Status().Phase == "streaming"
+	})
 	w := watch(t, f.site.target, 2)
 	f.load.start(t)
 	f.during()

@@ -154,7 +154,11 @@ type hastyStore struct {
 
 // Save implements pipeline.Store.
 func (s *hastyStore) Save(ctx context.Context, c pipeline.Checkpoint) error {
-	if r := s.source.reader.Load(); s.hasty && r != nil {
+	r := s.source.reader.Load()
+	if r == nil { // a pipeline whose first save fails does not begin
+		return s.memory.Save(ctx, c)
+	}
+	if s.hasty {
 		if err := r.Ack(ctx, c.Position); err != nil {
 			return err
 		}
