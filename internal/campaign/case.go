@@ -97,7 +97,7 @@ func serverCases() []Case {
 			run:   postmasterCampaign,
 		},
 		{
-			Name: "flood", IDs: []string{"CR-03"}, Minutes: 25, Full: Options{Faults: 10, Changes: 10_000_000}, Uses: []Option{Seed, Major, Changes},
+			Name: "flood", IDs: []string{"CR-03"}, Minutes: 25, Full: Options{Faults: 10, Changes: 10_000_000}, Uses: counted,
 			About: "ten million changes, one transaction of a million, some kills",
 			run:   floodCampaign,
 		},
