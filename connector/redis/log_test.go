@@ -106,12 +106,7 @@ func TestLostTail(t *testing.T) {
 	writeTxs(t, w, 6, 9)
 	late := readTo(t, r, 8)
 	r.Close()
-	if err := srv.Kill(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := srv.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	startAgain(t, srv)
 	if err := writeTx(t.Context(), w, 10); err == nil {
 		t.Error("a session goes on with a server that was started again")
 	}
@@ -147,12 +142,7 @@ func TestLostAll(t *testing.T) {
 	}
 	from := readTo(t, r, 2)
 	defer r.Close()
-	if err := srv.Kill(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := srv.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	startAgain(t, srv)
 	w, back := opened(t, l)
 	if !back.IsZero() {
 		t.Errorf("the writer goes on behind %s in an empty stream", back)

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,8 +12,19 @@ import (
 	"github.com/entrainsync/entrain/internal/redisserver/redistest"
 )
 
+// startAgain kills a server and starts it again.
+func startAgain(t *testing.T, srv *redisserver.Server) {
+	t.Helper()
+	if err := srv.Kill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := srv.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // tear ends a server as if it had been killed while it wrote what it was told last: a
-// part of that is in its file. It is started again.
+// part of that is in its file.
 func tear(t *testing.T, srv *redisserver.Server) {
 	t.Helper()
 	if err := srv.Kill(t.Context()); err != nil {
@@ -25,9 +37,6 @@ func tear(t *testing.T, srv *redisserver.Server) {
 	info, err := os.Stat(files[0])
 	if err == nil {
 		err = os.Truncate(files[0], info.Size()-int64(len("EXEC\r\n")))
-	}
-	if err == nil {
-		err = srv.Start(t.Context())
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -50,18 +59,16 @@ func TestTornTransaction(t *testing.T) {
 	early := readTo(t, r, 2)
 	r.Close()
 	tear(t, srv)
+	if err := srv.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	w, back := opened(t, l)
 	if back.Offset != "2" {
 		t.Fatalf("the writer goes on behind %s; want 2", back)
 	}
 	writeTxs(t, w, 3, 6)
 	for range 2 {
-		if err := srv.Kill(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if err := srv.Start(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		startAgain(t, srv)
 		r, err := l.Read("c", "shop").Open(t.Context(), early)
 		if err != nil {
 			t.Fatal(err)
@@ -89,4 +96,36 @@ func TestTornIsSaid(t *testing.T) {
 	runAdvice(t, place, strings.ReplaceAll(strings.ReplaceAll(advice, keepSetting, "PING"), " && ", "; "))
 	wantFinding(t, s, codeTorn, entrain.FindingOK)
 	wantFinding(t, newLog(t, place), codeTorn, entrain.FindingOK)
+}
+
+// TestTornIsRefused: with the setting that check advises, a server with a torn transaction
+// does not start until its file is mended, and the whole transaction is gone then.
+func TestTornIsRefused(t *testing.T) {
+	srv := redistest.StartOwn(t, redisserver.Config{Settings: map[string]string{"aof-load-truncated": "no"}})
+	l := newLog(t, Server{URL: "redis://" + srv.Addr()})
+	w, _ := opened(t, l)
+	writeTxs(t, w, 1, 3)
+	tear(t, srv)
+	if err := srv.Start(t.Context()); err == nil {
+		t.Fatal("it starts with a torn transaction")
+	}
+	files, err := filepath.Glob(filepath.Join(srv.Dir(), "appendonlydir", "*.manifest"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("the server's files are %v, %v", files, err)
+	}
+	fix := exec.CommandContext(t.Context(), redistest.Install(t).Path, "--fix", files[0])
+	fix.Args[0], fix.Stdin = "redis-check-aof", strings.NewReader("y\n") // one program, by two names
+	if out, err := fix.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if err := srv.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w, back := opened(t, l)
+	if back.Offset != "2" {
+		t.Fatalf("the writer goes on behind %s; want 2", back)
+	}
+	writeTxs(t, w, 3, 4)
+	startAgain(t, srv)
+	readNumbers(t, l, 4)
 }
