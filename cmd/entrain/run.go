@@ -86,13 +86,14 @@ func (p *program) runPipeline(ctx context.Context, l *loaded) error {
 	if err != nil {
 		return errors.Join(err, server.Close(), state.Close())
 	}
-	p.log.Info("pipeline starts", "pipeline", l.file.Name, "pid", os.Getpid(), "state", state.Folder())
 	var reload func() *work
 	if !l.bounded {
 		left := func(next *loaded) error { return next.noLettersLeft(ctx, state) }
 		reload = (&reloader{p: p, now: l, build: build, left: left}).again
 	}
-	err = p.runEngines(ctx, d, w, p.supervise(reload))
+	signals := p.supervise(reload)
+	p.log.Info("pipeline starts", "pipeline", l.file.Name, "pid", os.Getpid(), "state", state.Folder())
+	err = p.runEngines(ctx, d, w, signals)
 	var atOnce signalled
 	if errors.As(err, &atOnce) {
 		return err

@@ -67,8 +67,11 @@ func (b *backend) connect(ctx context.Context, more ...natsgo.Option) (*natsgo.C
 	nc, err := b.dial(ctx, append(options, more...)...)
 	if err != nil {
 		var stop *entrain.Stop
-		if errors.As(err, &stop) || ctx.Err() != nil {
+		switch {
+		case errors.As(err, &stop):
 			return nil, nil, err
+		case ctx.Err() != nil:
+			return nil, nil, fmt.Errorf("%w: %w", ctx.Err(), err)
 		}
 		return nil, nil, b.unreachable(err)
 	}

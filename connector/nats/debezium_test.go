@@ -84,6 +84,16 @@ func TestDebeziumTransactions(t *testing.T) {
 	more := batchOf(4, inserts(3004, 2)...)
 	both.Events, both.Through = append(both.Events, more.Events...), more.Through
 	write(t, w, both)
+	got := boundaries(t, at)
+	if want := "[BEGIN 0 of 0 END 2 of 2 BEGIN 0 of 0 END 3000 of 3000 BEGIN 0 of 0 END 1 of 1 BEGIN 0 of 0 END 2 of 2]"; fmt.Sprint(got) != want {
+		t.Errorf("got %v", got)
+	}
+}
+
+// boundaries are the beginnings and ends of transactions that a consumer sees, with the
+// rows between them, whose numbers it looks at.
+func boundaries(t *testing.T, at *elsewhere) []string {
+	t.Helper()
 	var got []string
 	rows := 0
 	for _, m := range consumed(t, at, "shop.>") {
@@ -111,8 +121,44 @@ func TestDebeziumTransactions(t *testing.T) {
 			rows = 0
 		}
 	}
-	if want := "[BEGIN 0 of 0 END 2 of 2 BEGIN 0 of 0 END 3000 of 3000 BEGIN 0 of 0 END 1 of 1 BEGIN 0 of 0 END 2 of 2]"; fmt.Sprint(got) != want {
-		t.Errorf("got %v", got)
+	return got
+}
+
+// TestRunComesInParts: a run of transactions of which a part was written before a crash
+// comes again in smaller parts, each with a position: all are there once (P2), and so are
+// the messages between them.
+func TestRunComesInParts(t *testing.T) {
+	const most, rows = 12, 100
+	for format, cfg := range map[string]SinkConfig{"native": {}, "debezium": withTransactions()} {
+		t.Run(format, func(t *testing.T) {
+			at := newElsewhere(t)
+			s := newSink(t, at, cfg)
+			w, _ := openSink(t, s)
+			run := &entrain.Batch{}
+			for v := 1; v <= most; v++ {
+				run.Events = append(run.Events, batchOf(uint64(v), inserts(v*rows, rows)...).Events...)
+			}
+			write(t, w, run)
+			w.Close()
+			for v := 1; v <= most; v++ { // each by a session of its own
+				w, _ := openSink(t, s)
+				write(t, w, batchOf(uint64(v), inserts(v*rows, rows)...))
+				w.Close()
+			}
+			var want []string
+			for range most {
+				want = append(want, "BEGIN 0 of 0", fmt.Sprintf("END %d of %d", rows, rows))
+			}
+			if format == "debezium" {
+				if got := boundaries(t, at); !slices.Equal(got, want) {
+					t.Errorf("got %v", got)
+				}
+				return
+			}
+			if got := len(consumed(t, at, "changes.>")); got != most*rows {
+				t.Errorf("%d messages; want %d", got, most*rows)
+			}
+		})
 	}
 }
 

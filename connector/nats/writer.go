@@ -59,7 +59,9 @@ func (p spot) through(q spot) bool {
 }
 
 // record is the message that has the position. Written are the changes behind the
-// position that the stream has nevertheless, since not all fitted in one batch.
+// position that the stream has nevertheless, since not all fitted in one batch. They can
+// be of several transactions, and stay known until a change comes that is none of them:
+// those who read again may be told of positions in between.
 type record struct {
 	Incarnation string    `json:"incarnation"`
 	Offset      string    `json:"offset"`
@@ -88,6 +90,7 @@ type writer struct {
 	pending  []*natsgo.Msg
 	bytes    int
 	last     *spot // of the last event that was taken, if it comes again at the same place
+	came     *spot // of the last event that came, whether the stream has it or not
 	subjects map[*entrain.Table]string
 	messages atomic.Int64
 
@@ -218,15 +221,22 @@ func (w *writer) write(ctx context.Context, b *entrain.Batch) error {
 		return nil
 	}
 	if w.debezium != nil {
-		if err := w.records(w.debezium.End(), nil); err != nil {
-			return err
+		if end := w.debezium.End(); !w.endWritten() {
+			if err := w.records(end, nil); err != nil {
+				return err
+			}
 		}
 	}
 	is := w.is
-	if b.Through != at { // else what was written behind it still comes again
-		is.Incarnation, is.Offset, is.Written = b.Through.Incarnation, b.Through.Offset, nil
-	}
+	is.Incarnation, is.Offset = b.Through.Incarnation, b.Through.Offset
 	return w.send(ctx, is)
+}
+
+// endWritten reports whether the stream has the end of the last event's transaction:
+// that is written with the transaction behind it.
+func (w *writer) endWritten() bool {
+	to := w.is.Written
+	return to != nil && w.came != nil && w.came.Incarnation == to.Incarnation && w.came.Version < to.Version
 }
 
 // next takes an event, unless an earlier session has written it. What was collected
@@ -234,11 +244,15 @@ func (w *writer) write(ctx context.Context, b *entrain.Batch) error {
 // fit.
 func (w *writer) next(ctx context.Context, e *entrain.Event) error {
 	at, again := placeOf(e), !e.OfCopy()
-	if again && w.is.Written != nil && at.through(*w.is.Written) {
-		if w.debezium != nil { // which counts the events of a transaction
-			_, _ = w.debezium.Records(e) // whose records are there
+	if again {
+		w.came = &at
+		if w.is.Written != nil && at.through(*w.is.Written) {
+			if w.debezium != nil { // which counts the events of a transaction
+				_, _ = w.debezium.Records(e) // whose records are there
+			}
+			return nil
 		}
-		return nil
+		w.is.Written = nil // events come in order: none of what is to come is there
 	}
 	begins := w.last == nil || w.last.Version != at.Version
 	full := w.bytes >= batchBytes || len(w.pending) >= batchMessages || begins && len(w.pending) >= batchMessages/2

@@ -2,7 +2,6 @@ package redis
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -109,14 +108,8 @@ func TestTornIsRefused(t *testing.T) {
 	if err := srv.Start(t.Context()); err == nil {
 		t.Fatal("it starts with a torn transaction")
 	}
-	files, err := filepath.Glob(filepath.Join(srv.Dir(), "appendonlydir", "*.manifest"))
-	if err != nil || len(files) != 1 {
-		t.Fatalf("the server's files are %v, %v", files, err)
-	}
-	fix := exec.CommandContext(t.Context(), redistest.Install(t).Path, "--fix", files[0])
-	fix.Args[0], fix.Stdin = "redis-check-aof", strings.NewReader("y\n") // one program, by two names
-	if out, err := fix.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if err := srv.Mend(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 	if err := srv.Start(t.Context()); err != nil {
 		t.Fatal(err)

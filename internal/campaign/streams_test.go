@@ -82,14 +82,23 @@ func fewOrMany() int {
 }
 
 // TestFanRedis: a sink in Redis has every change once and in order, though Redis and
-// the program are killed under load (P1, P2, P3, P9).
+// the program are killed under load (P1, P2, P3, P9). Redis has the setting that check
+// advises: with its default it can have a transaction twice that a kill has torn.
 func TestFanRedis(t *testing.T) {
 	t.Parallel()
-	srv := redistest.StartOwn(t, redisserver.Config{})
+	srv := redistest.StartOwn(t, redisserver.Config{Settings: map[string]string{"aof-load-truncated": "no"}})
 	fault := func() {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if err := errors.Join(srv.Kill(ctx), srv.Start(ctx)); err != nil {
+		err := srv.Kill(ctx)
+		if err == nil {
+			err = srv.Start(ctx)
+		}
+		if err != nil {
+			t.Logf("Redis does not start: %v", err)
+			err = errors.Join(srv.Mend(ctx), srv.Start(ctx))
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -53,8 +53,8 @@ func superviseAs(t testing.TB, s *supervisor) *supervisor {
 	t.Cleanup(func() {
 		s.give(syscall.SIGKILL)
 		s.wg.Wait()
-		if t.Failed() {
-			t.Logf("the last process before said: %s\nthe last one: %s", tail(s.last, 3000), tail(s.current.stderr.String(), 3000))
+		if p := s.process(); t.Failed() && p != nil {
+			t.Logf("the last process before said: %s\nthe last one: %s", tail(s.last, 3000), tail(p.stderr.String(), 3000))
 		}
 	})
 	return s
@@ -101,12 +101,15 @@ func (s *supervisor) record(p *process) error {
 func (s *supervisor) install(p *process) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.stopping {
+		return false
+	}
 	if s.current != nil {
 		s.last = s.current.stderr.String()
 	}
 	s.current = p
 	s.starts++
-	return !s.stopping
+	return true
 }
 
 // note keeps what may not happen: an end by itself, except because a server
@@ -171,10 +174,25 @@ func (s *supervisor) give(sig syscall.Signal) {
 	s.send(sig)
 }
 
-// terminate asks the program to drain and returns it when it has ended.
+// gave gives the signal to a process that has said something, and reports whether there
+// is one.
+func (s *supervisor) gave(sig syscall.Signal) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.current
+	if p == nil || p.stderr.String() == "" {
+		return false
+	}
+	s.stopping = true
+	_ = p.cmd.Process.Signal(sig) // it may have just ended
+	return true
+}
+
+// terminate asks the program to drain and returns it when it has ended. A process that
+// has only just begun would die of the signal: it says something once it takes them.
 func (s *supervisor) terminate(t testing.TB) *process {
 	t.Helper()
-	s.give(syscall.SIGTERM)
+	pgtest.Eventually(t, patience, "the program says something", func() bool { return s.gave(syscall.SIGTERM) })
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

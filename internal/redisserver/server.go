@@ -8,7 +8,10 @@ import (
 	"io"
 	"maps"
 	"net"
+	"os/exec"
+	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -32,7 +35,10 @@ type Config struct {
 // Server is a private server without a password. After Kill or Stop, Start
 // goes on with the same data. The methods may be called from several
 // goroutines.
-type Server struct{ *throwaway.Server }
+type Server struct {
+	*throwaway.Server
+	install Install
+}
 
 // Start starts a server and returns when it answers and has loaded its data.
 // ctx bounds the start only. After an error nothing is left behind.
@@ -44,7 +50,23 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{srv}, nil
+	return &Server{srv, cfg.Install}, nil
+}
+
+// Mend takes away what a kill has left of a transaction at the end of the append-only
+// file, for which a server with aof-load-truncated no refuses to start. The server must
+// not run.
+func (s *Server) Mend(ctx context.Context) error {
+	manifest, err := filepath.Glob(filepath.Join(s.Dir(), "appendonlydir", "*.manifest"))
+	if err != nil || len(manifest) != 1 {
+		return fmt.Errorf("the manifests of the append-only file are %q: %w", manifest, err)
+	}
+	fix := exec.CommandContext(ctx, s.install.Path, "--fix", manifest[0])
+	fix.Args[0], fix.Stdin = "redis-check-aof", strings.NewReader("y\n") // one program, by two names
+	if out, err := fix.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
 }
 
 // database is the program of one data folder.
