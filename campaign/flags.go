@@ -148,7 +148,9 @@ func (s settings) options(c campaign.Case) campaign.Options {
 	o.Seed, o.Major = s.Seed, max(s.Major, c.Oldest)
 	if s.Faults > 0 && c.Takes(campaign.Faults) {
 		o.Faults = s.Faults
-		o.Changes = 0
+		if !c.Sized { // with fewer it does not come to what it has to
+			o.Changes = 0
+		}
 	}
 	if s.Changes > 0 && c.Takes(campaign.Changes) {
 		o.Changes = s.Changes

@@ -73,6 +73,14 @@ func TestTaken(t *testing.T) {
 	if o := s.options(soak); o.Faults != 0 || o.Length != 5*time.Minute {
 		t.Errorf("soak: %+v", o)
 	}
+	kill, _ := campaign.Find("kill")
+	if o := s.options(kill); o.Faults != 2 || o.Changes != 0 {
+		t.Errorf("kill: %+v", o)
+	}
+	flood, _ := campaign.Find("flood")
+	if o := s.options(flood); o.Faults != 2 || o.Changes != flood.Full.Changes {
+		t.Errorf("flood: %+v", o)
+	}
 	if promotion, _ := campaign.Find("promotion"); s.options(promotion).Major != 17 {
 		t.Errorf("promotion: %+v", s.options(promotion))
 	}

@@ -101,7 +101,9 @@ type disks struct {
 }
 
 // diskNames are the folders, and what is in them.
-var diskNames = []string{"state", "stream", "lines"}
+var diskNames = []string{stateDisk, "stream", "lines"}
+
+const stateDisk = "state"
 
 // diskSize is that of a disk that is not full.
 const diskSize = 1 << 30
@@ -131,7 +133,7 @@ func (d *disks) resize(name string, room int64) error {
 		if err := syscall.Statfs(filepath.Join(d.seen(), name), &is); err != nil {
 			return err
 		}
-		size = int64(is.Blocks-is.Bfree)*is.Bsize + room
+		size = int64(is.Blocks-is.Bfree)*int64(is.Bsize) + room
 	}
 	args := append(append([]string(nil), d.inside...), "mount", "-o", fmt.Sprintf("remount,size=%d", size), filepath.Join(d.folder, name))
 	_, err := tool("", args...)

@@ -10,7 +10,7 @@ func faultCases() []Case {
 	return append(networkCases(), []Case{
 		{
 			Name: "disk-full", IDs: []string{"CR-04"}, Minutes: 12, Full: Options{Faults: 100}, Uses: counted,
-			About: "the disks of the state, of the embedded stream and of a file are full again and again; one that is full counts if the program met it",
+			About: "the disks of the embedded stream and of a file are full again and again, with that of the state; one counts if the program met it",
 			run:   diskCampaign,
 		},
 		{

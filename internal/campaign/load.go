@@ -28,6 +28,8 @@ type load struct {
 	broad  int           // sessions more, whose transactions touch nothing in common
 
 	committed, failed atomic.Int64 // transactions, and texts that were refused
+	holding           sync.Mutex
+	looked            time.Time // when no pipeline was far behind
 	cancel            context.CancelFunc
 	sessions          sync.WaitGroup
 }
@@ -46,8 +48,15 @@ func (l *load) start(t testing.TB) {
 		rng := rand.New(rand.NewPCG(l.seed, uint64(i)))
 		l.sessions.Go(func() { l.session(ctx, l.pace, func() string { return l.transaction(rng) }) })
 	}
-	for range l.broad {
-		l.sessions.Go(func() { l.session(ctx, 4*l.pace, broadTransactions) })
+	for i := range l.broad {
+		turn := 0
+		l.sessions.Go(func() {
+			l.session(ctx, 4*l.pace, func() string {
+				l.holdBack(ctx)
+				turn++
+				return broadTransactions(i, turn)
+			})
+		})
 	}
 	if l.bulk > 0 {
 		turn := 0
@@ -68,18 +77,24 @@ func (l *load) stop() {
 }
 
 // mostBehind is how much of the log may wait for the slowest slot of a pipeline while
-// large transactions are written, in bytes. A campaign that kills for an hour would
+// large transactions, or many, are written, in bytes. A campaign that kills for an hour would
 // else end with a backlog of an hour, and say nothing about liveness.
 const mostBehind = 256 << 20
 
-// holdBack waits while a pipeline is far behind.
+// holdBack waits while a pipeline is far behind. It looks once a second.
 func (l *load) holdBack(ctx context.Context) {
+	l.holding.Lock()
+	defer l.holding.Unlock()
+	if time.Since(l.looked) < time.Second {
+		return
+	}
 	const behind = `SELECT coalesce(max(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)), 0)::bigint
 FROM pg_replication_slots WHERE database = current_database() AND slot_name LIKE 'entrain%'`
 	for ctx.Err() == nil {
 		rows, err := query(ctx, l.url, behind)
 		if err == nil {
 			if n, err := strconv.ParseInt(rows[0][0], 10, 64); err != nil || n < mostBehind {
+				l.looked = time.Now()
 				return
 			}
 		}
@@ -241,9 +256,18 @@ func steps(r *rand.Rand) string {
 		payload(r), first, first+r.IntN(5))
 }
 
-// broadTransactions are many small ones.
-func broadTransactions() string {
-	return strings.Repeat("BEGIN; INSERT INTO bulk SELECT nextval('bulk_seq'), 'x', 0 FROM generate_series(1, 5); COMMIT;\n", 20)
+// broadTransactions are many small ones of a session, which touch nothing in common: they
+// insert rows of its own, and delete them the next time.
+func broadTransactions(session, turn int) string {
+	var text strings.Builder
+	for first := 1000 * session; first < 1000*session+100; first += 5 {
+		if turn%2 == 1 {
+			fmt.Fprintf(&text, "BEGIN; INSERT INTO broad SELECT i, 'x' FROM generate_series(%d, %d) i ON CONFLICT DO NOTHING; COMMIT;\n", first, first+4)
+		} else {
+			fmt.Fprintf(&text, "BEGIN; DELETE FROM broad WHERE id BETWEEN %d AND %d; COMMIT;\n", first, first+4)
+		}
+	}
+	return text.String()
 }
 
 // bulkTransaction inserts, updates and deletes many rows in turn. Some stay, so that

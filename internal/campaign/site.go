@@ -36,6 +36,7 @@ CREATE TABLE ledger_seq (one int PRIMARY KEY, n bigint NOT NULL);
 CREATE TABLE moved (id bigint PRIMARY KEY, tag text NOT NULL, big text NOT NULL);
 ALTER TABLE moved ALTER COLUMN big SET STORAGE EXTERNAL;
 CREATE TABLE bulk (id bigint PRIMARY KEY, v text NOT NULL, n bigint NOT NULL);
+CREATE TABLE broad (id bigint PRIMARY KEY, v text NOT NULL);
 CREATE TABLE scratch (id bigint PRIMARY KEY, v text);
 CREATE TABLE tick (change_id bigint NOT NULL, id int PRIMARY KEY, v text);
 ALTER TABLE tick REPLICA IDENTITY FULL;
@@ -92,7 +93,7 @@ INSERT INTO step SELECT 0, i, 0, '\x', '' FROM generate_series(1, 40) i;
 
 // allTables are the tables of both sides.
 func allTables() []string {
-	names := []string{"chain", "chain_gone", "chain_log", "journal", "ledger_seq", "moved", "bulk", "scratch", "tick", "step", "marker"}
+	names := []string{"chain", "chain_gone", "chain_log", "journal", "ledger_seq", "moved", "bulk", "broad", "scratch", "tick", "step", "marker"}
 	for i := range accountTables {
 		names = append(names, account(i))
 	}
