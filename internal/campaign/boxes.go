@@ -106,7 +106,7 @@ var diskNames = []string{stateDisk, "stream", "lines"}
 const stateDisk = "state"
 
 // diskSize is that of a disk that is not full.
-const diskSize = 1 << 30
+const diskSize = 8 << 30
 
 func newDisks(t testing.TB) *disks {
 	t.Helper()

@@ -12,7 +12,7 @@ import (
 
 // brokerCampaign: the broker is killed under load and comes back with what it had.
 // What it confirmed is delivered (P1), once (P2), and both halves come back by
-// themselves (P9).
+// themselves, before it is killed again (P9).
 func brokerCampaign(t testing.TB, r *Trial) {
 	broker := kafkatest.StartOwn(t, kafkaserver.Config{})
 	srv := pgtest.Start(t, r.Major, nil)
@@ -22,7 +22,7 @@ func brokerCampaign(t testing.TB, r *Trial) {
 	f.capture("snapshot: {mode: never}")
 	f.captures[0].file.until(t, "the capture streams", streaming)
 	f.work(2)
-	l := &load{url: s.source, seed: f.rng.Uint64(), writes: 2, pace: 20 * time.Millisecond, bulk: 3 * time.Second, rows: 4000, keeps: true}
+	l := &load{url: s.source, seed: f.rng.Uint64(), writes: 2, pace: 20 * time.Millisecond, bulk: 3 * time.Second, rows: 4000, keeps: true, follow: s.target}
 	l.start(t)
 	r.harm(t, func(int) bool {
 		wait(t.Context(), time.Second+time.Duration(f.rng.Int64N(int64(3*time.Second))))
@@ -35,6 +35,7 @@ func brokerCampaign(t testing.TB, r *Trial) {
 			t.Fatal(err)
 		}
 		r.happened("SIGKILL of the broker")
+		f.moves()
 		return true
 	})
 	wait(t.Context(), 2*time.Second)

@@ -125,6 +125,19 @@ func (f *fleet) fences() (n int64) {
 	return n
 }
 
+// moves waits until transfers of the ledger come that the target does not have now.
+func (f *fleet) moves() {
+	f.t.Helper()
+	before := int64(-1)
+	pgtest.Eventually(f.t, livenessLimit, "more is delivered", func() bool {
+		n, err := number(f.t.Context(), f.site.target, transfersSQL)
+		if before < 0 && err == nil {
+			before = n
+		}
+		return err == nil && n > before
+	})
+}
+
 // chaos lets as many faults happen as the trial says.
 func (f *fleet) chaos() {
 	f.trial.harm(f.t, func(i int) bool {
@@ -207,7 +220,7 @@ func workersCampaign(t testing.TB, r *Trial) {
 	f := startWorkers(t, r, 6)
 	// A key that changes moves between partitions, which takes the whole row.
 	pgtest.Exec(t, f.site.source, "ALTER TABLE moved REPLICA IDENTITY FULL")
-	l := &load{url: f.site.source, seed: f.rng.Uint64(), writes: 2, pace: 20 * time.Millisecond, bulk: 3 * time.Second, rows: 4000, keeps: true}
+	l := &load{url: f.site.source, seed: f.rng.Uint64(), writes: 2, pace: 20 * time.Millisecond, bulk: 3 * time.Second, rows: 4000, keeps: true, follow: f.site.target}
 	l.start(t)
 	f.chaos()
 	l.stop()
@@ -223,7 +236,7 @@ func orderedWorkersCampaign(t testing.TB, r *Trial) {
 	f := startWorkers(t, r, 1)
 	s := f.site
 	w := watch(t, s.target, 2)
-	l := &load{url: s.source, seed: f.rng.Uint64(), writes: 2, pace: 20 * time.Millisecond, bulk: 3 * time.Second, rows: 4000}
+	l := &load{url: s.source, seed: f.rng.Uint64(), writes: 2, pace: 20 * time.Millisecond, bulk: 3 * time.Second, rows: 4000, follow: s.target}
 	l.start(t)
 	f.chaos()
 	l.stop()

@@ -26,10 +26,10 @@ type load struct {
 	writes int           // sessions
 	keeps  bool          // no table is truncated
 	broad  int           // sessions more, whose transactions touch nothing in common
+	follow string        // the target, if nobody is to write on while that is far behind
 
 	committed, failed atomic.Int64 // transactions, and texts that were refused
-	holding           sync.Mutex
-	looked            time.Time // when no pipeline was far behind
+	slots, ledger     brake
 	cancel            context.CancelFunc
 	sessions          sync.WaitGroup
 }
@@ -46,13 +46,18 @@ func (l *load) start(t testing.TB) {
 	t.Cleanup(l.stop)
 	for i := range l.writes {
 		rng := rand.New(rand.NewPCG(l.seed, uint64(i)))
-		l.sessions.Go(func() { l.session(ctx, l.pace, func() string { return l.transaction(rng) }) })
+		l.sessions.Go(func() {
+			l.session(ctx, l.pace, func() string {
+				l.ledger.wait(ctx, l.farBehind)
+				return l.transaction(rng)
+			})
+		})
 	}
 	for i := range l.broad {
 		turn := 0
 		l.sessions.Go(func() {
 			l.session(ctx, 4*l.pace, func() string {
-				l.holdBack(ctx)
+				l.slots.wait(ctx, l.heldLog)
 				turn++
 				return broadTransactions(i, turn)
 			})
@@ -62,7 +67,8 @@ func (l *load) start(t testing.TB) {
 		turn := 0
 		l.sessions.Go(func() {
 			l.session(ctx, l.bulk, func() string {
-				l.holdBack(ctx)
+				l.slots.wait(ctx, l.heldLog)
+				l.ledger.wait(ctx, l.farBehind)
 				turn++
 				return l.bulkTransaction(turn)
 			})
@@ -76,30 +82,68 @@ func (l *load) stop() {
 	l.sessions.Wait()
 }
 
-// mostBehind is how much of the log may wait for the slowest slot of a pipeline while
-// large transactions, or many, are written, in bytes. A campaign that kills for an hour would
-// else end with a backlog of an hour, and say nothing about liveness.
-const mostBehind = 256 << 20
+// A campaign that kills for an hour would end with a backlog of an hour, and say nothing
+// about liveness, if nobody waited for the pipeline.
+const (
+	// mostBehind is how much of the log may wait for the slowest slot of a pipeline while
+	// large transactions, or many, are written, in bytes.
+	mostBehind = 256 << 20
+	// mostTransfers is by how many transfers of the ledger a target may be behind that is
+	// followed.
+	mostTransfers = 3000
+)
 
-// holdBack waits while a pipeline is far behind. It looks once a second.
-func (l *load) holdBack(ctx context.Context) {
-	l.holding.Lock()
-	defer l.holding.Unlock()
-	if time.Since(l.looked) < time.Second {
+// brake makes sessions wait while something is far behind. It looks once a second.
+type brake struct {
+	mu   sync.Mutex
+	fine time.Time // when it was not
+}
+
+func (b *brake) wait(ctx context.Context, far func(context.Context) bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if time.Since(b.fine) < time.Second {
 		return
 	}
+	for ctx.Err() == nil && far(ctx) {
+		wait(ctx, time.Second)
+	}
+	b.fine = time.Now()
+}
+
+// heldLog reports whether a slot holds much of the log, or that is not known, since the
+// server is down.
+func (l *load) heldLog(ctx context.Context) bool {
 	const behind = `SELECT coalesce(max(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)), 0)::bigint
 FROM pg_replication_slots WHERE database = current_database() AND slot_name LIKE 'entrain%'`
-	for ctx.Err() == nil {
-		rows, err := query(ctx, l.url, behind)
-		if err == nil {
-			if n, err := strconv.ParseInt(rows[0][0], 10, 64); err != nil || n < mostBehind {
-				l.looked = time.Now()
-				return
-			}
-		}
-		wait(ctx, time.Second) // also while the server is down
+	n, err := number(ctx, l.url, behind)
+	return err != nil || n > mostBehind
+}
+
+// transfersSQL counts the transfers of the ledger.
+const transfersSQL = "SELECT coalesce(sum(n), 0)::bigint FROM ledger_seq"
+
+// farBehind reports whether the target that is followed lacks many transfers, or that is
+// not known.
+func (l *load) farBehind(ctx context.Context) bool {
+	if l.follow == "" {
+		return false
 	}
+	there, err := number(ctx, l.follow, transfersSQL)
+	if err != nil {
+		return true
+	}
+	here, err := number(ctx, l.url, transfersSQL)
+	return err != nil || here-there > mostTransfers
+}
+
+// number is the one that a query returns.
+func number(ctx context.Context, url, sql string) (int64, error) {
+	rows, err := query(ctx, url, sql)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(rows[0][0], 10, 64)
 }
 
 // session runs transactions until ctx ends. One that is under way then is
