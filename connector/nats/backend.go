@@ -45,6 +45,8 @@ const (
 	// dialTimeout bounds a connection's opening if the context does not, and then each
 	// answer of a server elsewhere.
 	dialTimeout = 10 * time.Second
+	// embeddedTries is how often the embedded server is asked for a stream.
+	embeddedTries = 3
 )
 
 // session opens a connection that lives as long as a session: when it breaks, the
@@ -77,7 +79,7 @@ func (b *backend) connect(ctx context.Context, more ...natsgo.Option) (*natsgo.C
 	}
 	answer := dialTimeout
 	if b.embedded {
-		answer = appendTimeout // its disk may be busy, and no network is between
+		answer = appendTimeout / embeddedTries // its disk may be busy, and no network is between
 	}
 	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(answer))
 	if err != nil {
@@ -87,8 +89,18 @@ func (b *backend) connect(ctx context.Context, more ...natsgo.Option) (*natsgo.C
 	return nc, js, nil
 }
 
-// Open implements [packed.Backend].
+// Open implements [packed.Backend]. The embedded server is asked anew, by another
+// connection, where it does not answer.
 func (b *backend) Open(ctx context.Context, producer string) (*packed.Sequence, error) {
+	for tries := 1; ; tries++ {
+		s, err := b.openOnce(ctx, producer)
+		if !b.embedded || tries == embeddedTries || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return s, err
+		}
+	}
+}
+
+func (b *backend) openOnce(ctx context.Context, producer string) (*packed.Sequence, error) {
 	nc, js, err := b.session(ctx)
 	if err != nil {
 		return nil, err

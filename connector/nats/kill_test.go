@@ -202,7 +202,7 @@ func readNumbers(t *testing.T, l *Log, end int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for n := (numbers{t: t, tx: tx}); n.tx <= end && err == nil; {
+		for n := (numbers{t: t, tx: tx}); tx <= end && err == nil; { // also the end of a transaction that came in parts
 			b, readErr := r.Read(ctx)
 			if err = readErr; err != nil {
 				break

@@ -30,7 +30,7 @@ type load struct {
 
 	committed, failed atomic.Int64 // transactions, and texts that were refused
 	slots, ledger     brake
-	cancel            context.CancelFunc
+	cancel            func()
 	sessions          sync.WaitGroup
 }
 
@@ -42,7 +42,11 @@ const window = 2 * time.Second
 // start starts the sessions. They end by stop, or with the test.
 func (l *load) start(t testing.TB) {
 	ctx, cancel := context.WithCancel(t.Context())
-	l.cancel = cancel
+	began := time.Now()
+	l.cancel = func() {
+		wait(ctx, time.Until(began.Add(2*window)))
+		cancel()
+	}
 	t.Cleanup(l.stop)
 	for i := range l.writes {
 		rng := rand.New(rand.NewPCG(l.seed, uint64(i)))
@@ -76,7 +80,8 @@ func (l *load) start(t testing.TB) {
 	}
 }
 
-// stop ends the sessions and returns when they are gone.
+// stop ends the sessions, once both kinds of transactions were written, and returns when
+// they are gone.
 func (l *load) stop() {
 	l.cancel()
 	l.sessions.Wait()
