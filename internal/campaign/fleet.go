@@ -114,11 +114,8 @@ func (f *fleet) delivers() bool {
 }
 
 // fences counts how often partitions were taken over.
-func (f *fleet) fences() (n int64) {
-	rows, err := query(f.t.Context(), f.site.target, "SELECT coalesce(sum(fence), 0) FROM entrain.position")
-	if err == nil {
-		_, err = fmt.Sscan(rows[0][0], &n)
-	}
+func (f *fleet) fences() int64 {
+	n, err := number(f.t.Context(), f.site.target, "SELECT coalesce(sum(fence), 0) FROM entrain.position")
 	if err != nil {
 		f.t.Error(err)
 	}

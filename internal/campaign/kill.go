@@ -38,12 +38,8 @@ func severalAtWork(t testing.TB, url string, parallel int) {
 	t.Helper()
 	const sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'entrain % sink'"
 	pgtest.Eventually(t, livenessLimit, "the sink's sessions at work", func() bool {
-		rows, err := query(t.Context(), url, sessions)
-		n := 0
-		if err == nil {
-			_, _ = fmt.Sscan(rows[0][0], &n)
-		}
-		return n >= min(parallel, 2)
+		n, err := number(t.Context(), url, sessions)
+		return err == nil && n >= int64(min(parallel, 2))
 	})
 }
 

@@ -2,7 +2,6 @@ package campaign
 
 import (
 	"fmt"
-	"strconv"
 	"testing"
 	"time"
 )
@@ -94,11 +93,7 @@ func (c *chaos) settleWithin(limit time.Duration) {
 // changesOf is about how many rows were changed in a database, as the server counts.
 func changesOf(t testing.TB, url string) int64 {
 	t.Helper()
-	rows, err := query(t.Context(), url, "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint FROM pg_stat_user_tables")
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := strconv.ParseInt(rows[0][0], 10, 64)
+	n, err := number(t.Context(), url, "SELECT coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint FROM pg_stat_user_tables")
 	if err != nil {
 		t.Fatal(err)
 	}

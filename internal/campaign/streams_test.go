@@ -90,16 +90,14 @@ func TestFanRedis(t *testing.T) {
 	fault := func() {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		err := srv.Kill(ctx)
-		if err == nil {
-			err = srv.Start(ctx)
-		}
-		if err != nil {
-			t.Logf("Redis does not start: %v", err)
-			err = errors.Join(srv.Mend(ctx), srv.Start(ctx))
-		}
-		if err != nil {
+		if err := srv.Kill(ctx); err != nil {
 			t.Fatal(err)
+		}
+		if err := srv.Start(ctx); err != nil {
+			t.Logf("Redis does not start: %v", err)
+			if err := errors.Join(srv.Mend(ctx), srv.Start(ctx)); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	lines := func() string {
